@@ -1,0 +1,118 @@
+"""Run folders: atomic writes, the files of a run, and progress lines. Knows nothing of what a run does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from advcore import ConfigError
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write `path` so that a reader sees the old file or the new one, never a part, and the new one survives a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with open(temporary, "wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as indented JSON, written atomically."""
+    write_atomic(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
+
+
+def append_json(path: Path, row: dict[str, Any]) -> None:
+    """One line of JSON at the end of `path` (`metrics.jsonl`)."""
+    with open(path, "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def sha256_of(value: Any) -> str:
+    """Content hash of any JSON value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def open_run(folder: Path, config: dict[str, Any]) -> Path:
+    """Make or reopen a run folder. Reopening with another config is refused: a folder holds one run.
+
+    Raises ConfigError when `config.json` is there and differs, naming the first key that does.
+    """
+    file = folder / "config.json"
+    if file.exists():
+        before = json.loads(file.read_text())
+        changed = _first_difference(before, config)
+        if changed:
+            raise ConfigError(f"{folder} holds a run with another {changed}; give another --out, or remove it")
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(file, config)
+    return folder
+
+
+def _first_difference(before: Any, after: Any, where: str = "") -> str:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted({*before, *after}):
+            found = _first_difference(before.get(key), after.get(key), f"{where}.{key}" if where else key)
+            if found:
+                return found
+        return ""
+    return "" if before == after else where
+
+
+class Progress:
+    """Counts towards a total on stderr: a live Rich bar on a terminal, a plain line every ten seconds elsewhere.
+
+    `note` is free text at the end of the line (tokens, rates, cost).
+    """
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total, self.done, self.note = label, total, 0, ""
+        self._start = time.monotonic()
+        self._last_line = self._start
+        self._bar: Any = None
+        self._task: Any = None
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count `count` more items as done."""
+        self.done += count
+        self.note = note or self.note
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, note=self.note)
+        elif time.monotonic() - self._last_line >= 10 or self.done == self.total:
+            self._last_line = time.monotonic()
+            print(self.line(), file=sys.stderr, flush=True)
+
+    def line(self) -> str:
+        """The state as one line: counts, rate, time left, note."""
+        elapsed = max(time.monotonic() - self._start, 1e-9)
+        rate = self.done / elapsed
+        left = (self.total - self.done) / rate if rate else float("inf")
+        eta = f"{left:.0f} s left" if left != float("inf") else "no estimate yet"
+        return f"{self.label}: {self.done}/{self.total}, {rate:.2f}/s, {elapsed:.0f} s, {eta} {self.note}".rstrip()
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Progress]:
+    """A `Progress` for the time of the block."""
+    bar = Progress(label, total)
+    if not sys.stderr.isatty():
+        yield bar
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = ["{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
+    with RichProgress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as rich_bar:
+        bar._bar, bar._task = rich_bar, rich_bar.add_task(label, total=total, note="")
+        yield bar
