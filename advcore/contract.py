@@ -1,0 +1,130 @@
+"""The dataset both sides meet through: configs, columns, checks, schema version. The one place that names them.
+
+A dataset is a folder (or a Hub dataset repository) with one sub-folder of Parquet files a config, one file a round:
+`dpo/round-0000.parquet`. Uploading a later round adds files, so a repository is cumulative and so is a run's folder.
+Heavy libraries (pyarrow) are imported inside the functions that need them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from advcore import DataError
+from advcore.runs import write_atomic
+
+SCHEMA_VERSION = 1
+STRATEGIES = ("seed", "incremental", "opposite", "deceptive")
+CHOSEN_SOURCES = ("teacher", "student", "repaired")
+
+# Column types: "messages" is a list of {role, content}; "json" a string that holds JSON; the rest are scalars.
+_LINEAGE = {
+    "exercise_id": "string", "parent_id": "string", "round": "int", "strategy": "string",
+    "topic": "string", "subtopic": "string", "entry_point": "string", "tests": "json",
+}  # fmt: skip
+_ORIGIN = {"teacher": "string", "student": "string", "sandbox": "json", "provenance": "json", "schema_version": "int"}
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "dpo": {
+        "prompt": "messages", "chosen": "messages", "rejected": "messages", **_LINEAGE,
+        "chosen_source": "string", "failure_kind": "string", "failed_test": "int", "student_pass_rate": "float",
+        "n_attempts": "int", "chosen_chars": "int", "rejected_chars": "int", **_ORIGIN,
+    },
+    "sft": {"prompt": "messages", "completion": "messages", **_LINEAGE, **_ORIGIN},
+    "kto": {"prompt": "messages", "completion": "messages", "label": "bool", **_LINEAGE, **_ORIGIN},
+    "rl": {"prompt": "messages", **_LINEAGE, **_ORIGIN},
+    "gad": {"prompt": "messages", "teacher_response": "string", **_LINEAGE, **_ORIGIN},
+    "margins": {
+        "exercise_id": "string", "margin": "float", "margin_per_token": "float", "r_chosen": "float",
+        "r_rejected": "float", "chosen_tokens": "int", "rejected_tokens": "int", "truncated": "bool",
+        "dropped": "bool", "model": "string", "reference": "string", "schema_version": "int",
+    },
+    # Everything that was tried, with its reason: `status` is "kept" or the gate that turned it away.
+    "raw": {
+        **_LINEAGE, "stub": "string", "status": "string", "reason": "string", "solutions": "json", "attempts": "json",
+        "teacher_pass_rate": "float", "student_pass_rate": "float", "n_attempts": "int", "kill_rate": "float",
+        **_ORIGIN,
+    },
+}  # fmt: skip
+
+
+def check_row(config: str, row: Mapping[str, Any]) -> None:
+    """Raise DataError, naming the column, unless `row` has exactly the columns and types of `config`."""
+    columns = COLUMNS[config]
+    if missing := [name for name in columns if name not in row]:
+        raise DataError(f"a {config} row lacks {', '.join(missing)}")
+    if extra := [name for name in row if name not in columns]:
+        raise DataError(f"a {config} row has unknown columns {', '.join(extra)}")
+    for name, kind in columns.items():
+        if problem := _problem(kind, row[name]):
+            raise DataError(f"{config}.{name} {problem}")
+    if row.get("strategy", "seed") not in STRATEGIES:
+        raise DataError(f"{config}.strategy is {row['strategy']!r}, not one of {', '.join(STRATEGIES)}")
+
+
+def _problem(kind: str, value: Any) -> str:
+    exact = {"string": str, "int": int, "float": float, "bool": bool, "json": str, "messages": list}[kind]
+    if type(value) is not exact:
+        return f"is {type(value).__name__}, not {kind}"
+    if kind == "messages":
+        return _message_problem(value)
+    if kind == "json":
+        try:
+            json.loads(value)
+        except ValueError:
+            return "does not hold JSON"
+    return ""
+
+
+def _message_problem(messages: list[Any]) -> str:
+    if not messages:
+        return "is an empty list of messages"
+    for message in messages:
+        if not isinstance(message, dict) or set(message) != {"role", "content"}:
+            return "holds a message without exactly role and content"
+        if not all(isinstance(part, str) for part in message.values()):
+            return "holds a message whose role or content is not text"
+    return ""
+
+
+def write_round(folder: Path, config: str, round_number: int, rows: Iterable[Mapping[str, Any]]) -> Path:
+    """Check `rows` and write them as one Parquet file of `folder`; an earlier file of that round is replaced.
+
+    Raises DataError for the first row that breaks the contract; nothing is written then.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    checked = list(rows)
+    for row in checked:
+        check_row(config, row)
+    buffer = io.BytesIO()
+    table = pyarrow.Table.from_pylist([dict(row) for row in checked], schema=_arrow_schema(config))
+    pyarrow.parquet.write_table(table, buffer, compression="zstd")
+    path = folder / config / f"round-{round_number:04d}.parquet"
+    write_atomic(path, buffer.getvalue())
+    return path
+
+
+def read(folder: Path, config: str) -> list[dict[str, Any]]:
+    """All rows of `config`, in the order of the rounds. Raises DataError when the folder has no such config."""
+    import pyarrow.parquet
+
+    files = sorted((folder / config).glob("*.parquet"))
+    if not files:
+        raise DataError(f"{folder} has no {config} config (no {config}/*.parquet)")
+    return [row for file in files for row in pyarrow.parquet.read_table(file).to_pylist()]
+
+
+def _arrow_schema(config: str) -> Any:
+    import pyarrow
+
+    message = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
+    types = {
+        "string": pyarrow.string(), "json": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64(),
+        "bool": pyarrow.bool_(), "messages": pyarrow.list_(message),
+    }  # fmt: skip
+    return pyarrow.schema([(name, types[kind]) for name, kind in COLUMNS[config].items()])
