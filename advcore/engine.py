@@ -1,0 +1,337 @@
+"""Batched local inference: messages in, reply out; concurrent calls share batches.
+
+Two backends behind one face. GGUF files of the manifest run on openvino-genai's continuous batching; Hugging Face
+folders and LoRA adapter folders run on transformers, a batch at a time. Each engine owns one worker thread, and model
+and tokenizer are touched by that thread alone. advgen reaches this page through LiteLLM (`local/<name>`), advtrain
+calls it to evaluate. It does not retry, cache or count money: that is the teacher's job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import queue
+import re
+import sys
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from advcore import ConfigError, TeacherError, chat, weights
+from advcore.chat import Message
+from advcore.settings import nearest
+
+Backend = Literal["auto", "openvino", "transformers"]
+
+MAX_SEQUENCES = 32  # in one batch; beyond it two CPU cores gain nothing
+KV_CACHE_GB = 2  # 32 sequences of 2,000 tokens of the 1.5B teacher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How to draw a reply; `temperature` 0 is greedy. `seed` makes a draw repeatable on the openvino backend; on
+    transformers it seeds the batch the request happens to be in."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 512
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`finish_reason` is `stop` or `length`; token counts are the engine's own."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    messages: list[Message]
+    sampling: Sampling
+    result: Future[Reply]
+
+
+def open_engine(model: str, backend: Backend = "auto") -> Engine:
+    """The engine for an embedded name, a Hugging Face model folder or a LoRA adapter folder; one per process and model.
+
+    Raises ConfigError: unknown name, a folder that holds no model, a backend that cannot run it.
+    """
+    key = (model, backend)
+    with _lock:
+        if key not in _engines:
+            _engines[key] = _open(model, backend)
+        return _engines[key]
+
+
+def identity(model: str) -> str:
+    """Content hash of a local model's weights: a retrained adapter at the same path is another model."""
+    if model in weights.manifest():
+        return weights.manifest()[model].sha256
+    folder = _folder(model)
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    stamps = [weights.sha256_of_file(file) for file in files]
+    adapter = folder / "adapter_config.json"
+    base = [identity_of_base(adapter)] if adapter.exists() else []
+    return weights.sha256_of_text("".join([*stamps, *base]))
+
+
+def identity_of_base(adapter_config: Path) -> str:
+    """The identity of the model an adapter stands on; a Hub id stands for itself."""
+    base = adapter_base(adapter_config.parent)
+    return identity(base) if base in weights.manifest() or Path(base).is_dir() else base
+
+
+def adapter_base(folder: Path) -> str:
+    """What the adapter in `folder` was trained on: an embedded name, a folder or a Hub id."""
+    base = str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
+    dense = {str(weights.dense_path(name)): name for name in weights.manifest()}
+    return dense.get(base, base)
+
+
+def _folder(model: str) -> Path:
+    folder = Path(model)
+    if not folder.is_dir():
+        raise ConfigError(f"no local model {model}{nearest(model, weights.manifest())}, or the path of a model folder")
+    if not ((folder / "config.json").exists() or (folder / "adapter_config.json").exists()):
+        raise ConfigError(f"{model} holds neither a model (config.json) nor an adapter (adapter_config.json)")
+    return folder
+
+
+def _open(model: str, backend: Backend) -> Engine:
+    if model in weights.manifest() and backend != "transformers":
+        return OpenVinoEngine(weights.runnable(model))
+    if backend == "openvino":
+        raise ConfigError(f"openvino runs the embedded models only ({', '.join(weights.manifest())}), not {model}")
+    return TransformersEngine(weights.dense(model) if model in weights.manifest() else _folder(model))
+
+
+class Engine:
+    """The worker thread and its queue; a backend says how to load and how to run what is waiting."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._loaded: Future[None] = Future()
+        self._thread = threading.Thread(target=self._work, name=type(self).__name__, daemon=True)
+        self._thread.start()
+        self._loaded.result()
+
+    async def generate(self, messages: list[Message], sampling: Sampling) -> Reply:
+        """One reply. Raises TeacherError when the backend fails."""
+        job = _Job(messages, sampling, Future())
+        self._jobs.put(job)
+        return await asyncio.wrap_future(job.result)
+
+    def close(self) -> None:
+        """Finish what is running and end the worker."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _load(self) -> None:
+        raise NotImplementedError
+
+    def _run(self, jobs: list[_Job]) -> None:
+        """Answer `jobs`, and whatever joins them meanwhile."""
+        raise NotImplementedError
+
+    def _work(self) -> None:
+        try:
+            self._load()
+        except BaseException as error:  # handed to the caller of the constructor, who raises it
+            self._loaded.set_exception(error)
+            return
+        self._loaded.set_result(None)
+        while (first := self._jobs.get()) is not None:
+            jobs = [first, *self._waiting()]
+            try:
+                self._run(jobs)
+            except RuntimeError as error:
+                self._fail(jobs, error)
+
+    def _waiting(self) -> list[_Job]:
+        """Take all jobs that wait now; an end mark among them goes back to the queue."""
+        jobs: list[_Job] = []
+        while not self._jobs.empty():
+            job = self._jobs.get()
+            if job is None:
+                self._jobs.put(None)
+                break
+            jobs.append(job)
+        return jobs
+
+    def _fail(self, jobs: list[_Job], error: Exception) -> None:
+        for job in jobs:
+            if not job.result.done():
+                job.result.set_exception(TeacherError(f"local inference failed: {error}"))
+
+
+class OpenVinoEngine(Engine):
+    """Continuous batching of a GGUF file: a request joins the running batch at the next token."""
+
+    def __init__(self, gguf: Path) -> None:
+        self.gguf = gguf
+        super().__init__()
+
+    def _load(self) -> None:
+        # Without this module openvino takes its own stub: nothing is sent, and nothing is written to the home folder.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        try:
+            import openvino_genai as genai
+        except ImportError:
+            raise ConfigError("local models need openvino-genai: pip install 'advdistill[local]'") from None
+        scheduler = genai.SchedulerConfig()
+        scheduler.cache_size = KV_CACHE_GB
+        scheduler.max_num_seqs = MAX_SEQUENCES
+        scheduler.enable_prefix_caching = True  # the k solutions of one exercise share their prompt
+        with _quiet_stdout():
+            self._pipe = genai.ContinuousBatchingPipeline(str(self.gguf), scheduler, "CPU")
+        self._tokenizer = self._pipe.get_tokenizer()
+        self._control = [token for token in self._tokenizer.get_vocab() if re.fullmatch(r"<\|?[\w/]+\|?>", token)]
+        self._genai = genai
+        self._next_id = 0
+
+    def _run(self, jobs: list[_Job]) -> None:
+        running: list[tuple[_Job, Any, int]] = []
+        try:
+            while jobs or running:
+                running += [self._start(job) for job in jobs]
+                self._pipe.step()
+                running = [entry for entry in running if not self._finish(*entry)]
+                jobs = self._waiting()
+        except RuntimeError as error:
+            self._fail([job for job, _, _ in running], error)
+            raise
+
+    def _start(self, job: _Job) -> tuple[_Job, Any, int]:
+        import numpy
+        import openvino
+
+        ids = self._encode(job.messages)
+        tensor = openvino.Tensor(numpy.array([ids], dtype=numpy.int64))
+        self._next_id += 1
+        return job, self._pipe.add_request(self._next_id, tensor, self._options(job.sampling)), len(ids)
+
+    def _encode(self, messages: list[Message]) -> list[int]:
+        def render(rendered: list[Message]) -> str:
+            return str(self._tokenizer.apply_chat_template(rendered, add_generation_prompt=True))
+
+        def ids(text: str) -> list[int]:
+            tensor = self._tokenizer.encode(text, add_special_tokens=False).input_ids
+            return [int(token) for token in tensor.data[0]]
+
+        return chat.encode_with(render, ids, self._control, messages)
+
+    def _options(self, sampling: Sampling) -> Any:
+        options = self._pipe.get_config()
+        options.max_new_tokens = sampling.max_tokens
+        options.do_sample = sampling.temperature > 0
+        if options.do_sample:
+            options.temperature, options.top_p = sampling.temperature, sampling.top_p
+            options.rng_seed = sampling.seed
+        return options
+
+    def _finish(self, job: _Job, handle: Any, prompt_tokens: int) -> bool:
+        from openvino_genai import py_openvino_genai
+
+        if handle.get_status() == py_openvino_genai.GenerationStatus.RUNNING:
+            return False
+        outputs = handle.read_all()
+        if not outputs:
+            self._fail([job], RuntimeError(f"the engine ended a request with {handle.get_status().name}"))
+            return True
+        ids = list(outputs[0].generated_ids)
+        stopped = outputs[0].finish_reason == self._genai.GenerationFinishReason.STOP
+        text = self._tokenizer.decode(ids)
+        job.result.set_result(Reply(text, prompt_tokens, len(ids), "stop" if stopped else "length"))
+        return True
+
+
+class TransformersEngine(Engine):
+    """Static batches of a Hugging Face folder, or of an adapter folder on its base, unmerged."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__()
+
+    def _load(self) -> None:
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+        try:
+            import torch
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+        except ImportError:
+            raise ConfigError("model folders need transformers: pip install 'advdistill[local]'") from None
+        base = self.folder
+        if (self.folder / "adapter_config.json").exists():
+            name = adapter_base(self.folder)
+            base = weights.dense(name) if name in weights.manifest() else Path(name)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._tokenizer = AutoTokenizer.from_pretrained(base)
+        self._model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).to(device).eval()
+        if base != self.folder:
+            from peft import PeftModel
+
+            self._model = PeftModel.from_pretrained(self._model, str(self.folder)).eval()
+        self._torch = torch
+
+    def _run(self, jobs: list[_Job]) -> None:
+        groups: dict[tuple[float, float, int], list[_Job]] = {}
+        for job in jobs:
+            sampling = job.sampling
+            groups.setdefault((sampling.temperature, sampling.top_p, sampling.max_tokens), []).append(job)
+        for group in groups.values():
+            encoded = [
+                (chat.encode(self._tokenizer, job.messages, add_generation_prompt=True), job) for job in group
+            ]
+            encoded.sort(key=lambda pair: len(pair[0]))  # alike lengths pad little
+            for start in range(0, len(encoded), MAX_SEQUENCES):
+                self._batch(encoded[start : start + MAX_SEQUENCES])
+
+    def _batch(self, encoded: list[tuple[list[int], _Job]]) -> None:
+        torch, sampling = self._torch, encoded[0][1].sampling
+        width = max(len(ids) for ids, _ in encoded)
+        pad, eos = self._tokenizer.pad_token_id, self._stop_ids()
+        rows = [[pad] * (width - len(ids)) + ids for ids, _ in encoded]
+        mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids, _ in encoded]
+        draw: dict[str, Any] = {"do_sample": sampling.temperature > 0}
+        if draw["do_sample"]:
+            draw |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
+            torch.manual_seed(sampling.seed)
+        device = self._model.device
+        with torch.inference_mode():
+            output = self._model.generate(
+                input_ids=torch.tensor(rows, device=device), attention_mask=torch.tensor(mask, device=device),
+                max_new_tokens=sampling.max_tokens, pad_token_id=pad, eos_token_id=eos, **draw,
+            )  # fmt: skip
+        for (ids, job), new in zip(encoded, output[:, width:].tolist(), strict=True):
+            end = next((at for at, token in enumerate(new) if token in eos), None)
+            text = self._tokenizer.decode(new[:end], skip_special_tokens=True)
+            count = len(new) if end is None else end + 1
+            job.result.set_result(Reply(text, len(ids), count, "length" if end is None else "stop"))
+
+    def _stop_ids(self) -> list[int]:
+        stop = self._model.generation_config.eos_token_id
+        ids = stop if isinstance(stop, list) else [stop]
+        return sorted({*(token for token in ids if token is not None), self._tokenizer.eos_token_id})
+
+
+class _quiet_stdout:
+    """openvino-genai prints its loading steps to stdout, which belongs to data: send them to stderr."""
+
+    def __enter__(self) -> None:
+        sys.stdout.flush()
+        self._saved = os.dup(1)
+        os.dup2(2, 1)
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._saved, 1)
+        os.close(self._saved)
+
+
+_engines: dict[tuple[str, Backend], Engine] = {}
+_lock = threading.Lock()
