@@ -7,6 +7,7 @@ Heavy libraries (pyarrow) are imported inside the functions that need them.
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 from collections.abc import Iterable, Mapping
@@ -49,6 +50,19 @@ COLUMNS: dict[str, dict[str, str]] = {
         **_ORIGIN,
     },
 }  # fmt: skip
+
+
+def assertion(test: Mapping[str, Any]) -> str:
+    """One item of the `tests` column as an assert statement; a float result is compared to 9 digits.
+
+    Items are `{"call": "f(1)", "expected": "3", "source": "agreement|assert"}` or `{"code": "assert ..."}`.
+    """
+    if "code" in test:
+        return str(test["code"])
+    call, expected = test["call"], test["expected"]
+    if isinstance(ast.literal_eval(expected), float):
+        return f"assert abs({call} - {expected}) <= 1e-9 * max(1.0, abs({expected}))"
+    return f"assert {call} == {expected}"
 
 
 def check_row(config: str, row: Mapping[str, Any]) -> None:

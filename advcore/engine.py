@@ -9,6 +9,7 @@ calls it to evaluate. It does not retry, cache or count money: that is the teach
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import queue
@@ -70,46 +71,52 @@ def open_engine(model: str, backend: Backend = "auto") -> Engine:
         return _engines[key]
 
 
+def embedded() -> list[str]:
+    """The names of the embedded models (the manifest holds other files too)."""
+    return [name for name, entry in weights.manifest().items() if entry.file.endswith(".gguf")]
+
+
+def check_model(model: str) -> None:
+    """Raise ConfigError, naming the nearest, unless `model` is an embedded model or a folder that holds one."""
+    if model not in embedded():
+        _folder(model)
+
+
 def identity(model: str) -> str:
     """Content hash of a local model's weights: a retrained adapter at the same path is another model."""
-    if model in weights.manifest():
+    if model in embedded():
         return weights.manifest()[model].sha256
     folder = _folder(model)
-    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
-    stamps = [weights.sha256_of_file(file) for file in files]
-    adapter = folder / "adapter_config.json"
-    base = [identity_of_base(adapter)] if adapter.exists() else []
-    return weights.sha256_of_text("".join([*stamps, *base]))
-
-
-def identity_of_base(adapter_config: Path) -> str:
-    """The identity of the model an adapter stands on; a Hub id stands for itself."""
-    base = adapter_base(adapter_config.parent)
-    return identity(base) if base in weights.manifest() or Path(base).is_dir() else base
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        with open(file, "rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    if (folder / "adapter_config.json").exists():
+        base = adapter_base(folder)
+        digest.update((identity(base) if base in embedded() or Path(base).is_dir() else base).encode())
+    return digest.hexdigest()
 
 
 def adapter_base(folder: Path) -> str:
-    """What the adapter in `folder` was trained on: an embedded name, a folder or a Hub id."""
-    base = str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
-    dense = {str(weights.dense_path(name)): name for name in weights.manifest()}
-    return dense.get(base, base)
+    """What the adapter in `folder` stands on: an embedded name, a folder or a Hub id."""
+    return str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
 
 
 def _folder(model: str) -> Path:
     folder = Path(model)
     if not folder.is_dir():
-        raise ConfigError(f"no local model {model}{nearest(model, weights.manifest())}, or the path of a model folder")
+        raise ConfigError(f"no local model {model}{nearest(model, embedded())}, or the path of a model folder")
     if not ((folder / "config.json").exists() or (folder / "adapter_config.json").exists()):
         raise ConfigError(f"{model} holds neither a model (config.json) nor an adapter (adapter_config.json)")
     return folder
 
 
 def _open(model: str, backend: Backend) -> Engine:
-    if model in weights.manifest() and backend != "transformers":
+    if model in embedded() and backend != "transformers":
         return OpenVinoEngine(weights.runnable(model))
     if backend == "openvino":
-        raise ConfigError(f"openvino runs the embedded models only ({', '.join(weights.manifest())}), not {model}")
-    return TransformersEngine(weights.dense(model) if model in weights.manifest() else _folder(model))
+        raise ConfigError(f"openvino runs the embedded models only ({', '.join(embedded())}), not {model}")
+    return TransformersEngine(weights.dense(model) if model in embedded() else _folder(model))
 
 
 class Engine:
@@ -269,7 +276,7 @@ class TransformersEngine(Engine):
         base = self.folder
         if (self.folder / "adapter_config.json").exists():
             name = adapter_base(self.folder)
-            base = weights.dense(name) if name in weights.manifest() else Path(name)
+            base = weights.dense(name) if name in embedded() else Path(name)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._tokenizer = AutoTokenizer.from_pretrained(base)
         self._model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).to(device).eval()

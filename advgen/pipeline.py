@@ -1,0 +1,301 @@
+"""The one loop that joins the rooms: seeds -> statements -> solutions and tests -> proof -> attempts -> dataset.
+
+Every exercise is one task; teacher, sandbox and student work on different exercises at once. All that was paid for is in
+the journal, so running again on the same folder replays what is there and asks for the rest. A row that fails is a
+recorded status; a run whose infrastructure fails too often stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from advcore import ConfigError, DataError, TeacherError, contract, hub
+from advcore.runs import Progress, open_run, progress, sha256_of, write_json
+from advcore.settings import resolved, shipped
+from advgen import curate, curriculum, parse, prompts, publish
+from advgen.config import BuildConfig
+from advgen.curate import Record, Seed
+from advgen.journal import Journal
+from advgen.teacher import Answer, ReplyError, Teacher
+from advgen.verify import Proof, Prover, SandboxBroken
+
+INFRASTRUCTURE = ("no_reply", "sandbox_error")  # statuses that count towards `max_failure_share`
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The round before: its dataset, the kept exercises of all rounds so far, and their margins."""
+
+    folder: Path
+    round: int
+    pool: list[dict[str, Any]]
+    margins: dict[str, float]
+
+
+def open_parent(spec: str, margins: str) -> Parent:
+    """A run folder, a dataset folder or `user/name@revision`; `margins` is a folder that holds that config, or ''.
+
+    Raises DataError: nothing there, or no kept exercise to grow from.
+    """
+    folder = Path(spec) / "dataset" if (Path(spec) / "dataset").is_dir() else hub.resolve(spec)
+    rows = contract.read(folder, "raw")
+    pool = [row for row in rows if row["status"] == "kept"]
+    if not pool:
+        raise DataError(f"{spec} has no kept exercise to grow a round from")
+    source = Path(margins) if margins else folder
+    found = contract.read(source, "margins") if margins or (source / "margins").is_dir() else []
+    usable = {row["exercise_id"]: row["margin"] for row in found if not row["dropped"]}
+    return Parent(folder, max(row["round"] for row in rows), pool, usable)
+
+
+def build(config: BuildConfig, out: Path, parent: Parent | None) -> dict[str, Any]:
+    """Build one round into `out` and return its funnel. Raises TeacherError, SandboxUnavailable, ConfigError."""
+    open_run(out, {**resolved(config), "parent": str(parent.folder) if parent else ""})
+    journal = Journal(out / "journal.sqlite")
+    try:
+        return asyncio.run(_Build(config, out, parent, journal).run())
+    finally:
+        journal.close()
+
+
+def plan(config: BuildConfig, parent: Parent | None) -> dict[str, Any]:
+    """What a build would ask for: request counts and their most tokens, for `--dry-run`."""
+    asked = config.exercises
+    extra = 1 + 1 + bool(asked.asserts)
+    topics = 0 if parent else -(-asked.count // asked.per_topic)
+    teacher = topics + asked.count * (asked.solutions + extra)
+    student = asked.count * config.attempts.count
+    return {
+        "round": parent.round + 1 if parent else 0,
+        "exercises": asked.count,
+        "teacher_requests": teacher,
+        "teacher_tokens_at_most": teacher * config.teacher.max_tokens,
+        "student_requests_at_most": student,
+        "student_tokens_at_most": student * config.student.max_tokens,
+    }
+
+
+class _Build:
+    """The state of one round while it is built."""
+
+    def __init__(self, config: BuildConfig, out: Path, parent: Parent | None, journal: Journal) -> None:
+        self.config, self.out, self.parent = config, out, parent
+        self.round = parent.round + 1 if parent else 0
+        self.teacher = Teacher(config.teacher, journal)
+        self.student = Teacher(config.student, journal)
+        self.pool = [(row["exercise_id"], row["stub"]) for row in parent.pool] if parent else []
+        self.failures = 0
+        self.draw: dict[str, Any] = {}
+
+    async def run(self) -> dict[str, Any]:
+        started = time.monotonic()
+        with Prover(self.config.sandbox, self.config.gate) as self.prover:
+            self.origin = self._origin()
+            seeds = self._adversarial_seeds(self.parent) if self.parent else await self._topic_seeds()
+            with progress(f"round {self.round}", len(seeds)) as bar:
+                records = await _all([self._counted(seed, len(seeds), bar) for seed in seeds])
+        return self._write(records, time.monotonic() - started)
+
+    def _origin(self) -> dict[str, Any]:
+        names = ("exercise", "incremental", "opposite", "deceptive", "solve", "calls", "asserts")
+        sampling = {
+            role: {"temperature": model.temperature, "top_p": model.top_p, "max_tokens": model.max_tokens}
+            for role, model in (("teacher", self.config.teacher), ("student", self.config.student))
+        }
+        return {
+            "teacher": self.config.teacher.model, "student": self.config.student.model,
+            "sandbox": self.prover.describe(),
+            "provenance": {
+                "templates": {name: prompts.template_hash(name) for name in names},
+                "sampling": sampling, "seed": self.config.seed,
+            },
+        }  # fmt: skip
+
+    async def _topic_seeds(self) -> list[Seed]:
+        """Seeds of round 0: the teacher divides topics into subtopics, taken in turn."""
+        asked = self.config.exercises
+        topics = asked.topics or tuple(tomllib.loads(shipped("data/topics.toml").read_text())["topics"])
+        opened = -(-asked.count // asked.per_topic)
+        if opened > len(topics):
+            raise ConfigError(f"{asked.count} exercises at {asked.per_topic} a topic need {opened} topics; there are {len(topics)}")
+        chosen = topics[:opened]
+        found = await asyncio.gather(*(self._subtopics(topic, asked.per_topic) for topic in chosen))
+        couples = [(topic, each) for topic, subtopics in zip(chosen, found, strict=True) for each in subtopics]
+        return [
+            Seed(index=at, round=0, strategy="seed", topic=topic, subtopic=subtopic)
+            for at, (topic, subtopic) in enumerate(couples[: asked.count])
+        ]
+
+    async def _subtopics(self, topic: str, count: int) -> list[str]:
+        message = prompts.messages("subtopics", topic=topic, count=max(count, 3), avoid=[])
+        try:
+            answer = await self.teacher.ask("subtopics", message)
+        except ReplyError as error:
+            raise TeacherError(f"the teacher gave no subtopics: {error}") from None
+        return (parse.subtopics(answer.text) + [topic] * count)[:count]
+
+    def _adversarial_seeds(self, parent: Parent) -> list[Seed]:
+        """Seeds of a later round: parents drawn by margin, handed to the strategies in turn."""
+        how, count = self.config.curriculum, self.config.exercises.count
+        weights = curriculum.sampling_weights(parent.pool, parent.margins, how.rule, how.tau)
+        rows = {row["exercise_id"]: row for row in parent.pool}
+        drawn = curriculum.draw(weights, how.strategies, count, seed=self.config.seed + self.round)
+        with_margin = sum(name in parent.margins for name in rows)
+        self.draw = {
+            "rule": how.rule, "pool": len(rows), "with_margin": with_margin, "parents": len({name for name, _ in drawn}),
+            "effective_sample_size": round(curriculum.effective_sample_size(weights), 2),
+        }  # fmt: skip
+        print(f"draw: {json.dumps(self.draw)}", file=sys.stderr)
+        if how.rule == "margin" and not with_margin:
+            print("draw: no exercise has a margin, so the draw is uniform", file=sys.stderr)
+        return [_child(rows[name], at, self.round, strategy) for at, (name, strategy) in enumerate(drawn)]
+
+    async def _counted(self, seed: Seed, total: int, bar: Progress) -> Record:
+        record = await self._exercise(seed)
+        self.failures += record.status in INFRASTRUCTURE
+        if self.failures > self.config.max_failure_share * total:
+            raise TeacherError(f"{self.failures} of {total} exercises failed for want of infrastructure: {record.reason}")
+        usage = self.teacher.usage
+        note = f"{usage.completion_tokens + self.student.usage.completion_tokens} tokens, ${usage.cost_usd:.4f}"
+        bar.advance(note=note)
+        return record
+
+    async def _exercise(self, seed: Seed) -> Record:
+        """One seed to the end; whatever goes wrong with it becomes its status."""
+        keys: list[str] = []
+        blank = Record(seed=seed, exercise_id=f"r{seed.round}-{seed.index:05d}", status="", origin=self.origin)
+        try:
+            return await self._proved(seed, blank, keys)
+        except parse.ParseError as error:
+            return _ended(blank, "unreadable", str(error), keys)
+        except ReplyError as error:
+            return _ended(blank, "no_reply" if error.infrastructure else "refused", str(error), keys)
+        except SandboxBroken as error:
+            return _ended(blank, "sandbox_error", str(error), keys)
+
+    async def _proved(self, seed: Seed, blank: Record, keys: list[str]) -> Record:
+        answer = await self._ask_statement(seed)
+        keys.append(answer.key)
+        statement = parse.statement(answer.text)
+        name = sha256_of(statement.stub)[:16]
+        blank = replace(blank, exercise_id=name, statement=statement)
+        if twin := curate.duplicate_of(statement, self.pool, self.config.gate.max_similarity):
+            return _ended(blank, "duplicate", f"too like {twin}", keys)
+        self.pool.append((name, statement.stub))
+        question = prompts.messages("solve", stub=statement.stub)
+        proof, solutions = await self._prove(statement, question, keys)
+        blank = replace(blank, prompt=tuple(question), solutions=tuple(solutions), proof=proof)
+        if proof.status != "kept":
+            return _ended(blank, proof.status, proof.reason, keys)
+        replies = await self.student.ask_many("attempt", question, self.config.attempts.count)
+        keys += [reply.key for reply in replies]
+        attempts = await asyncio.gather(
+            *(asyncio.to_thread(self.prover.attempt, reply.text, statement, proof.tests) for reply in replies)
+        )
+        return _ended(replace(blank, attempts=tuple(attempts)), "kept", "", keys)
+
+    async def _ask_statement(self, seed: Seed) -> Answer:
+        if seed.strategy == "seed":
+            message = prompts.messages("exercise", topic=seed.topic, subtopic=seed.subtopic)
+        else:
+            message = prompts.messages(seed.strategy, stub=seed.parent_stub, failure=seed.parent_failure)
+        # The sample index keeps apart two seeds that were drawn with the same parent and strategy.
+        return await self.teacher.ask("statement", message, sample=seed.index)
+
+    async def _prove(
+        self, statement: parse.Statement, question: list[dict[str, str]], keys: list[str]
+    ) -> tuple[Proof, list[str]]:
+        asked = self.config.exercises
+        about = {"stub": statement.stub, "entry_point": statement.entry_point}
+        solutions, calls, claims = await asyncio.gather(
+            self.teacher.ask_many("solution", question, asked.solutions),
+            self.teacher.ask("calls", prompts.messages("calls", count=asked.calls, **about)),
+            self.teacher.ask_many("asserts", prompts.messages("asserts", count=asked.asserts, **about), int(asked.asserts > 0)),
+        )
+        keys += [answer.key for answer in (*solutions, calls, *claims)]
+        programs = [code for answer in solutions if (code := _program(answer.text, statement.entry_point))]
+        claimed = [pair for answer in claims for pair in parse.asserts(answer.text, statement)]
+        claimed += parse.examples(statement)
+        wanted = parse.calls(calls.text, statement) + [call for call, _ in claimed]
+        unique = list({call.source: call for call in wanted}.values())
+        return await asyncio.to_thread(self.prover.prove, statement, programs, unique, claimed), programs
+
+    def _write(self, records: Sequence[Record], seconds: float) -> dict[str, Any]:
+        rows = curate.rows(records, self.config.attempts.pairs_per_exercise)
+        funnel = _funnel(records, rows["dpo"], self.round, self.draw)
+        write_json(self.out / "funnel.json", funnel)
+        usage = {"teacher": self.teacher.usage.as_json(), "student": self.student.usage.as_json()}
+        write_json(self.out / "cost.json", {"seconds": round(seconds, 1), **usage})
+        dataset = self.out / "dataset"
+        publish.write_dataset(dataset, self.round, rows, self.parent.folder if self.parent else None)
+        publish.write_card(dataset, funnel, self.config.teacher.model, self.config.student.model)
+        return funnel
+
+
+async def _all(coroutines: Sequence[Coroutine[Any, Any, Record]]) -> list[Record]:
+    """Their results in order; the first exception cancels the rest and is raised bare."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(each) for each in coroutines]
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+    return [task.result() for task in running]
+
+
+def _child(parent: dict[str, Any], index: int, round_number: int, strategy: str) -> Seed:
+    failing = [each for each in json.loads(parent["attempts"]) if each["detail"]]
+    return Seed(
+        index=index, round=round_number, strategy=strategy, topic=parent["topic"], subtopic=parent["subtopic"],
+        parent_id=parent["exercise_id"], parent_stub=parent["stub"],
+        parent_failure=failing[0]["detail"] if failing else "",
+    )  # fmt: skip
+
+
+def _program(text: str, entry_point: str) -> str:
+    """The program of a reply, '' if it holds none: one bad sample must not cost the exercise."""
+    try:
+        return parse.program(text, entry_point)
+    except parse.ParseError:
+        return ""
+
+
+def _ended(record: Record, status: str, reason: str, keys: list[str]) -> Record:
+    return replace(record, status=status, reason=reason, requests=tuple(keys))
+
+
+def _funnel(
+    records: Sequence[Record], dpo: Sequence[dict[str, Any]], round_number: int, draw: dict[str, Any]
+) -> dict[str, Any]:
+    kept = [record for record in records if record.kept]
+    asked_by = Counter(record.seed.strategy for record in records)
+    strategies = {
+        name: {
+            "asked": asked_by[name],
+            "kept": sum(record.seed.strategy == name for record in kept),
+            "pairs": sum(row["strategy"] == name for row in dpo),
+        }
+        for name in sorted(asked_by)
+    }
+    return {
+        "round": round_number, "asked": len(records), "kept": len(kept), "pairs": len(dpo),
+        "turned_away": dict(sorted(Counter(record.status for record in records if not record.kept).items())),
+        "strategies": strategies,
+        "teacher_pass_rate": _mean([record.proof.teacher_pass_rate for record in kept if record.proof]),
+        "student_pass_rate": _mean([record.student_pass_rate for record in kept]),
+        "tests_per_exercise": _mean([len(record.proof.tests) for record in kept if record.proof]),
+        "kill_rate": _mean([record.proof.kill_rate for record in kept if record.proof]),
+        "draw": draw,
+    }  # fmt: skip
+
+
+def _mean(values: Sequence[float]) -> float:
+    return round(sum(values) / len(values), 4) if values else 0.0

@@ -1,0 +1,202 @@
+"""Proof by execution: solutions x tests, test strength, determinism, student attempts. The only user of `sandbox`.
+
+Expected values are what independent solutions agree on; asserts written from the statement alone are the cross-check.
+Nothing a model wrote runs outside the sandbox, and a `sandbox_error` is never counted as a failed program: it raises.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from advcore.contract import assertion
+from advgen.config import GateConfig, SandboxConfig
+from advgen.mutants import mutants
+from advgen.parse import Call, ParseError, Statement, program
+from sandbox import Limits, Report, Sandbox
+
+HASH_SEEDS = (0, 1)  # the first decides, the others must agree
+
+
+class SandboxBroken(RuntimeError):
+    """The sandbox itself failed, twice, on one run: infrastructure, never a verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What the runs showed of one exercise. `status` is `kept` or the gate that turned it away, with its reason."""
+
+    status: str
+    reason: str = ""
+    tests: tuple[dict[str, Any], ...] = ()
+    right: tuple[str, ...] = ()
+    """Solutions that pass every test."""
+    teacher_pass_rate: float = 0.0
+    kill_rate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One program against the tests of its exercise. `failed_test` is -1 where none failed or none was reached."""
+
+    code: str
+    status: str
+    failure_kind: str = ""
+    failed_test: int = -1
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """All tests passed."""
+        return self.status == "pass"
+
+
+class Prover:
+    """Holds the sandboxes: one a hash seed, since a program must behave alike under all of them."""
+
+    def __init__(self, config: SandboxConfig, gate: GateConfig) -> None:
+        self.gate = gate
+        limits = Limits(wall_s=config.wall_s, memory_bytes=config.memory_bytes)
+        slots = {"slots": config.slots} if config.slots else {}
+        self.boxes = [
+            Sandbox(limits=limits, hash_seed=seed, allow_unsandboxed=config.allow_unsandboxed, **slots)
+            for seed in HASH_SEEDS
+        ]
+
+    def __enter__(self) -> Prover:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for box in self.boxes:
+            box.close()
+
+    def describe(self) -> str:
+        """The `sandbox` column: level, layers, interpreter."""
+        box = self.boxes[0]
+        return json.dumps({"level": box.level, "layers": list(box.layers), "python": platform.python_version()})
+
+    def prove(
+        self, exercise: Statement, solutions: Sequence[str], calls: Sequence[Call], claims: Sequence[tuple[Call, Any]]
+    ) -> Proof:
+        """Tests from agreement and claims, then every gate in turn. Raises SandboxBroken."""
+        if len(solutions) < 2:
+            return Proof(status="no_solutions", reason=f"{len(solutions)} of the solutions could be read")
+        tests = self._agreed_tests(exercise, solutions, calls)
+        reports = [self._check(solution, tests) for solution in solutions] if tests else []
+        right = [solution for solution, report in zip(solutions, reports, strict=False) if report.passed]
+        if len(right) < math.ceil(self.gate.agreement * len(solutions)):
+            return Proof(status="no_agreement", reason=f"{len(right)} of {len(solutions)} solutions agree throughout")
+        tests += self._claims_that_hold(right, claims, tests)
+        share = len(right) / len(solutions)
+        proof = Proof(status="kept", tests=tuple(tests), right=tuple(right), teacher_pass_rate=share)
+        return self._strong(exercise, proof)
+
+    def _agreed_tests(
+        self, exercise: Statement, solutions: Sequence[str], calls: Sequence[Call]
+    ) -> list[dict[str, Any]]:
+        rows = [self._outputs(solution, exercise.entry_point, calls) for solution in solutions]
+        needed = max(2, math.ceil(self.gate.agreement * len(solutions)))
+        tests = []
+        for call, column in zip(calls, zip(*rows, strict=True), strict=True):
+            value, votes = Counter(value for value in column if value).most_common(1)[0] if any(column) else ("", 0)
+            if votes >= needed:
+                tests.append({"call": call.source, "expected": value, "source": "agreement"})
+        return tests
+
+    def _outputs(self, solution: str, entry_point: str, calls: Sequence[Call]) -> list[str]:
+        """The repr of each call's result, empty where it raised or its value does not survive as a literal."""
+        outputs = self.boxes[0].call(solution, entry_point, [call.args for call in calls])
+        if any(output.status == "sandbox_error" for output in outputs):
+            raise SandboxBroken(str(outputs[0].error))
+        return [_literal_repr(output.value) if output.status == "ok" else "" for output in outputs]
+
+    def _claims_that_hold(
+        self, right: Sequence[str], claims: Sequence[tuple[Call, Any]], tests: Sequence[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Claims on calls not tested yet that every right solution meets."""
+        known = {test["call"] for test in tests}
+        new = [
+            {"call": call.source, "expected": repr(value), "source": "assert"}
+            for call, value in claims
+            if call.source not in known and _literal_repr(value)
+        ]
+        unique = list({test["call"]: test for test in new}.values())
+        outcomes = [self._check(solution, unique).outcomes for solution in right] if unique else []
+        return [test for at, test in enumerate(unique) if all(row[at : at + 1] == ("pass",) for row in outcomes)]
+
+    def _strong(self, exercise: Statement, proof: Proof) -> Proof:
+        """`proof` if its tests are many, strong and repeatable enough, else one that says which they are not."""
+        tests, reference = proof.tests, proof.right[0]
+        if len(tests) < self.gate.min_tests:
+            return _turned_away(proof, "too_few_tests", f"{len(tests)} tests survive")
+        if len({test["expected"] for test in tests}) < 2:
+            return _turned_away(proof, "constant", "every test expects the same value")
+        null = f"{exercise.stub}\n    return None\n"
+        if self._check(null, tests).passed:
+            return _turned_away(proof, "null_passes", "a function that returns None passes")
+        for box in self.boxes[1:]:
+            if not all(self._check(solution, tests, box).passed for solution in proof.right):
+                return _turned_away(proof, "nondeterministic", "a solution fails under another hash seed")
+        wrong = mutants(reference, self.gate.max_mutants)
+        killed = sum(not self._check(mutant, tests).passed for mutant in wrong)
+        kill_rate = killed / len(wrong) if wrong else 0.0
+        if kill_rate < self.gate.min_kill_rate:
+            return _turned_away(proof, "weak_tests", f"{killed} of {len(wrong)} mutants fail", kill_rate)
+        return replace(proof, kill_rate=kill_rate)
+
+    def attempt(self, text: str, exercise: Statement, tests: Sequence[dict[str, Any]]) -> Attempt:
+        """A student's reply, run. A failure is run again under another hash seed; one that does not repeat is a flake."""
+        try:
+            code = program(text, exercise.entry_point)
+        except ParseError as error:
+            return Attempt(code="", status="unreadable", failure_kind=str(error).split(":")[0].replace(" ", "_"))
+        report = self._check(code, tests)
+        if report.passed:
+            return Attempt(code=code, status="pass")
+        if self._check(code, tests, self.boxes[-1]).passed:
+            return Attempt(code=code, status="flaky", failure_kind="flaky")
+        failed = next((at for at, outcome in enumerate(report.outcomes) if outcome in ("fail", "error")), -1)
+        detail = f"{report.error.type}: {report.error.message}"[:300] if report.error else ""
+        return Attempt(code=code, status=report.status, failure_kind=_kind(report), failed_test=failed, detail=detail)
+
+    def _check(self, solution: str, tests: Sequence[dict[str, Any]], box: Sandbox | None = None) -> Report:
+        report = (box or self.boxes[0]).check(solution, "\n".join(assertion(test) for test in tests))
+        if report.status == "sandbox_error":
+            raise SandboxBroken(report.error.message if report.error else "no verdict")
+        return report
+
+
+def _kind(report: Report) -> str:
+    """The failure in one word: the verdict, or the exception's type where the program raised."""
+    if report.status == "fail":
+        return "wrong_answer"
+    return report.error.type if report.status == "error" and report.error else report.status
+
+
+def _turned_away(proof: Proof, status: str, reason: str, kill_rate: float = 0.0) -> Proof:
+    return replace(proof, status=status, reason=reason, kill_rate=kill_rate)
+
+
+def _literal_repr(value: Any) -> str:
+    """repr of a value that can stand in a test, else the empty string.
+
+    A float inside a container is turned away: only a float by itself is compared with a tolerance.
+    """
+    if type(value) is float:
+        return repr(float(f"{value:.12g}")) if math.isfinite(value) else ""
+    return repr(value) if _exact(value) else ""
+
+
+def _exact(value: Any) -> bool:
+    if type(value) in (list, tuple):
+        return all(map(_exact, value))
+    if type(value) is dict:
+        return all(_exact(key) and _exact(item) for key, item in value.items())
+    if type(value) is set:
+        return bool(value) and all(map(_exact, value))
+    return value is None or type(value) in (int, bool, str, bytes)
