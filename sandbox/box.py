@@ -1,0 +1,472 @@
+"""The supervisor: owns the slots, hands them work, and decides what a run's evidence amounts to.
+
+It never runs, imports or unpickles anything of a program under test; it reads one bounded JSON verdict per run and the
+exit statuses the zygote saw. Used by everything that needs code executed; safe to call from many threads at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import queue
+import random
+import signal
+import socket
+import subprocess
+import sys
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from . import zygote
+from .report import Failure, Limits, Mode, Outcome, Output, Report, SandboxUnavailable, Status
+from .wire import CannotCross, Decoder, Encoder, WireError, dumps, loads
+
+LAYERS = ("user", "mount", "pid", "net", "ipc", "uts", "landlock", "seccomp", "rlimits")
+_NEEDED_FOR_L3 = frozenset(("mount", "pid", "net", "ipc"))
+_START_S = 20.0
+_WATCHDOG_S = 5.0
+_RUNS_PER_SLOT = 2000
+_TWINS = 3
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+# The package is registered by hand so that the slot imports its own modules only, and the caller's sys.path not at all.
+_BOOT = (
+    "import sys, types; p = types.ModuleType('sandbox'); p.__path__ = [sys.argv[3]]; sys.modules['sandbox'] = p;"
+    "from sandbox.zygote import main; main()"
+)
+_CURES = """\
+Cures, any one of them:
+  - run as an ordinary user, on Linux >= 5.13 with Landlock in /sys/kernel/security/lsm, x86_64 or aarch64;
+  - in a container, use a seccomp profile that lets landlock_*, seccomp and prctl through (current Docker's does);
+  - accept less for code you trust: allow_unsandboxed=True (--allow-unsandboxed); every report then says its level."""
+
+
+class SlotLost(RuntimeError):
+    """The slot died or fell silent: infrastructure, not a verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """All that is known of a run."""
+
+    result: zygote.RunResult
+    verdict: bytes
+    stdout: bytes
+
+
+def level_of(layers: Iterable[str]) -> str:
+    on = set(layers)
+    if {"landlock", "seccomp", "rlimits"} <= on:
+        return "L3" if on >= _NEEDED_FOR_L3 else "L2"
+    return "L1" if "seccomp" in on or on >= _NEEDED_FOR_L3 else "L0"
+
+
+def explain(layer: str, text: str) -> str:
+    """The known refusals of user namespaces and their neighbours, in words that can be acted on."""
+    if "Errno 28" in text:
+        return f"{layer}: {text} (sysctl user.max_user_namespaces is 0 or used up)"
+    if "Errno 13" in text:
+        return f"{layer}: {text} (AppArmor restricts user namespaces: kernel.apparmor_restrict_unprivileged_userns)"
+    if "Errno 1]" in text:
+        return f"{layer}: {text} (a container's seccomp profile or a missing capability forbids it)"
+    if "Errno 38" in text or "Errno 95" in text:
+        return f"{layer}: {text} (this kernel was built or booted without it)"
+    return f"{layer}: {text}"
+
+
+class Slot:
+    """One zygote and the socket to it. Not thread-safe: whoever took it from the queue has it alone."""
+
+    def __init__(self, index: int, limits: Limits, hash_seed: int, preload: tuple[str, ...]) -> None:
+        self._index, self._limits, self._hash_seed, self._preload = index, limits, hash_seed, preload
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._runs = 0
+        self.refused: dict[str, str] = {}
+
+    def ensure_started(self) -> None:
+        """Raises SlotLost with what the interpreter said when it does not come up."""
+        if self._process is not None and self._process.poll() is None and self._runs < _RUNS_PER_SLOT:
+            return
+        self.kill()
+        near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        errors = os.memfd_create("errors")
+        with far:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", _BOOT,  # -I would ignore the hash seed
+                 str(far.fileno()), json.dumps(self._config()), _PACKAGE],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, pass_fds=(far.fileno(),),
+                env=_clean_environment(self._hash_seed), cwd="/", start_new_session=True,
+            )  # fmt: skip
+        near.settimeout(_START_S)
+        self._control, self._runs = near, 0
+        hello = _received(near)
+        said = os.pread(errors, 1 << 14, 0).decode(errors="replace")
+        os.close(errors)
+        if not hello:
+            self.kill()
+            raise SlotLost(f"the slot did not start: {said.strip()[-1000:] or 'no message'}")
+        self.refused = json.loads(hello)["refused"]
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "supervisor": os.getpid(),
+            "index": self._index,
+            "root": os.getuid() == 0,
+            "limits": asdict(self._limits),
+            "preload": self._preload,
+            "import_paths": _site_paths() if self._preload else [],
+        }
+
+    def run(self, kind: int, solution: bytes, request: bytes) -> _Evidence:
+        """Raises SlotLost when no result comes back in time."""
+        self.ensure_started()
+        assert self._control is not None
+        fds = [_memfd(solution), _memfd(request), _memfd(b""), _memfd(b"")]
+        try:
+            self._control.settimeout(self._limits.wall_s + _WATCHDOG_S)
+            result = self._ask(kind, fds)
+            self._runs += 1
+            if result.strays:
+                self.kill()
+            return _Evidence(result, _contents(fds[2], zygote.VERDICT_BYTES), _contents(fds[3], 1 << 30))
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _ask(self, kind: int, fds: list[int]) -> zygote.RunResult:
+        assert self._control is not None
+        try:
+            socket.send_fds(self._control, [zygote.REQUEST.pack(kind)], fds)
+        except OSError as problem:
+            self.kill()
+            raise SlotLost(str(problem)) from problem
+        data = _received(self._control)
+        if len(data) != zygote.RESULT.size:
+            self.kill()
+            raise SlotLost("the zygote died or fell silent during the run")
+        return zygote.RunResult.unpack(data)
+
+    def kill(self) -> None:
+        """End the launcher, and by that everything in the slot; safe to repeat."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the launcher."""
+        return self._process.pid if self._process else None
+
+
+def _received(control: socket.socket) -> bytes:
+    try:
+        return control.recv(1 << 16)
+    except OSError:  # a timeout or a reset: both mean that no answer came
+        return b""
+
+
+def _memfd(data: bytes) -> int:
+    fd = os.memfd_create("payload")
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    return fd
+
+
+def _contents(fd: int, bound: int) -> bytes:
+    return os.pread(fd, min(os.fstat(fd).st_size, bound), 0)
+
+
+def _clean_environment(hash_seed: int) -> dict[str, str]:
+    return {"PYTHONHASHSEED": str(hash_seed), "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def _site_paths() -> list[str]:
+    return [path for path in sys.path if path.endswith(("site-packages", "dist-packages")) and os.path.isdir(path)]
+
+
+def _kill_slots(slots: Sequence[Slot], owner: int) -> None:
+    if os.getpid() == owner:  # a forked copy of this object owns nothing
+        for slot in slots:
+            slot.kill()
+
+
+class Sandbox:
+    """Runs untrusted Python. Raises SandboxUnavailable when less than level L2 can be had, unless told to accept it."""
+
+    def __init__(
+        self,
+        slots: int = 2,
+        limits: Limits | None = None,
+        hash_seed: int = 0,
+        allow_unsandboxed: bool = False,
+        preload: Sequence[str] = (),
+    ) -> None:
+        if not sys.platform.startswith("linux"):
+            raise SandboxUnavailable(f"the sandbox needs Linux, this is {platform.system()}\n{_CURES}")
+        if slots < 1:
+            raise ValueError("slots must be at least 1")
+        self.limits = limits or Limits()
+        self._slots = [Slot(index, self.limits, hash_seed, tuple(preload)) for index in range(slots)]
+        self._closer = weakref.finalize(self, _kill_slots, self._slots, os.getpid())
+        self._free: queue.LifoQueue[Slot] = queue.LifoQueue()
+        try:
+            self._slots[0].ensure_started()
+        except (SlotLost, OSError) as problem:
+            raise SandboxUnavailable(f"{problem}\n{_CURES}") from problem
+        self.refused = self._slots[0].refused
+        """Layers that this machine refused, with the kernel's words."""
+        self.layers = tuple(name for name in LAYERS if name not in self.refused)
+        self.level = level_of(self.layers)
+        if self.level < "L2" and not allow_unsandboxed:
+            self.close()
+            missing = "\n".join(f"  {explain(name, text)}" for name, text in self.refused.items())
+            raise SandboxUnavailable(f"only level {self.level} is available; missing layers:\n{missing}\n{_CURES}")
+        for slot in reversed(self._slots):
+            self._free.put(slot)
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every slot; runs that are going on in other threads end as `sandbox_error`."""
+        self._closer()
+
+    # --- checks -------------------------------------------------------------------------------------------------------
+
+    def check(self, solution: str, tests: str, entry_point: str | None = None) -> Report:
+        """One solution against one test text; `entry_point` is what an uncalled `check(candidate)` is given."""
+        request = {"tests": tests, "entry_point": entry_point, "bend": []}
+        with self._slot() as slot:
+            report, unsplittable = self._checked(slot, "split", solution, request)
+            if not unsplittable:
+                return report
+            report, _ = self._checked(slot, "in-process", solution, request)
+            return self._twins_agree(slot, solution, request, report) if report.passed else report
+
+    def check_many(self, pairs: Iterable[tuple[str, str]]) -> list[Report]:
+        """In the order given, on every slot at once."""
+        with ThreadPoolExecutor(len(self._slots)) as pool:
+            return list(pool.map(lambda pair: self.check(*pair), pairs))
+
+    async def acheck(self, solution: str, tests: str, entry_point: str | None = None) -> Report:
+        import asyncio  # only asynchronous callers need it, and they have it already
+
+        return await asyncio.to_thread(self.check, solution, tests, entry_point)
+
+    async def acheck_many(self, pairs: Iterable[tuple[str, str]]) -> list[Report]:
+        import asyncio
+
+        return await asyncio.to_thread(self.check_many, list(pairs))
+
+    # --- calls --------------------------------------------------------------------------------------------------------
+
+    def call(self, solution: str, entry_point: str, args_list: Sequence[tuple[Any, ...]]) -> list[Output]:
+        """What the entry point returns for each tuple of arguments, all in one solution process.
+
+        Raises wire.CannotCross when an argument is not made of exact builtin types.
+        """
+        calls = [Encoder(exact=True).encode(tuple(args)) for args in args_list]
+        request = {"entry_point": entry_point, "calls": calls}
+        with self._slot() as slot:
+            evidence = self._evidence(slot, zygote.CALL, solution, request)
+        if isinstance(evidence, str):
+            return [Output(status="sandbox_error", error=evidence)] * len(args_list)
+        return self._outputs(evidence, len(args_list))
+
+    async def acall(self, solution: str, entry_point: str, args_list: Sequence[tuple[Any, ...]]) -> list[Output]:
+        import asyncio
+
+        return await asyncio.to_thread(self.call, solution, entry_point, args_list)
+
+    # --- inside -------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _slot(self) -> Iterator[Slot]:
+        if not self._closer.alive:
+            raise RuntimeError("the sandbox is closed")
+        slot = self._free.get()
+        try:
+            yield slot
+        finally:
+            self._free.put(slot)
+
+    def _evidence(self, slot: Slot, kind: int, solution: str, request: dict[str, Any]) -> _Evidence | str:
+        """One retry on a fresh slot; after that the infrastructure's own words."""
+        try:
+            payloads = solution.encode(), dumps(request)
+        except UnicodeEncodeError:  # a lone surrogate: no Python file can hold it
+            payloads = solution.encode("utf-8", "surrogatepass"), dumps(request)
+        try:
+            return self._at_level(slot, kind, *payloads)
+        except (SlotLost, OSError):
+            slot.kill()
+        try:
+            return self._at_level(slot, kind, *payloads)
+        except (SlotLost, OSError) as problem:
+            slot.kill()
+            return str(problem)
+
+    def _at_level(self, slot: Slot, kind: int, solution: bytes, request: bytes) -> _Evidence:
+        slot.ensure_started()
+        if slot.refused.keys() - self.refused.keys():
+            raise SlotLost(f"the slot came up with fewer layers than before: {slot.refused}")
+        return slot.run(kind, solution, request)
+
+    def _checked(self, slot: Slot, mode: Mode, solution: str, request: dict[str, Any]) -> tuple[Report, bool]:
+        """The report, and whether the tests turned out to be unsplittable."""
+        kind = zygote.SPLIT if mode == "split" else zygote.IN_PROCESS
+        evidence = self._evidence(slot, kind, solution, request)
+        stamp: dict[str, Any] = {"mode": mode, "level": self.level, "layers": self.layers}
+        if isinstance(evidence, str):
+            return Report(status="sandbox_error", error=Failure(type="SandboxError", message=evidence), **stamp), False
+        verdict = _read_verdict(evidence.verdict)
+        result = evidence.result
+        stamp |= {"cpu_s": result.cpu_s, "wall_s": result.wall_s, "max_rss_bytes": result.max_rss_bytes}
+        stamp["stdout"] = evidence.stdout[: self.limits.output_bytes].decode(errors="replace")
+        if verdict is not None and "unsplittable" in verdict:
+            return Report(status="test_error", **stamp), True
+        return _judged(verdict, evidence, mode, self.limits, stamp), False
+
+    def _twins_agree(self, slot: Slot, solution: str, request: dict[str, Any], report: Report) -> Report:
+        """An in-process pass stands when the same tests with one bent expectation each fail, in random order."""
+        sites = [index for index, outcome in enumerate(report.outcomes) if outcome == "pass"]
+        random.shuffle(sites)
+        runs: list[list[int]] = [[site] for site in sites[:_TWINS]] + [[], []]
+        random.shuffle(runs)
+        for bend in runs:
+            twin, _ = self._checked(slot, "in-process", solution, request | {"bend": bend})
+            if twin.passed is bool(bend):
+                message = f"tests bent at {bend} gave {twin.status}"
+                return _restated(report, "tampered", Failure(type="Tripwire", message=message))
+        return report
+
+    def _outputs(self, evidence: _Evidence, count: int) -> list[Output]:
+        lines = evidence.verdict.split(b"\n")[:-1]
+        outputs = []
+        for line in lines[:count]:
+            try:
+                record = loads(line)
+                if "load" in record:
+                    return [_output(record["load"])] * count
+                outputs.append(_output(record))
+            except (WireError, KeyError, TypeError) as problem:
+                outputs.append(Output(status="tampered", error=str(problem)))
+        over = len(evidence.stdout) > self.limits.output_bytes
+        status = "output_limit" if over else _end_of_solution(evidence.result, self.limits)
+        missing = Output(status=status, error=f"the run ended as {status} before this call did")
+        return outputs + [missing] * (count - len(outputs))
+
+
+def _output(record: dict[str, Any]) -> Output:
+    status = record["status"]
+    if status not in ("ok", "error", "memory", "exited"):
+        raise WireError("unknown status")
+    args = Decoder(exact=True).decode(record["args"]) if "args" in record else None
+    value = Decoder(exact=True).decode(record["value"]) if status == "ok" else None
+    return Output(status=status, value=value, error=record.get("error"), mutated_args=args)
+
+
+def _read_verdict(data: bytes) -> dict[str, Any] | None:
+    """The judge's record if it is one and whole; anything else is no verdict."""
+    try:
+        verdict = loads(data)
+    except WireError:
+        return None
+    if not isinstance(verdict, dict):
+        return None
+    if "unsplittable" in verdict:
+        return verdict
+    total, outcomes = verdict.get("total"), verdict.get("outcomes")
+    whole = (
+        verdict.get("status") in (*get_args(Status), "gone")
+        and type(total) is int
+        and type(verdict.get("run")) is int
+        and isinstance(outcomes, list)
+        and len(outcomes) == total
+        and set(outcomes) <= set(get_args(Outcome))
+    )
+    return verdict if whole else None
+
+
+def _judged(
+    verdict: dict[str, Any] | None, evidence: _Evidence, mode: Mode, limits: Limits, stamp: dict[str, Any]
+) -> Report:
+    """From evidence to status. A pass needs everything to say so; the first limit that was hit overrides it."""
+    result = evidence.result
+    if len(evidence.stdout) > limits.output_bytes:
+        status, words = "output_limit", f"more than {limits.output_bytes} bytes on standard output"
+    elif result.timed_out:
+        status, words = "timeout", f"no verdict within {limits.wall_s} s"
+    elif verdict is None or result.judge_status != 0:
+        status, words = _without_verdict(result, mode, limits)
+    elif verdict["status"] == "gone":
+        status, words = _end_of_solution(result, limits), "the solution's process ended during the run"
+    else:
+        status, words = verdict["status"], ""
+    known = {} if verdict is None else _counts(verdict)
+    error = Failure(type=status, message=words) if words else _failure(verdict)
+    return Report(status=status, error=error, **known, **stamp)
+
+
+def _without_verdict(result: zygote.RunResult, mode: Mode, limits: Limits) -> tuple[str, str]:
+    if mode == "in-process":
+        return _end_of_solution(result, limits), "the process ended without a verdict"
+    return "test_error", "the test process ended without a verdict"
+
+
+def _end_of_solution(result: zygote.RunResult, limits: Limits) -> str:
+    """How a solution's process that is no longer there went, by its wait status."""
+    if result.timed_out:
+        return "timeout"
+    if os.WIFEXITED(result.solution_status):
+        return "exited"
+    by_cpu = result.cpu_s >= int(limits.wall_s) + 1
+    if os.WTERMSIG(result.solution_status) in (signal.SIGXCPU, signal.SIGKILL) and by_cpu:
+        return "timeout"
+    return "crash"
+
+
+def _counts(verdict: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "asserts_run": verdict["run"],
+        "asserts_total": verdict["total"],
+        "outcomes": tuple(verdict["outcomes"]),
+    }
+
+
+def _failure(verdict: dict[str, Any] | None) -> Failure | None:
+    error = verdict.get("error") if verdict else None
+    return Failure(**error) if error else None
+
+
+def _restated(report: Report, status: Status, error: Failure) -> Report:
+    facts = {name: getattr(report, name) for name in report.__slots__}
+    return Report(**facts | {"status": status, "error": error})
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What this machine offers, found out by doing it."""
+
+    level: str
+    layers: tuple[str, ...]
+    refused: dict[str, str]
+
+
+def probe() -> Probe:
+    """Start one slot, ask what it could put on, and end it."""
+    with Sandbox(slots=1, allow_unsandboxed=True) as box:
+        return Probe(box.level, box.layers, box.refused)

@@ -1,0 +1,247 @@
+"""Tagged JSON: how values cross between the process under test and the one that judges it.
+
+A scalar is itself; everything else is a list whose first item is a tag. Decoding builds exact builtin types (and a few
+value types of the standard library) and nothing else, so no `__eq__`, pickle or subclass of the sender survives the
+crossing. Mutable containers are numbered in order of first visit, which keeps aliases and cycles, and lets a reply
+say "your second argument". What to do with a value that has no tag is the caller's business (`foreign`).
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+MAX_MESSAGE = 1 << 24
+_JSON_INT = 1 << 62  # larger ones travel as hex: decimal conversion is quadratic and capped by the interpreter
+
+Node = Any  # None | bool | int | float | str | list of Nodes
+
+
+class CannotCross(TypeError):
+    """The value has no representation on the wire."""
+
+
+class WireError(ValueError):
+    """The other side did not keep to the format."""
+
+
+def refuse(value: object) -> Node:
+    raise CannotCross(f"a value of type {type(value).__qualname__} cannot cross the process boundary")
+
+
+def refuse_node(node: list[Node]) -> Any:
+    raise WireError(f"unknown tag {node[0]!r}"[:80])
+
+
+# type -> (tag, its plain parts); the inverse is in _BUILD
+_SPLIT: dict[type, tuple[str, Callable[[Any], Any]]] = {
+    bytes: ("b", lambda v: v.hex()),
+    bytearray: ("ba", lambda v: v.hex()),
+    complex: ("c", lambda v: [v.real, v.imag]),
+    range: ("range", lambda v: [hex(v.start), hex(v.stop), hex(v.step)]),
+    Decimal: ("decimal", str),
+    Fraction: ("fraction", lambda v: [hex(v.numerator), hex(v.denominator)]),
+    datetime: ("datetime", lambda v: v.isoformat()),
+    date: ("date", lambda v: v.isoformat()),
+    timedelta: ("timedelta", lambda v: [v.days, v.seconds, v.microseconds]),
+    type(NotImplemented): ("notimplemented", lambda v: None),
+    type(...): ("ellipsis", lambda v: None),
+}
+_BUILD: dict[str, Callable[[Any], Any]] = {
+    "i": lambda p: int(p, 16),
+    "b": bytes.fromhex,
+    "ba": bytearray.fromhex,
+    "c": lambda p: complex(*p),
+    "range": lambda p: range(*(int(part, 16) for part in p)),
+    "decimal": Decimal,
+    "fraction": lambda p: Fraction(*(int(part, 16) for part in p)),
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "timedelta": lambda p: timedelta(*p),
+    "notimplemented": lambda p: NotImplemented,
+    "ellipsis": lambda p: ...,
+    "type": lambda name: _TYPES[name],
+}
+_TYPES: dict[str, type] = {
+    t.__name__: t
+    for t in (int, float, complex, bool, str, bytes, list, tuple, dict, set, frozenset, object, type(None))
+}
+_TYPE_NAMES = {t: name for name, t in _TYPES.items()}
+_SEQUENCES: dict[type, str] = {list: "l", deque: "q", set: "s"}
+_MAPPINGS: dict[type, str] = {dict: "d", Counter: "counter", OrderedDict: "od", defaultdict: "dd"}
+_FROZEN: dict[type, str] = {tuple: "t", frozenset: "f"}
+_MUTABLE_BY_TAG: dict[str, type] = {tag: t for t, tag in (_SEQUENCES | _MAPPINGS).items()}
+_FROZEN_BY_TAG: dict[str, type] = {tag: t for t, tag in _FROZEN.items()}
+_PLAIN = frozenset((type(None), bool, str, float))
+MUTABLE = frozenset(_SEQUENCES | _MAPPINGS)
+
+
+# what `Sandbox.call` hands to a caller: the builtin types and nothing else
+EXACT = frozenset((type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset))
+EXACT_TAGS = frozenset(("i", "b", "c", "l", "t", "d", "s", "f", "r"))
+MAX_HASHED = 1 << 14  # a hostile sender can make keys collide: the square of this is what a decoder may have to probe
+
+
+class Encoder:
+    """One message's worth of values; `known` are mutable containers that both sides have numbered already."""
+
+    def __init__(
+        self, known: Iterable[object] = (), foreign: Callable[[Any], Node] = refuse, exact: bool = False
+    ) -> None:
+        self.table = list(known)
+        self._exact = exact
+        self._numbers = {id(value): number for number, value in enumerate(self.table)}
+        self._foreign = foreign
+
+    def encode(self, value: Any) -> Node:
+        kind = type(value)
+        if self._exact and kind not in EXACT:
+            return self._foreign(value)
+        if kind in _PLAIN:
+            return value
+        if kind is int:
+            return value if -_JSON_INT < value < _JSON_INT else ["i", hex(value)]
+        if kind in _FROZEN:
+            return [_FROZEN[kind], *map(self.encode, value)]
+        if kind in MUTABLE:
+            return self._mutable(value)
+        if kind in _SPLIT:
+            tag, parts = _SPLIT[kind]
+            return [tag, parts(value)]
+        if kind is type and value in _TYPE_NAMES:
+            return ["type", _TYPE_NAMES[value]]
+        return self._foreign(value)
+
+    def _mutable(self, value: Any) -> Node:
+        number = self._numbers.get(id(value))
+        if number is not None:
+            return ["r", number]
+        self._numbers[id(value)] = len(self.table)
+        self.table.append(value)
+        return self.contents(value)
+
+    def contents(self, value: Any) -> Node:
+        """The container without its number: what a reply sends back for an argument that was changed."""
+        kind = type(value)
+        if kind in _SEQUENCES:
+            return [_SEQUENCES[kind], *map(self.encode, value)]
+        return [_MAPPINGS[kind], *([self.encode(key), self.encode(item)] for key, item in value.items())]
+
+
+class Decoder:
+    """The inverse. Raises WireError for anything an Encoder would not have written."""
+
+    def __init__(
+        self, known: Iterable[object] = (), foreign: Callable[[list[Node]], Any] = refuse_node, exact: bool = False
+    ) -> None:
+        self.table = list(known)
+        self._foreign = foreign
+        self._exact = exact
+
+    def decode(self, node: Node) -> Any:
+        try:
+            return self._decode(node)
+        except WireError:
+            raise
+        except (TypeError, ValueError, KeyError, IndexError, ArithmeticError, RecursionError) as problem:
+            raise WireError(f"{type(problem).__name__}: {problem}"[:200]) from problem
+
+    def restore(self, number: int, node: Node) -> None:
+        """Overwrite a known container in place with what `Encoder.contents` said of it."""
+        try:
+            value = self.table[number]
+            if _MUTABLE_BY_TAG[node[0]] is not type(value):
+                raise WireError("a container changed its type")
+            fresh = list(self._items(node))
+            value.clear()
+            _fill(value, fresh)
+        except (TypeError, ValueError, KeyError, IndexError, RecursionError) as problem:
+            raise WireError(f"{type(problem).__name__}: {problem}"[:200]) from problem
+
+    def _decode(self, node: Node) -> Any:
+        if type(node) is not list:
+            if isinstance(node, dict):
+                raise WireError("a JSON object is not a value")
+            return node
+        tag = node[0]
+        if self._exact and (tag not in EXACT_TAGS or (tag in "sdf" and len(node) > MAX_HASHED)):
+            raise WireError(f"tag {tag!r} with {len(node) - 1} items is not accepted here"[:80])
+        if tag in _FROZEN_BY_TAG:
+            return _FROZEN_BY_TAG[tag](map(self._decode, node[1:]))
+        if tag in _MUTABLE_BY_TAG:
+            value = _MUTABLE_BY_TAG[tag]()
+            self.table.append(value)
+            _fill(value, self._items(node))
+            return value
+        if tag == "r":
+            return self.table[node[1]]
+        if tag in _BUILD:
+            return _BUILD[tag](node[1])
+        return self._foreign(node)
+
+    def _items(self, node: Node) -> Iterator[Any]:
+        if _MUTABLE_BY_TAG[node[0]] in _SEQUENCES:
+            return map(self._decode, node[1:])
+        return ((self._decode(key), self._decode(item)) for key, item in node[1:])
+
+
+def _fill(value: Any, items: Iterable[Any]) -> None:
+    if isinstance(value, dict):
+        for key, item in items:
+            value[key] = item
+    elif isinstance(value, set):
+        value.update(items)
+    else:
+        value.extend(items)
+
+
+def dumps(message: Node) -> bytes:
+    return json.dumps(message, separators=(",", ":"), check_circular=False).encode("ascii")
+
+
+def loads(data: bytes) -> Node:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as problem:
+        raise WireError(f"not JSON: {problem}"[:200]) from problem
+
+
+class Channel:
+    """Length-prefixed messages over a stream socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def send(self, message: Node) -> None:
+        data = dumps(message)
+        if len(data) > MAX_MESSAGE:
+            raise CannotCross(f"a message of {len(data)} bytes is over the {MAX_MESSAGE} allowed")
+        self._sock.sendall(len(data).to_bytes(4, "big") + data)
+
+    def receive(self, deadline: float | None = None) -> Node:
+        """Raises EOFError when the other side is gone, TimeoutError at the deadline (time.monotonic)."""
+        size = int.from_bytes(self._exactly(4, deadline), "big")
+        if size > MAX_MESSAGE:
+            raise WireError(f"a message of {size} bytes is over the {MAX_MESSAGE} allowed")
+        return loads(self._exactly(size, deadline))
+
+    def _exactly(self, size: int, deadline: float | None) -> bytes:
+        parts = bytearray()
+        while len(parts) < size:
+            if deadline is not None:
+                self._sock.settimeout(max(deadline - time.monotonic(), 1e-3))
+            try:
+                part = self._sock.recv(min(size - len(parts), 1 << 20))
+            except ConnectionError as problem:
+                raise EOFError(str(problem)) from problem
+            if not part:
+                raise EOFError("the other side closed the channel")
+            parts += part
+        return bytes(parts)
