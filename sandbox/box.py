@@ -24,7 +24,7 @@ from typing import Any, get_args
 
 from . import zygote
 from .report import Failure, Limits, Mode, Outcome, Output, Report, SandboxUnavailable, Status
-from .wire import CannotCross, Decoder, Encoder, WireError, dumps, loads
+from .wire import Decoder, Encoder, WireError, dumps, loads
 
 LAYERS = ("user", "mount", "pid", "net", "ipc", "uts", "landlock", "seccomp", "rlimits")
 _NEEDED_FOR_L3 = frozenset(("mount", "pid", "net", "ipc"))
@@ -81,8 +81,11 @@ def explain(layer: str, text: str) -> str:
 class Slot:
     """One zygote and the socket to it. Not thread-safe: whoever took it from the queue has it alone."""
 
-    def __init__(self, index: int, limits: Limits, hash_seed: int, preload: tuple[str, ...]) -> None:
-        self._index, self._limits, self._hash_seed, self._preload = index, limits, hash_seed, preload
+    def __init__(
+        self, index: int, limits: Limits, hash_seed: int, preload: Sequence[str], without: Sequence[str]
+    ) -> None:
+        self._index, self._limits, self._hash_seed = index, limits, hash_seed
+        self._preload, self._without = list(preload), list(without)
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._runs = 0
@@ -119,6 +122,7 @@ class Slot:
             "root": os.getuid() == 0,
             "limits": asdict(self._limits),
             "preload": self._preload,
+            "without": self._without,
             "import_paths": _site_paths() if self._preload else [],
         }
 
@@ -210,13 +214,19 @@ class Sandbox:
         hash_seed: int = 0,
         allow_unsandboxed: bool = False,
         preload: Sequence[str] = (),
+        without: Sequence[str] = (),
     ) -> None:
+        """`preload` names installed packages to import into every slot; `without` names LAYERS not to take, so that
+        the others can be tested and measured alone.
+        """
+        if unknown := set(without) - set(LAYERS):
+            raise ValueError(f"no such layer: {', '.join(sorted(unknown))}; there are {', '.join(LAYERS)}")
         if not sys.platform.startswith("linux"):
             raise SandboxUnavailable(f"the sandbox needs Linux, this is {platform.system()}\n{_CURES}")
         if slots < 1:
             raise ValueError("slots must be at least 1")
         self.limits = limits or Limits()
-        self._slots = [Slot(index, self.limits, hash_seed, tuple(preload)) for index in range(slots)]
+        self._slots = [Slot(index, self.limits, hash_seed, preload, without) for index in range(slots)]
         self._closer = weakref.finalize(self, _kill_slots, self._slots, os.getpid())
         self._free: queue.LifoQueue[Slot] = queue.LifoQueue()
         try:

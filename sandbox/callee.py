@@ -55,10 +55,10 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
 
 
 def read_all(fd: int) -> bytes:
-    parts = []
-    while part := os.pread(fd, 1 << 20, sum(map(len, parts))):
-        parts.append(part)
-    return b"".join(parts)
+    data = bytearray()
+    while part := os.pread(fd, 1 << 20, len(data)):
+        data += part
+    return bytes(data)
 
 
 def load(source_fd: int) -> types.ModuleType:

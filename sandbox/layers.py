@@ -13,7 +13,7 @@ import resource
 import signal
 import stat
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from . import seccomp
 
@@ -93,19 +93,21 @@ def new_user_namespace(proc_fd: int) -> None:
             os.close(fd)
 
 
-def private_root(readable: Iterable[str], devices: Iterable[str]) -> None:
+def open_paths(paths: Iterable[str]) -> dict[str, int]:
+    """Handles on what is to stay reachable, taken while we may still walk there; what does not exist is left out."""
+    return {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in paths if os.path.exists(path)}
+
+
+def private_root(paths: dict[str, int]) -> None:
     """Make a read-only tree of the given paths, and nothing else, the root of this mount namespace."""
     new_root = "/tmp"  # any directory will do: the mount is private and moved at once
     _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
-    sources = [(path, os.open(path, os.O_PATH | os.O_CLOEXEC)) for path in (*readable, *devices)]
     _mount("root", new_root, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,nr_inodes=4k,mode=755")
-    for path, fd in sources:
+    for path, fd in paths.items():
         _bind(fd, new_root + path)
-        os.close(fd)
     _seal_mounts(new_root, _ATTR_RDONLY | _ATTR_NOSUID)
     os.chdir(new_root)
-    machine = os.uname().machine
-    _syscall(_PIVOT_ROOT[machine], "pivot_root", b".", b".")
+    _syscall(_PIVOT_ROOT[os.uname().machine], "pivot_root", b".", b".")
     _check(_libc.umount2(b".", _MNT_DETACH), "umount the old root")
     os.chdir("/")
 
@@ -162,8 +164,11 @@ def adopt_orphans() -> None:
 # --- Landlock ---------------------------------------------------------------------------------------------------------
 
 
-def landlock(readable: Sequence[str], devices: Sequence[str]) -> None:
-    """From here on: read beneath `readable`, read and write `devices`, no TCP, no signals out; nothing else."""
+def landlock(readable: Iterable[int], devices: Iterable[int]) -> None:
+    """From here on: read beneath `readable`, read and write `devices`, no TCP, no signals out; nothing else.
+
+    Both are handles from `open_paths`; a rule belongs to the file, wherever it is mounted.
+    """
     abi = _syscall(_LANDLOCK_CREATE, "landlock", None, ctypes.c_size_t(0), ctypes.c_uint(1))
     fs_rights = _FS_RIGHTS_BY_ABI[min(abi, 5)]
     net_rights = 0b11 if abi >= 4 else 0
@@ -171,20 +176,19 @@ def landlock(readable: Sequence[str], devices: Sequence[str]) -> None:
     attributes = struct.pack("=QQQ", fs_rights, net_rights, scopes)[: 8 if abi < 4 else 16 if abi < 6 else 24]
     create = attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint(0)
     ruleset = _syscall(_LANDLOCK_CREATE, "landlock_create_ruleset", *create)
-    for path in readable:
-        _landlock_rule(ruleset, path, _READ_FILE | (_READ_DIR if os.path.isdir(path) else 0))
-    for path in devices:
-        _landlock_rule(ruleset, path, _READ_FILE | _WRITE_FILE)
+    for fd in readable:
+        _landlock_rule(ruleset, fd, _READ_FILE | (_READ_DIR if stat.S_ISDIR(os.stat(fd).st_mode) else 0))
+    for fd in devices:
+        _landlock_rule(ruleset, fd, _READ_FILE | _WRITE_FILE)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _syscall(_LANDLOCK_RESTRICT, "landlock_restrict_self", ctypes.c_int(ruleset), ctypes.c_uint(0))
     os.close(ruleset)
 
 
-def _landlock_rule(ruleset: int, path: str, rights: int) -> None:
-    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+def _landlock_rule(ruleset: int, fd: int, rights: int) -> None:
     rule = struct.pack("=Qi", rights, fd)
-    _syscall(_LANDLOCK_ADD, "landlock_add_rule", ctypes.c_int(ruleset), ctypes.c_int(1), rule, ctypes.c_uint(0))
-    os.close(fd)
+    arguments = ctypes.c_int(ruleset), ctypes.c_int(1), rule, ctypes.c_uint(0)
+    _syscall(_LANDLOCK_ADD, "landlock_add_rule", *arguments)
 
 
 # --- seccomp and limits -----------------------------------------------------------------------------------------------

@@ -229,7 +229,7 @@ class RemoteObject:
         """Only for objects of classes the tests name may the other side decide a comparison."""
         return self._name in self._session.named
 
-    @property  # isinstance(x, tuple) holds for a named tuple, as it would at home
+    @property  # type: ignore[misc]  # isinstance(x, tuple) holds for a named tuple, as it would at home
     def __class__(self) -> Any:
         return self._base() or RemoteObject
 

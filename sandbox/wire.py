@@ -156,7 +156,7 @@ class Decoder:
     def restore(self, number: int, node: Node) -> None:
         """Overwrite a known container in place with what `Encoder.contents` said of it."""
         try:
-            value = self.table[number]
+            value: Any = self.table[number]
             if _MUTABLE_BY_TAG[node[0]] is not type(value):
                 raise WireError("a container changed its type")
             fresh = list(self._items(node))

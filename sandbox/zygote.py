@@ -35,7 +35,8 @@ SLOT_UID = 59_000  # first of the uids that slots of a root supervisor run as; n
 GRACE_S = 0.5  # the judge reports a timeout itself, with the outcomes so far; this is the patience with the judge
 VERDICT_BYTES = 1 << 24
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
-_LIBRARY_FD_LIMIT = 64
+_OPEN_FILES = 64
+_LEFT_OUT = "left out on request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def main() -> None:
     config = json.loads(sys.argv[2])
     supervisor = os.pidfd_open(config["supervisor"])
     warm_up(config["preload"], config["import_paths"])
-    refused: dict[str, str] = {}
+    refused = dict.fromkeys(config["without"], _LEFT_OUT)
     root = os.getuid() == 0
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     if not root:
@@ -91,6 +92,8 @@ def main() -> None:
 
 
 def _attempt(refused: dict[str, str], name: str, layer: Callable[[], None]) -> None:
+    if name in refused:
+        return
     try:
         layer()
     except OSError as problem:
@@ -121,10 +124,9 @@ def warm_up(preload: Sequence[str], import_paths: Sequence[str]) -> None:
 
 def _zygote(control: socket.socket, config: dict[str, Any], refused: dict[str, str], proc: int) -> None:
     library = _library_fd()
-    readable = _readable_paths(config["import_paths"])
-    devices = [path for path in DEVICES if os.path.exists(path)]
-    if "mount" not in refused:
-        _attempt(refused, "mount", lambda: layers.private_root(readable, devices))
+    readable = layers.open_paths(_readable_paths(config["import_paths"]))
+    devices = layers.open_paths(DEVICES)
+    _attempt(refused, "mount", lambda: layers.private_root(readable | devices))
     if os.getuid() == 0:
         layers.become(SLOT_UID + config["index"])
         _attempt(refused, "user", lambda: layers.new_user_namespace(proc))
@@ -134,9 +136,13 @@ def _zygote(control: socket.socket, config: dict[str, Any], refused: dict[str, s
     layers.hide_memory()
     layers.adopt_orphans()
     _reach_library(library)
-    jail = Jail(Limits(**config["limits"]), owns_uid=config["root"] or "user" not in refused)
-    _attempt(refused, "landlock", lambda: layers.landlock([p for p in readable if os.path.exists(p)], devices))
-    refused |= jail.trial()
+    owns_uid = config["root"] or "user" not in refused
+    jail = Jail(Limits(**config["limits"]), owns_uid, filtered="seccomp" not in refused)
+    _attempt(refused, "landlock", lambda: layers.landlock(readable.values(), devices.values()))
+    for fd in (*readable.values(), *devices.values()):
+        os.close(fd)
+    if "seccomp" not in refused:
+        refused |= jail.trial()
     for name in [name for name in sys.modules if name.split(".")[0] in ("sandbox", "__main__")]:
         del sys.modules[name]  # a program under test may use these names; ours stay alive by reference
     gc.collect()
@@ -176,15 +182,15 @@ def _reach_library(library: int) -> None:
 class Jail:
     """What every forked child puts on before it touches a payload."""
 
-    def __init__(self, limits: Limits, owns_uid: bool) -> None:
+    def __init__(self, limits: Limits, owns_uid: bool, filtered: bool) -> None:
         self.limits = limits
         self._threads = limits.threads if owns_uid else None
-        self._filter = seccomp.CompiledFilter() if seccomp.supported() else None
+        self._filter = seccomp.CompiledFilter() if filtered and seccomp.supported() else None
 
     def enter(self, file_bytes: int) -> None:
         layers.die_with_parent()
         cpu_s = int(self.limits.wall_s) + 2
-        layers.limit(self.limits.memory_bytes, cpu_s, file_bytes, _LIBRARY_FD_LIMIT, self._threads)
+        layers.limit(self.limits.memory_bytes, cpu_s, file_bytes, _OPEN_FILES, self._threads)
         if self._filter:
             layers.install_filter(self._filter)
 
@@ -326,5 +332,5 @@ def _keep_only(keep: tuple[int, ...], stdout: int | None) -> None:
     os.dup2(null, 2)
     library = [int(path.split("/")[4]) for path in sys.path if path.startswith("/proc/self/fd/")]
     wanted = sorted({0, 1, 2, *keep, *library[:1]})
-    for low, high in zip(wanted, [*wanted[1:], _LIBRARY_FD_LIMIT], strict=True):
+    for low, high in zip(wanted, [*wanted[1:], _OPEN_FILES], strict=True):
         os.closerange(low + 1, high)
