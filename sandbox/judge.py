@@ -179,7 +179,7 @@ def bent(value: Any) -> Any:
 def _short(value: Any) -> str:
     try:
         return repr(value)[:_MAX_TEXT]
-    except Exception as problem:  # a proxy's repr runs in the solution and may do anything
+    except (Exception, SolutionExited, RunEnded) as problem:  # a proxy's repr runs in the solution: anything may come
         return f"<no repr: {type(problem).__name__}>"
 
 

@@ -54,7 +54,10 @@ class Session:
         if "raise" in reply:
             raise self._exception(reply)
         decoder = Decoder(foreign=self._borrow)
-        return {name: self._imported(name, node, decoder) for name, node in reply["names"]}
+        try:
+            return {str(name): self._imported(name, node, decoder) for name, node in reply["names"]}
+        except (WireError, LookupError, TypeError, ValueError) as problem:
+            raise self._end("tampered") from problem
 
     def _imported(self, name: str, node: Node, decoder: Decoder) -> Any:
         """The solution's word for a name, except that what it took from the standard library is taken from ours."""

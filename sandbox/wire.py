@@ -202,13 +202,17 @@ def _fill(value: Any, items: Iterable[Any]) -> None:
         value.extend(items)
 
 
+_to_text = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_from_text = json.JSONDecoder().decode
+
+
 def dumps(message: Node) -> bytes:
-    return json.dumps(message, separators=(",", ":"), check_circular=False).encode("ascii")
+    return _to_text(message).encode("ascii")
 
 
 def loads(data: bytes) -> Node:
     try:
-        return json.loads(data)
+        return _from_text(data.decode("ascii"))
     except (ValueError, RecursionError) as problem:
         raise WireError(f"not JSON: {problem}"[:200]) from problem
 
