@@ -1,6 +1,7 @@
 """Runs untrusted Python: fast, contained, and with verdicts that the program under test cannot forge.
 
-Standard library only, Linux, Python >= 3.11. Does not install, download or trust anything; `docs/sandbox.md` has the threat model.
+Standard library only, Linux, Python >= 3.11. Does not install, download or trust anything; `docs/sandbox.md`
+has the threat model.
 """
 
 from .box import Probe, Sandbox, probe

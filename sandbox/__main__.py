@@ -45,7 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="Run untrusted Python, contained.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("doctor", help="which layers of containment this machine offers")
-    once = commands.add_parser("run", help="one solution file against one test file; a JSON report per hash seed")
+    once = commands.add_parser(
+        "run", help="one solution file against one test file; a JSON report per hash seed"
+    )
     once.add_argument("solution")
     once.add_argument("tests")
     once.add_argument("--entry-point", help="the name that check(candidate) is called with")

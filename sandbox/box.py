@@ -1,7 +1,8 @@
 """The supervisor: owns the slots, hands them work, and decides what a run's evidence amounts to.
 
-It never runs, imports or unpickles anything of a program under test; it reads one bounded JSON verdict per run and the
-exit statuses the zygote saw. Used by everything that needs code executed; safe to call from many threads at once.
+It never runs, imports or unpickles anything of a program under test; it reads one bounded JSON verdict per
+run and the exit statuses the zygote saw. Used by everything that needs code executed; safe to call from many
+threads at once.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _NEEDED_FOR_L3 = frozenset(("mount", "pid", "net", "ipc"))
 _START_S = 20.0
 _WATCHDOG_S = 5.0
 _RUNS_PER_SLOT = 2000
+_ATTEMPTS = 3  # a run gets one retry; one more, because a slot can also be killed while it starts
 _TWINS = 3
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # The package is registered by hand so that the slot imports its own modules only, and the caller's sys.path not at all.
@@ -191,11 +193,18 @@ def _contents(fd: int, bound: int) -> bytes:
 
 
 def _clean_environment(hash_seed: int) -> dict[str, str]:
-    return {"PYTHONHASHSEED": str(hash_seed), "LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return {
+        "PYTHONHASHSEED": str(hash_seed),
+        "LC_ALL": "C.UTF-8",
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def _site_paths() -> list[str]:
-    return [path for path in sys.path if path.endswith(("site-packages", "dist-packages")) and os.path.isdir(path)]
+    return [
+        path for path in sys.path if path.endswith(("site-packages", "dist-packages")) and os.path.isdir(path)
+    ]
 
 
 def _kill_slots(slots: Sequence[Slot], owner: int) -> None:
@@ -205,7 +214,9 @@ def _kill_slots(slots: Sequence[Slot], owner: int) -> None:
 
 
 class Sandbox:
-    """Runs untrusted Python. Raises SandboxUnavailable when less than level L2 can be had, unless told to accept it."""
+    """Runs untrusted Python. Raises SandboxUnavailable when less than level L2 can be had, unless told to
+    accept it.
+    """
 
     def __init__(
         self,
@@ -216,8 +227,8 @@ class Sandbox:
         preload: Sequence[str] = (),
         without: Sequence[str] = (),
     ) -> None:
-        """`preload` names installed packages to import into every slot; `without` names LAYERS not to take, so that
-        the others can be tested and measured alone.
+        """`preload` names installed packages to import into every slot; `without` names LAYERS not to take,
+        so that the others can be tested and measured alone.
         """
         if unknown := set(without) - set(LAYERS):
             raise ValueError(f"no such layer: {', '.join(sorted(unknown))}; there are {', '.join(LAYERS)}")
@@ -240,7 +251,9 @@ class Sandbox:
         if self.level < "L2" and not allow_unsandboxed:
             self.close()
             missing = "\n".join(f"  {explain(name, text)}" for name, text in self.refused.items())
-            raise SandboxUnavailable(f"only level {self.level} is available; missing layers:\n{missing}\n{_CURES}")
+            raise SandboxUnavailable(
+                f"only level {self.level} is available; missing layers:\n{missing}\n{_CURES}"
+            )
         for slot in reversed(self._slots):
             self._free.put(slot)
 
@@ -254,11 +267,11 @@ class Sandbox:
         """End every slot; runs that are going on in other threads end as `sandbox_error`."""
         self._closer()
 
-    # --- checks -------------------------------------------------------------------------------------------------------
+    # --- checks ---------------------------------------------------------------------------------------------
 
     def check(self, solution: str, tests: str, entry_point: str | None = None) -> Report:
         """One solution against one test text; `entry_point` is what an uncalled `check(candidate)` is given."""
-        request = {"tests": tests, "entry_point": entry_point, "bend": []}
+        request: dict[str, Any] = {"tests": tests, "entry_point": entry_point, "bend": []}
         with self._slot() as slot:
             report, unsplittable = self._checked(slot, "split", solution, request)
             if not unsplittable:
@@ -281,7 +294,7 @@ class Sandbox:
 
         return await asyncio.to_thread(self.check_many, list(pairs))
 
-    # --- calls --------------------------------------------------------------------------------------------------------
+    # --- calls ----------------------------------------------------------------------------------------------
 
     def call(self, solution: str, entry_point: str, args_list: Sequence[tuple[Any, ...]]) -> list[Output]:
         """What the entry point returns for each tuple of arguments, all in one solution process.
@@ -296,12 +309,14 @@ class Sandbox:
             return [Output(status="sandbox_error", error=evidence)] * len(args_list)
         return self._outputs(evidence, len(args_list))
 
-    async def acall(self, solution: str, entry_point: str, args_list: Sequence[tuple[Any, ...]]) -> list[Output]:
+    async def acall(
+        self, solution: str, entry_point: str, args_list: Sequence[tuple[Any, ...]]
+    ) -> list[Output]:
         import asyncio
 
         return await asyncio.to_thread(self.call, solution, entry_point, args_list)
 
-    # --- inside -------------------------------------------------------------------------------------------------------
+    # --- inside ---------------------------------------------------------------------------------------------
 
     @contextmanager
     def _slot(self) -> Iterator[Slot]:
@@ -314,20 +329,17 @@ class Sandbox:
             self._free.put(slot)
 
     def _evidence(self, slot: Slot, kind: int, solution: str, request: dict[str, Any]) -> _Evidence | str:
-        """One retry on a fresh slot; after that the infrastructure's own words."""
-        try:
-            payloads = solution.encode(), dumps(request)
-        except UnicodeEncodeError:  # a lone surrogate: no Python file can hold it
-            payloads = solution.encode("utf-8", "surrogatepass"), dumps(request)
-        try:
-            return self._at_level(slot, kind, *payloads)
-        except (SlotLost, OSError):
-            slot.kill()
-        try:
-            return self._at_level(slot, kind, *payloads)
-        except (SlotLost, OSError) as problem:
-            slot.kill()
-            return str(problem)
+        """Tried again on a fresh slot when the slot is lost; in the end, the infrastructure's own words."""
+        # a lone surrogate is the compiler's to refuse, inside
+        payloads = solution.encode("utf-8", "surrogatepass"), dumps(request)
+        lost = ""
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._at_level(slot, kind, *payloads)
+            except (SlotLost, OSError) as problem:
+                slot.kill()
+                lost = str(problem)
+        return lost
 
     def _at_level(self, slot: Slot, kind: int, solution: bytes, request: bytes) -> _Evidence:
         slot.ensure_started()
@@ -341,7 +353,9 @@ class Sandbox:
         evidence = self._evidence(slot, kind, solution, request)
         stamp: dict[str, Any] = {"mode": mode, "level": self.level, "layers": self.layers}
         if isinstance(evidence, str):
-            return Report(status="sandbox_error", error=Failure(type="SandboxError", message=evidence), **stamp), False
+            return Report(
+                status="sandbox_error", error=Failure(type="SandboxError", message=evidence), **stamp
+            ), False
         verdict = _read_verdict(evidence.verdict)
         result = evidence.result
         stamp |= {"cpu_s": result.cpu_s, "wall_s": result.wall_s, "max_rss_bytes": result.max_rss_bytes}

@@ -1,8 +1,8 @@
 """The solution's process: runs the program under test and answers calls.
 
-Everything here shares an interpreter with hostile code and is worth nothing as evidence: it holds no test, no expected
-value and no verdict. Whatever it says is taken apart by `wire.Decoder` on the other side. Called by `zygote` in a
-freshly forked, jailed child.
+Everything here shares an interpreter with hostile code and is worth nothing as evidence: it holds no test, no
+expected value and no verdict. Whatever it says is taken apart by `wire.Decoder` on the other side. Called by
+`zygote` in a freshly forked, jailed child.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ from typing import Any
 
 from .wire import MUTABLE, CannotCross, Channel, Decoder, Encoder, Node, WireError, dumps, loads
 
-_BASES = (tuple, list, dict, set, frozenset, str, bytes, int, float)  # subclasses of these can show their plain data
+_BASES = (
+    tuple,
+    list,
+    dict,
+    set,
+    frozenset,
+    str,
+    bytes,
+    int,
+    float,
+)  # subclasses of these can show their plain data
 _CO_COROUTINE = 0x80
 _OPERATORS = (
     "lt le eq ne ge gt not_ abs add and_ floordiv index inv invert lshift mod mul matmul neg or_ pos pow rshift sub"
@@ -84,7 +94,9 @@ def serve(sock: socket.socket, source_fd: int) -> None:
 
 
 def _keep_builtins() -> None:
-    """Give our own modules their builtins for good: a program that patches them should fail, not break the answers."""
+    """Give our own modules their builtins for good: a program that patches them should fail, not break the
+    answers.
+    """
     for namespace in (globals(), Encoder.__init__.__globals__, vars(json.encoder), vars(json.decoder)):
         for name, value in vars(builtins).items():
             namespace.setdefault(name, value)
@@ -168,7 +180,9 @@ class Host:
 
     def _call_back(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         encoder = Encoder(foreign=self._refer)
-        self._channel.send({"callback": number, "args": encoder.encode(args), "kwargs": encoder.encode(kwargs)})
+        self._channel.send(
+            {"callback": number, "args": encoder.encode(args), "kwargs": encoder.encode(kwargs)}
+        )
         reply = self.answer_until(lambda message: "op" not in message)
         if "raise" in reply:
             raise getattr(builtins, reply["raise"], RuntimeError)(reply["text"])
@@ -241,7 +255,13 @@ def _mutated(args: tuple[Any, ...]) -> dict[str, Node]:
 
 
 def _failure(problem: BaseException) -> dict[str, Node]:
-    status = "memory" if isinstance(problem, MemoryError) else "exited" if isinstance(problem, SystemExit) else "error"
+    status = (
+        "memory"
+        if isinstance(problem, MemoryError)
+        else "exited"
+        if isinstance(problem, SystemExit)
+        else "error"
+    )
     return {"status": status, "error": f"{type(problem).__name__}: {problem}"[:500]}
 
 

@@ -1,8 +1,8 @@
 """The test process: runs the tests, holds the expected values and writes the one verdict.
 
-In split mode it never runs a line of the solution; it asks for it through `remote`. In in-process mode solution and tests
-share this process, which the solution can then lie to: `box` accepts such a pass only when bent twins of the tests fail.
-Called by `zygote` in a freshly forked, jailed child.
+In split mode it never runs a line of the solution; it asks for it through `remote`. In in-process mode
+solution and tests share this process, which the solution can then lie to: `box` accepts such a pass only when
+bent twins of the tests fail. Called by `zygote` in a freshly forked, jailed child.
 """
 
 from __future__ import annotations
@@ -54,7 +54,13 @@ class Sites:
         self._requests = self._traffic()
 
     def compare(
-        self, index: int, operation: str, flipped: bool, left: Any, right: Any, text: Callable[[], Any] | None = None
+        self,
+        index: int,
+        operation: str,
+        flipped: bool,
+        left: Any,
+        right: Any,
+        text: Callable[[], Any] | None = None,
     ) -> None:
         expected, got = (left, right) if flipped else (right, left)
         if index in self._bend:
@@ -151,7 +157,9 @@ class Sites:
         status = self.status
         if status is None and not self.runs:
             status = "no_tests"
-        elif status is None and any(o == "not_run" for o, needed in zip(self.outcomes, required, strict=True) if needed):
+        elif status is None and any(
+            o == "not_run" for o, needed in zip(self.outcomes, required, strict=True) if needed
+        ):
             status = "test_error"
             self._record(None, "error", status, "TestError", "an assert was never reached")
         return {
@@ -179,7 +187,11 @@ def bent(value: Any) -> Any:
 def _short(value: Any) -> str:
     try:
         return repr(value)[:_MAX_TEXT]
-    except (Exception, SolutionExited, RunEnded) as problem:  # a proxy's repr runs in the solution: anything may come
+    except (
+        Exception,
+        SolutionExited,
+        RunEnded,
+    ) as problem:  # a proxy's repr runs in the solution: anything may come
         return f"<no repr: {type(problem).__name__}>"
 
 
@@ -193,7 +205,7 @@ def _kind(problem: BaseException) -> str:
     ).__name__
 
 
-# --- the two ways to run ----------------------------------------------------------------------------------------------
+# --- the two ways to run ------------------------------------------------------------------------------------
 
 
 def run_split(sock: socket.socket, tests_fd: int, verdict_fd: int, deadline: float) -> None:
@@ -224,7 +236,9 @@ def _execute(test_plan: split.Plan, exports: dict[str, Any], sites: Sites, entry
     sys.modules["tests"] = sys.modules["__main__"] = module
     namespace = module.__dict__
     shadowing = frozenset(dir(__builtins__) if isinstance(__builtins__, types.ModuleType) else __builtins__)
-    namespace |= {n: v for n, v in exports.items() if v is not None and (n not in shadowing or n == entry_point)}
+    namespace |= {
+        n: v for n, v in exports.items() if v is not None and (n not in shadowing or n == entry_point)
+    }
     namespace[split.SITES] = sites
     sys.meta_path.append(_SolutionImports(exports))
     sites.mark()
@@ -248,7 +262,9 @@ def _candidate(exports: dict[str, Any], entry_point: str | None) -> Any:
 
 
 class _SolutionImports(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Any module the tests import that is not installed stands for the solution: `from accumulate import accumulate`."""
+    """Any module the tests import that is not installed stands for the solution: `from accumulate import
+    accumulate`.
+    """
 
     def __init__(self, exports: dict[str, Any]) -> None:
         self._exports = exports

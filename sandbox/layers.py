@@ -1,8 +1,9 @@
-"""The kernel's means of containment, one function each: namespaces, a private root, Landlock, seccomp, limits.
+"""The kernel's means of containment, one function each: namespaces, a private root, Landlock, seccomp,
+limits.
 
-Every function really does its layer or raises OSError with the kernel's errno; none falls back. Which layers are asked
-for, in which order and what is made of a refusal is `zygote`'s business. Linux only, no privileges needed where user
-namespaces are allowed.
+Every function really does its layer or raises OSError with the kernel's errno; none falls back. Which layers
+are asked for, in which order and what is made of a refusal is `zygote`'s business. Linux only, no privileges
+needed where user namespaces are allowed.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -
     _check(_libc.mount(*arguments), f"mount {target}")
 
 
-# --- namespaces -------------------------------------------------------------------------------------------------------
+# --- namespaces ---------------------------------------------------------------------------------------------
 
 
 def new_namespace(name: str) -> None:
@@ -94,7 +95,9 @@ def new_user_namespace(proc_fd: int) -> None:
 
 
 def open_paths(paths: Iterable[str]) -> dict[str, int]:
-    """Handles on what is to stay reachable, taken while we may still walk there; what does not exist is left out."""
+    """Handles on what is to stay reachable, taken while we may still walk there; what does not exist is left
+    out.
+    """
     return {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in paths if os.path.exists(path)}
 
 
@@ -124,10 +127,18 @@ def _bind(fd: int, target: str) -> None:
 def _seal_mounts(path: str, attributes: int) -> None:
     request = struct.pack("=QQQQ", attributes, 0, 0, 0)
     flags = ctypes.c_uint(_AT_RECURSIVE)
-    _syscall(_MOUNT_SETATTR, "mount_setattr", _AT_FDCWD, path.encode(), flags, request, ctypes.c_size_t(len(request)))
+    _syscall(
+        _MOUNT_SETATTR,
+        "mount_setattr",
+        _AT_FDCWD,
+        path.encode(),
+        flags,
+        request,
+        ctypes.c_size_t(len(request)),
+    )
 
 
-# --- identity ---------------------------------------------------------------------------------------------------------
+# --- identity -----------------------------------------------------------------------------------------------
 
 
 def become(uid: int) -> None:
@@ -141,7 +152,9 @@ def become(uid: int) -> None:
 def drop_capabilities() -> None:
     """Empty every capability set, the bounding set where the kernel lets us, and never gain any by exec."""
     for capability in range(_LAST_CAPABILITY + 1):
-        _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0)  # EPERM without CAP_SETPCAP: none to lose
+        _libc.prctl(
+            _PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0
+        )  # EPERM without CAP_SETPCAP: none to lose
     header = struct.pack("=Ii", 0x20080522, 0)
     _syscall(_CAPSET[os.uname().machine], "capset", header, bytes(24))
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
@@ -161,7 +174,7 @@ def adopt_orphans() -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-# --- Landlock ---------------------------------------------------------------------------------------------------------
+# --- Landlock -----------------------------------------------------------------------------------------------
 
 
 def landlock(readable: Iterable[int], devices: Iterable[int]) -> None:
@@ -191,7 +204,7 @@ def _landlock_rule(ruleset: int, fd: int, rights: int) -> None:
     _syscall(_LANDLOCK_ADD, "landlock_add_rule", *arguments)
 
 
-# --- seccomp and limits -----------------------------------------------------------------------------------------------
+# --- seccomp and limits -------------------------------------------------------------------------------------
 
 
 def install_filter(compiled: seccomp.CompiledFilter) -> None:
@@ -202,7 +215,9 @@ def install_filter(compiled: seccomp.CompiledFilter) -> None:
 
 
 def limit(memory_bytes: int, cpu_s: int, file_bytes: int, open_files: int, threads: int | None) -> None:
-    """Resource limits, hard ones; `threads` counts the whole uid, so None where the uid is shared with others."""
+    """Resource limits, hard ones; `threads` counts the whole uid, so None where the uid is shared with
+    others.
+    """
     pairs = [
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_CPU, cpu_s),

@@ -1,8 +1,9 @@
 """The judge's view of the solution: proxies whose every use is a request to the other process.
 
-Results come back as plain data where they can; what cannot cross stays there and is seen through a `RemoteObject`, which
-never equals local data on the other side's word. Exceptions arrive as the nearest builtin Exception, and never as one
-that a test's own control flow is made of (AssertionError, StopIteration, BaseExceptions). Used by `judge` only.
+Results come back as plain data where they can; what cannot cross stays there and is seen through a
+`RemoteObject`, which never equals local data on the other side's word. Exceptions arrive as the nearest
+builtin Exception, and never as one that a test's own control flow is made of (AssertionError, StopIteration,
+BaseExceptions). Used by `judge` only.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class Session:
             raise self._end("tampered") from problem
 
     def _imported(self, name: str, node: Node, decoder: Decoder) -> Any:
-        """The solution's word for a name, except that what it took from the standard library is taken from ours."""
+        """The solution's word for a name, except that what it took from the standard library is taken from
+        ours.
+        """
         if type(node) is list and node[0] == "module":
             return _standard(node[1]) if node[1] in (name, "") else None
         if type(node) is list and node[0] == "import":
@@ -139,7 +142,9 @@ class Session:
         return RunEnded(reason)
 
     def _run_callback(self, message: Node) -> Node:
-        """A function the tests passed in, called by the solution: it gets data or proxies, like any test code."""
+        """A function the tests passed in, called by the solution: it gets data or proxies, like any test
+        code.
+        """
         try:
             function = self._callbacks[message["callback"]]
             decoder = Decoder(foreign=self._borrow)

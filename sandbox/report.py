@@ -37,7 +37,9 @@ class Limits:
     output_bytes: int = 1 << 16
     """Standard output of the solution; one byte more is `output_limit`."""
     threads: int = 32
-    """Processes and threads of one slot together (only where a user namespace or a slot uid does the counting)."""
+    """Processes and threads of one slot together (only where a user namespace or a slot uid does the
+    counting).
+    """
 
     def __post_init__(self) -> None:
         if self.wall_s <= 0 or self.memory_bytes < 1 << 26 or self.output_bytes < 1 or self.threads < 4:

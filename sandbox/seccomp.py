@@ -1,8 +1,8 @@
 """The system calls a run may make: an allow-list compiled to a BPF program.
 
-Everything not named here fails with EPERM. Thread creation is allowed and process creation is not, a socket pair is and a
-socket is not. Knows nothing of processes or policy beyond that; `layers` installs it. Numbers are for x86_64 and
-aarch64; on another machine there is no filter and the layer is reported missing.
+Everything not named here fails with EPERM. Thread creation is allowed and process creation is not, a socket
+pair is and a socket is not. Knows nothing of processes or policy beyond that; `layers` installs it. Numbers
+are for x86_64 and aarch64; on another machine there is no filter and the layer is reported missing.
 """
 
 from __future__ import annotations
@@ -136,7 +136,9 @@ class CompiledFilter:
         table = instructions(placeholder)
         self._filters = (_Filter * len(table))(*(_Filter(*row) for row in table))
         self._pid_rows = [
-            row for row, (code, _, _, operand) in enumerate(table) if code == _JUMP_EQUAL and operand == placeholder
+            row
+            for row, (code, _, _, operand) in enumerate(table)
+            if code == _JUMP_EQUAL and operand == placeholder
         ]
         self.program = Program(len(table), self._filters)
 

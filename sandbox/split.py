@@ -1,8 +1,9 @@
 """Takes a test text apart into assert sites, so that each is executed and recorded on its own.
 
-Pure: text in, code object and facts about it out. An assert at the top level, or straight inside `check(candidate)`
-or a `test_*` function, is *soft*: when it fails the rest still runs. Anywhere else it raises as it always did, because
-the code around it may count on that. The recording calls go to a `judge.Sites` object under the name SITES.
+Pure: text in, code object and facts about it out. An assert at the top level, or straight inside
+`check(candidate)` or a `test_*` function, is *soft*: when it fails the rest still runs. Anywhere else it
+raises as it always did, because the code around it may count on that. The recording calls go to a
+`judge.Sites` object under the name SITES.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def plan(tests: str) -> Plan:
     tree = ast.parse(tests, "tests.py")
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     called = {
-        node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     bodies = {name: f for name, f in functions.items() if name not in called and _is_test(f)}
     uncalled_check = "check" in functions and "check" not in called and len(functions["check"].args.args) == 1
@@ -47,7 +50,9 @@ def plan(tests: str) -> Plan:
     tree.body += [_guarded([_parse_call(name)]) for name in bodies]
     ast.fix_missing_locations(tree)
     names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
-    return Plan(compile(tree, "tests.py", "exec", dont_inherit=True), tuple(sites.required), names, uncalled_check)
+    return Plan(
+        compile(tree, "tests.py", "exec", dont_inherit=True), tuple(sites.required), names, uncalled_check
+    )
 
 
 def _is_test(function: ast.FunctionDef) -> bool:
@@ -130,7 +135,9 @@ class _Instrument(ast.NodeTransformer):
         test = node.test
         if isinstance(test, ast.Compare) and len(test.ops) == 1:
             method.attr = "compare"
-            flipped = isinstance(test.left, ast.Constant) and not isinstance(test.comparators[0], ast.Constant)
+            flipped = isinstance(test.left, ast.Constant) and not isinstance(
+                test.comparators[0], ast.Constant
+            )
             facts = ast.Constant(_OPERATORS[type(test.ops[0])]), ast.Constant(flipped)
             call.args += [*facts, test.left, test.comparators[0]]
         else:

@@ -1,9 +1,10 @@
 """Tagged JSON: how values cross between the process under test and the one that judges it.
 
-A scalar is itself; everything else is a list whose first item is a tag. Decoding builds exact builtin types (and a few
-value types of the standard library) and nothing else, so no `__eq__`, pickle or subclass of the sender survives the
-crossing. Mutable containers are numbered in order of first visit, which keeps aliases and cycles, and lets a reply
-say "your second argument". What to do with a value that has no tag is the caller's business (`foreign`).
+A scalar is itself; everything else is a list whose first item is a tag. Decoding builds exact builtin types
+(and a few value types of the standard library) and nothing else, so no `__eq__`, pickle or subclass of the
+sender survives the crossing. Mutable containers are numbered in order of first visit, which keeps aliases and
+cycles, and lets a reply say "your second argument". What to do with a value that has no tag is the caller's
+business (`foreign`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from fractions import Fraction
 from typing import Any
 
 MAX_MESSAGE = 1 << 24
-_JSON_INT = 1 << 62  # larger ones travel as hex: decimal conversion is quadratic and capped by the interpreter
+_JSON_INT = (
+    1 << 62
+)  # larger ones travel as hex: decimal conversion is quadratic and capped by the interpreter
 
 Node = Any  # None | bool | int | float | str | list of Nodes
 
@@ -86,7 +89,9 @@ MUTABLE = frozenset(_SEQUENCES | _MAPPINGS)
 # what `Sandbox.call` hands to a caller: the builtin types and nothing else
 EXACT = frozenset((type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset))
 EXACT_TAGS = frozenset(("i", "b", "c", "l", "t", "d", "s", "f", "r"))
-MAX_HASHED = 1 << 14  # a hostile sender can make keys collide: the square of this is what a decoder may have to probe
+MAX_HASHED = (
+    1 << 14
+)  # a hostile sender can make keys collide: the square of this is what a decoder may have to probe
 
 
 class Encoder:
@@ -95,7 +100,7 @@ class Encoder:
     def __init__(
         self, known: Iterable[object] = (), foreign: Callable[[Any], Node] = refuse, exact: bool = False
     ) -> None:
-        self.table = list(known)
+        self.table: list[Any] = list(known)
         self._exact = exact
         self._numbers = {id(value): number for number, value in enumerate(self.table)}
         self._foreign = foreign
@@ -139,9 +144,12 @@ class Decoder:
     """The inverse. Raises WireError for anything an Encoder would not have written."""
 
     def __init__(
-        self, known: Iterable[object] = (), foreign: Callable[[list[Node]], Any] = refuse_node, exact: bool = False
+        self,
+        known: Iterable[object] = (),
+        foreign: Callable[[list[Node]], Any] = refuse_node,
+        exact: bool = False,
     ) -> None:
-        self.table = list(known)
+        self.table: list[Any] = list(known)
         self._foreign = foreign
         self._exact = exact
 

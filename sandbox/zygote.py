@@ -1,9 +1,9 @@
 """A slot: one warmed interpreter, sealed off, that forks the processes of each run.
 
-Started by `box` as `python -I -S` with a clean environment. The launcher takes the namespaces and forks the zygote,
-pid 1 inside them, then only waits, so that the death of either side ends both. The zygote never reads a payload: the
-sources arrive as file descriptors and are read by the children, so nothing of a test can be found in a solution's
-memory. It answers with exit statuses and times; what they mean is for `box` to say.
+Started by `box` as `python -I -S` with a clean environment. The launcher takes the namespaces and forks the
+zygote, pid 1 inside them, then only waits, so that the death of either side ends both. The zygote never reads
+a payload: the sources arrive as file descriptors and are read by the children, so nothing of a test can be
+found in a solution's memory. It answers with exit statuses and times; what they mean is for `box` to say.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ SPLIT, CALL, IN_PROCESS = range(3)
 FDS = 4  # solution, tests, verdict, stdout: always all four
 
 SLOT_UID = 59_000  # first of the uids that slots of a root supervisor run as; no account should have them
-GRACE_S = 0.5  # the judge reports a timeout itself, with the outcomes so far; this is the patience with the judge
+GRACE_S = (
+    0.5  # the judge reports a timeout itself, with the outcomes so far; this is the patience with the judge
+)
 VERDICT_BYTES = 1 << 24
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 _OPEN_FILES = 64
@@ -63,7 +65,7 @@ class RunResult:
         return cls(solution, judge_status, bool(timed_out), *rest)
 
 
-# --- starting ---------------------------------------------------------------------------------------------------------
+# --- starting -----------------------------------------------------------------------------------------------
 
 
 def main() -> None:
@@ -152,18 +154,29 @@ def _zygote(control: socket.socket, config: dict[str, Any], refused: dict[str, s
 
 
 def _readable_paths(import_paths: Sequence[str]) -> list[str]:
-    """What an import may need at run time: the standard library, shared libraries, time zones. Nested ones removed."""
+    """What an import may need at run time: the standard library, shared libraries, time zones. Nested ones
+    removed.
+    """
     names = ("stdlib", "platstdlib")
     base = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix, "installed_base": sys.base_prefix}
     paths = {sysconfig.get_path(name, vars=base) for name in names} | set(import_paths)
-    paths |= {os.path.join(sys.base_prefix, "lib"), "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"}
+    paths |= {
+        os.path.join(sys.base_prefix, "lib"),
+        "/lib",
+        "/lib64",
+        "/usr/lib",
+        "/usr/lib64",
+        "/usr/local/lib",
+    }
     paths |= {"/etc/ld.so.cache", "/usr/share/zoneinfo", "/etc/localtime"}
     present = sorted(path for path in paths if os.path.exists(path))
     return [p for p in present if not any(p.startswith(other + "/") for other in present)]
 
 
 def _library_fd() -> int:
-    """The interpreter's folder, opened while we still may: it can lie under a folder the slot's uid cannot enter."""
+    """The interpreter's folder, opened while we still may: it can lie under a folder the slot's uid cannot
+    enter.
+    """
     return os.open(sys.base_prefix, os.O_PATH | os.O_DIRECTORY)
 
 
@@ -176,7 +189,7 @@ def _reach_library(library: int) -> None:
     sys.path_importer_cache.clear()
 
 
-# --- the jail of one process ------------------------------------------------------------------------------------------
+# --- the jail of one process --------------------------------------------------------------------------------
 
 
 class Jail:
@@ -222,7 +235,7 @@ class Jail:
         return {"seccomp": "the filter was accepted and does not hold"}
 
 
-# --- serving ----------------------------------------------------------------------------------------------------------
+# --- serving ------------------------------------------------------------------------------------------------
 
 
 def _serve(control: socket.socket, jail: Jail, pid_namespace: bool) -> None:
@@ -254,7 +267,11 @@ class _Run:
         output_bytes = self._jail.limits.output_bytes + 1  # one more, so that an overflow shows
         if kind == CALL:
             size = VERDICT_BYTES
-            return [self._fork((solution, tests, verdict), stdout, size, callee.call_all, solution, tests, verdict)]
+            return [
+                self._fork(
+                    (solution, tests, verdict), stdout, size, callee.call_all, solution, tests, verdict
+                )
+            ]
         if kind == IN_PROCESS:
             work = judge.run_in_process, solution, tests, verdict, self._deadline
             return [self._fork((solution, tests, verdict), stdout, VERDICT_BYTES, *work)]
@@ -266,7 +283,12 @@ class _Run:
             return [first, self._fork((tests, verdict, far.fileno()), None, VERDICT_BYTES, *ask)]
 
     def _fork(
-        self, keep: tuple[int, ...], stdout: int | None, file_bytes: int, work: Callable[..., None], *args: Any
+        self,
+        keep: tuple[int, ...],
+        stdout: int | None,
+        file_bytes: int,
+        work: Callable[..., None],
+        *args: Any,
     ) -> int:
         pid = os.fork()
         if pid:

@@ -20,7 +20,9 @@ def test_a_right_solution_passes_with_every_assert_counted(box: Sandbox) -> None
 
 
 def test_the_row_goes_on_after_a_failing_assert(box: Sandbox) -> None:
-    report = box.check(ADD, "assert add(1, 2) == 3\nassert add(1, 1) == 3, 'two'\nassert add('a', 1)\nassert add(2, 2) == 4")
+    report = box.check(
+        ADD, "assert add(1, 2) == 3\nassert add(1, 1) == 3, 'two'\nassert add('a', 1)\nassert add(2, 2) == 4"
+    )
     assert report.status == "fail"
     assert report.outcomes == ("pass", "fail", "error", "pass")
     assert report.error is not None
@@ -136,7 +138,10 @@ assert asyncio.run(later(1)) == 2
 
 def test_functions_of_the_tests_can_be_handed_over(box: Sandbox) -> None:
     solution = "def accumulate(items, f):\n    return [f(i) for i in items]\n"
-    report = box.check(solution, "assert accumulate([1, 2], lambda x: x * x) == [1, 4]\nassert accumulate('ab', str.upper) == ['A', 'B']")
+    report = box.check(
+        solution,
+        "assert accumulate([1, 2], lambda x: x * x) == [1, 4]\nassert accumulate('ab', str.upper) == ['A', 'B']",
+    )
     assert (report.status, report.mode) == ("pass", "split")
 
 
@@ -209,7 +214,10 @@ def test_the_async_face_runs_checks_side_by_side(box: Sandbox) -> None:
         second = box.acheck(ADD, "assert add(1, 1) == 3")
         outputs = await box.acall(ADD, "add", [(1, 2)])
         many = await box.acheck_many([(ADD, "assert add(2, 2) == 4")])
-        return [report.passed for report in await asyncio.gather(first, second)] + [outputs[0].value == 3, many[0].passed]
+        return [report.passed for report in await asyncio.gather(first, second)] + [
+            outputs[0].value == 3,
+            many[0].passed,
+        ]
 
     assert asyncio.run(both()) == [True, False, True, True]
 

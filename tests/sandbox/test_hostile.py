@@ -1,0 +1,60 @@
+"""Every hostile program at both levels that are accepted: the right status, no canary touched, nothing left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox import Sandbox
+from sandbox.hostile import Hostile, programs
+from sandbox.selfcheck import LIMITS, Canaries, canaries, verdict_on
+
+NAMESPACES = ("user", "mount", "pid", "net", "ipc", "uts")
+PROGRAMS = list(programs())
+
+
+@pytest.fixture(scope="module", params=["L3", "L2"])
+def level_box(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    with Sandbox(slots=1, limits=LIMITS, without=NAMESPACES if request.param == "L2" else ()) as box:
+        if box.level != request.param:
+            pytest.skip(f"this machine gives {box.level}: {box.refused}")
+        yield box
+
+
+@pytest.fixture(scope="module")
+def targets() -> Iterator[Canaries]:
+    with canaries() as made:
+        yield made
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_a_hostile_program_is_contained(program: Hostile, level_box: Sandbox, targets: Canaries) -> None:
+    assert verdict_on(level_box, program, targets) == []
+
+
+def test_no_process_outlives_the_hostile_programs(level_box: Sandbox) -> None:
+    assert level_box.check("def f(x): return x + 1", "assert f(1) == 2").passed
+    launcher = level_box._slots[0].pid
+    alive = {
+        pid for pid in _descendants(os.getpid()) if pid in _descendants(launcher or 0) or pid == launcher
+    }
+    assert len(alive) == 2, "a launcher and its zygote, nothing else"
+
+
+def test_there_are_at_least_eighty_of_them() -> None:
+    assert len({program.name for program in PROGRAMS}) == len(PROGRAMS) >= 80
+
+
+def _descendants(root: int) -> set[int]:
+    found: set[int] = set()
+    frontier = [root]
+    while frontier:
+        parent = frontier.pop()
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            new = {int(pid) for pid in children.read_text().split()}
+            found |= new
+            frontier += new
+    return found

@@ -1,0 +1,128 @@
+"""Slots under violence: nothing is lost, nothing is left, and threads share them safely."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sandbox import Limits, Sandbox
+
+SLEEPY = "import time\ndef f(x):\n    time.sleep(0.5)\n    return x\n"
+
+
+def children_of(pid: int | None) -> list[int]:
+    paths = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for path in paths for child in path.read_text().split()]
+
+
+def wait_until(condition: Callable[[], bool], within_s: float = 5.0) -> bool:
+    end = time.monotonic() + within_s
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+@pytest.mark.parametrize("victim", ["launcher", "zygote"])
+def test_killing_a_slot_during_a_run_loses_no_verdict(victim: str) -> None:
+    with Sandbox(slots=1) as box, ThreadPoolExecutor() as pool:
+        running = pool.submit(box.check, SLEEPY, "assert f(1) == 1")
+        time.sleep(0.3)
+        launcher = box._slots[0].pid
+        assert launcher
+        os.kill(launcher if victim == "launcher" else children_of(launcher)[0], signal.SIGKILL)
+        assert running.result().passed
+        assert box._slots[0].pid != launcher
+
+
+def test_a_storm_of_kills_loses_no_verdict() -> None:
+    with Sandbox(slots=2) as box, ThreadPoolExecutor() as pool:
+        program = SLEEPY.replace("0.5", "0.05")
+        runs = pool.submit(box.check_many, [(program, "assert f(1) == 1")] * 40)
+        for turn in range(6):
+            time.sleep(0.3)
+            pid = box._slots[turn % 2].pid
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+        assert [report.status for report in runs.result()] == ["pass"] * 40
+
+
+def test_closing_ends_every_process() -> None:
+    box = Sandbox(slots=2)
+    box.check_many([(SLEEPY, "assert f(1) == 1")] * 2)
+    pids = [slot.pid for slot in box._slots]
+    pids += [child for pid in list(pids) for child in children_of(pid)]
+    assert len(pids) == 4
+    box.close()
+    assert wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
+    with pytest.raises(RuntimeError, match="closed"):
+        box.check("", "")
+
+
+def test_killing_the_supervisor_leaves_nothing() -> None:
+    script = (
+        "import sys, threading; from sandbox import Sandbox; box = Sandbox(slots=1);"
+        "print(box._slots[0].pid, flush=True);"
+        f"box.check({SLEEPY.replace('0.5', '3')!r}, 'assert f(1) == 1')"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert child.stdout
+    launcher = int(child.stdout.readline())
+    assert wait_until(lambda: any(len(children_of(zygote)) == 2 for zygote in children_of(launcher)))
+    (zygote,) = children_of(launcher)
+    pids = [launcher, zygote, *children_of(zygote)]
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    assert wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
+
+
+def test_many_threads_share_few_slots() -> None:
+    with Sandbox(slots=2) as box, ThreadPoolExecutor(16) as pool:
+        programs = [f"def f(): return {n}" for n in range(64)]
+        reports = pool.map(lambda n: box.check(programs[n], f"assert f() == {n}"), range(64))
+        assert all(report.passed for report in reports)
+
+
+def test_a_slot_started_by_a_thread_that_ended_goes_on() -> None:
+    with Sandbox(slots=1) as box:
+        box._slots[0].kill()
+        thread = threading.Thread(target=box.check, args=(SLEEPY, "assert f(1) == 1"))
+        thread.start()
+        thread.join()
+        launcher = box._slots[0].pid
+        assert box.check(SLEEPY, "assert f(1) == 1").passed
+        assert box._slots[0].pid == launcher
+
+
+def test_runs_do_not_see_each_other() -> None:
+    with Sandbox(slots=1) as box:
+        marking = "import builtins, sys\nbuiltins.mark = 1\nsys.modules['mark'] = sys\ndef f(): return 1"
+        assert box.check(marking, "assert f() == 1").passed
+        looking = "import builtins, sys\ndef f(): return hasattr(builtins, 'mark') or 'mark' in sys.modules"
+        assert box.check(looking, "assert f() is False").passed
+
+
+def test_descriptors_and_memory_stay_flat_over_many_runs() -> None:
+    with Sandbox(slots=1, limits=Limits(wall_s=1.0)) as box:
+        for _ in range(30):
+            box.check("def f(): return 1", "assert f() == 1")
+        zygote = children_of(box._slots[0].pid)[0]
+        before = len(os.listdir("/proc/self/fd")), _resident(zygote)
+        for _ in range(200):
+            box.check("def f(): return 1", "assert f() == 1")
+        after = len(os.listdir("/proc/self/fd")), _resident(zygote)
+    assert after[0] == before[0]
+    assert after[1] < before[1] + (1 << 20)
+
+
+def _resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
