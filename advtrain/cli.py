@@ -1,0 +1,73 @@
+"""The command line of the student side: `advtrain run` and `advtrain eval`.
+
+Parses, prints and turns errors into one line and an exit code; the work is in `run` and `evaluate`.
+Training libraries are imported inside the commands, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from advcore import ConfigError, DataError, TeacherError
+from sandbox import SandboxUnavailable
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Train a student on a dataset that advgen built.",
+)  # fmt: skip
+
+
+@app.command("run")
+def run_command(
+    config: Annotated[Path, typer.Argument(help="TOML file; its keys are documented in advtrain/config.py.")],
+    out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/<name of CONFIG>.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", help="section.key=value, over the file.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print config, rows, tokens and steps; train nothing.")
+    ] = False,
+) -> None:
+    """Train by CONFIG, then score margins (dpo). A finished run is left alone, an interrupted one goes on."""
+    from advtrain import config as configs
+
+    settings = configs.load(config, sets or [])
+    from advtrain import run
+
+    if dry_run:
+        print(json.dumps(run.plan(settings), indent=2))
+        return
+    folder = out or Path("runs") / config.stem
+    run.run(settings, folder)
+    print(folder)
+
+
+@app.command("eval")
+def eval_command(
+    model: Annotated[str, typer.Argument(help="Embedded name, model folder or adapter folder.")],
+) -> None:
+    """placeholder"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 ok, 1 failed, 2 wrong usage or input."""
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of one training library to another
+    try:
+        app(args=None if argv is None else list(argv))
+    except SystemExit as end:  # Typer's own end, also of --help and of wrong usage
+        return int(end.code or 0)
+    except (ConfigError, DataError) as error:
+        return _fail(error, 2)
+    except (TeacherError, SandboxUnavailable) as error:
+        return _fail(error, 1)
+    return 0
+
+
+def _fail(error: Exception, code: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return code

@@ -1,0 +1,200 @@
+"""A dataset revision to token ids: where rows come from, what they must hold, how they become ids and masks.
+
+The text is rendered and encoded here and nowhere else, through `advcore.chat`, so that text which spells a
+control token stays text. Trains nothing and loads no model. Called by `run` and `margins`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advcore import DataError, chat, contract
+
+# The columns of each config that training reads: the prompt first, then the completions.
+NEEDED = {
+    "dpo": ("prompt", "chosen", "rejected"),
+    "sft": ("prompt", "completion"),
+    "gad": ("prompt", "teacher_response"),
+}
+HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+
+Message = dict[str, str]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Rows as read, and what they are called in the manifest."""
+
+    source: str
+    revision: str
+    """Commit of the Hub repository; for files the SHA-256 of the rows."""
+    rows: list[Row]
+
+    @property
+    def round(self) -> int:
+        """The latest round among the rows; 0 for a dataset that knows no rounds."""
+        return max(int(row.get("round", 0)) for row in self.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One row as ids. `completions` holds (chosen, rejected) for DPO and the one completion for SFT."""
+
+    exercise_id: str
+    prompt: list[int]
+    completions: tuple[list[int], ...]
+    truncated: bool
+    """A completion was cut at max_length."""
+    dropped: bool
+    """The prompt alone fills max_length, so that nothing of the completions is left: not trained on."""
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest sequence of the row."""
+        return len(self.prompt) + max(len(completion) for completion in self.completions)
+
+
+def load(dataset: str, config: str, rounds: str = "all") -> Dataset:
+    """Read the rows of `config` ("dpo", "sft", "gad") from a folder, a JSONL file or the Hub.
+
+    Raises DataError: nothing there, no such config, a missing column (naming those found), no rows.
+    """
+    path = Path(dataset)
+    if path.is_dir():
+        rows, revision = contract.read(path, config), ""
+    elif path.is_file():
+        rows, revision = _read_jsonl(path), ""
+    elif match := HUB_ID.fullmatch(dataset):
+        rows, revision = _read_hub(match["repo"], match["revision"] or "main", config)
+    else:
+        raise DataError(f"dataset {dataset} is no folder, no JSONL file and no user/name@revision")
+    check_columns(dataset, rows, config)
+    if rounds == "last":
+        last = max(row.get("round", 0) for row in rows)
+        rows = [row for row in rows if row.get("round", 0) == last]
+    return Dataset(source=dataset, revision=revision or _content_hash(rows), rows=rows)
+
+
+def check_columns(source: str, rows: Sequence[Row], config: str) -> None:
+    """Raise DataError unless there are rows and every one has the columns that `config` needs."""
+    if not rows:
+        raise DataError(f"{source} has no {config} rows")
+    for number, row in enumerate(rows):
+        missing = [name for name in NEEDED[config] if row.get(name) is None]
+        if missing:
+            found = ", ".join(sorted(name for name in row if row[name] is not None))
+            raise DataError(f"{source} row {number} lacks {', '.join(missing)} (found: {found or 'nothing'})")
+
+
+def _read_jsonl(path: Path) -> list[Row]:
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path} line {number} is not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{path} line {number} is not a JSON object")
+        rows.append(row)
+    return rows
+
+
+def _read_hub(repo: str, revision: str, config: str) -> tuple[list[Row], str]:
+    """Rows and commit of a Hub dataset: in our layout, or any repository that `datasets` can read."""
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        info = huggingface_hub.HfApi().dataset_info(repo, revision=revision)
+    except (HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(f"cannot read dataset {repo}@{revision} from the Hub: {reason}") from None
+    commit = info.sha or revision
+    files = [file.rfilename for file in info.siblings or []]
+    if any(file.startswith(f"{config}/") and file.endswith(".parquet") for file in files):
+        folder = huggingface_hub.snapshot_download(
+            repo, repo_type="dataset", revision=commit, allow_patterns=[f"{config}/*.parquet"]
+        )
+        return contract.read(Path(folder), config), commit
+    return _read_foreign(repo, commit), commit
+
+
+def _read_foreign(repo: str, commit: str) -> list[Row]:
+    import datasets
+
+    try:
+        return list(datasets.load_dataset(repo, revision=commit, split="train"))
+    except (ValueError, OSError) as error:
+        raise DataError(f"{repo} has no train split that can be read: {str(error).splitlines()[0]}") from None
+
+
+def _content_hash(rows: list[Row]) -> str:
+    from advcore.runs import sha256_of
+
+    return sha256_of(rows)
+
+
+def encode(tokenizer: Any, rows: Iterable[Row], config: str, max_length: int) -> list[Example]:
+    """Every row as an `Example`, in order; rows that do not fit are marked, not left out.
+
+    A completion is what the chat template adds after the generation prompt: its tokens and the end of its
+    turn. Raises DataError, naming the row, for a prompt or completion that is neither text nor messages.
+    """
+    prompt_column, *columns = NEEDED[config]
+    examples = []
+    for number, row in enumerate(rows):
+        try:
+            prompt = _messages(row[prompt_column], "user")
+            completions = [_messages(row[column], "assistant") for column in columns]
+        except TypeError as error:
+            raise DataError(f"row {number}: {error}") from None
+        exercise_id = str(row.get("exercise_id", number))
+        examples.append(_encode_row(tokenizer, exercise_id, prompt, completions, max_length))
+    return examples
+
+
+def _encode_row(
+    tokenizer: Any, exercise_id: str, prompt: list[Message], completions: list[list[Message]], max_length: int
+) -> Example:
+    prompt_ids = chat.encode(tokenizer, prompt, add_generation_prompt=True)
+    whole = [
+        chat.encode(tokenizer, prompt + completion, add_generation_prompt=False) for completion in completions
+    ]
+    # A template may render the prompt otherwise once a reply follows; the completion then starts where they
+    # part.
+    start = min(_common_prefix(prompt_ids, ids) for ids in whole)
+    return Example(
+        exercise_id=exercise_id,
+        prompt=prompt_ids[:start],
+        completions=tuple(ids[start:max_length] for ids in whole),
+        truncated=any(len(ids) > max_length for ids in whole),
+        dropped=start >= max_length,
+    )
+
+
+def _common_prefix(left: list[int], right: list[int]) -> int:
+    for position, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return position
+    return min(len(left), len(right))
+
+
+def _messages(value: Any, role: str) -> list[Message]:
+    """A column's value as messages: a string is one message of `role`."""
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    if isinstance(value, list) and value and all(_is_message(message) for message in value):
+        return [{"role": message["role"], "content": message["content"]} for message in value]
+    raise TypeError(f"expected text or a list of messages, found {type(value).__name__}")
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(key), str) for key in ("role", "content"))

@@ -1,0 +1,70 @@
+"""Rewards, margins and the numbers that tell whether they mean anything: tensors in, tensors out.
+
+Knows no config, no model and no file; TRL computes the loss that is trained, these functions what is
+reported of it. Called by `margins`. Shapes: B pairs, S sequences, T tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def sequence_logps(token_logps_ST: Tensor, completion_mask_ST1: Tensor) -> Tensor:
+    """Log-probability of each completion, shape (S,).
+
+    `token_logps_ST[s, t]` belongs to the token at position t + 1, so T is one less than the sequence length;
+    `completion_mask_ST1` marks, by position, the tokens of the completion.
+    """
+    return (token_logps_ST * completion_mask_ST1[:, 1:]).sum(dim=1)
+
+
+def rewards(policy_logps: Tensor, reference_logps: Tensor, beta: float) -> Tensor:
+    """DPO's implicit reward beta * (log pi - log pi_ref), any shape (arXiv 2305.18290, section 5)."""
+    return beta * (policy_logps - reference_logps)
+
+
+def dpo_loss(margins_B: Tensor) -> Tensor:
+    """Mean of -log sigma(margin), a scalar (arXiv 2305.18290, equation 7); ln 2 where all are zero."""
+    return -functional.logsigmoid(margins_B).mean()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """What a set of margins looks like as a whole: where AKD's loop can go wrong without an error."""
+
+    count: int
+    """Exercises with a margin."""
+    mean: float
+    std: float
+    accuracy: float
+    """Share of margins above 0."""
+    near_zero: float
+    """Share with |margin| below the threshold: no signal there."""
+    loss: float
+    """DPO's sigmoid loss on the trained pairs; ln 2 says that nothing was learnt."""
+    effective_samples: float
+    """1 / sum w^2 of the weights softmax(-z-score of the margin); `count` is uniform, 1 one parent."""
+
+
+def signature(margins_B: Tensor, near_zero: float = 1e-3) -> Signature:
+    """Statistics of finite margins (AKD's failure signatures, with numbers). Raises ValueError when there
+    is none."""
+    margins = margins_B[torch.isfinite(margins_B)].double()
+    if not len(margins):
+        raise ValueError("no finite margin")
+    std = margins.std(correction=0)
+    z_scores = (margins - margins.mean()) / std if std > 0 else torch.zeros_like(margins)
+    weights = torch.softmax(-z_scores, dim=0)
+    return Signature(
+        count=len(margins),
+        mean=margins.mean().item(),
+        std=std.item(),
+        accuracy=(margins > 0).double().mean().item(),
+        near_zero=(margins.abs() < near_zero).double().mean().item(),
+        loss=dpo_loss(margins).item(),
+        effective_samples=(1 / weights.square().sum()).item(),
+    )

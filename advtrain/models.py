@@ -1,0 +1,182 @@
+"""Loads models, tokenizers and adapters: the only module here that does, so precision is decided once.
+
+Does not train and does not fetch: embedded names come from `advcore.weights`. Called by `run`, `sft`, `dpo`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+import transformers
+from torch import Tensor
+
+from advcore import ConfigError, engine, weights
+from advcore.settings import nearest
+from advtrain.config import Lora
+
+transformers.utils.logging.disable_progress_bar()
+
+# PEFT's name for the adapter that is trained, TRL's for the frozen one that DPO compares with.
+POLICY, REFERENCE = "default", "ref"
+
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+
+
+def on_gpu() -> bool:
+    return bool(torch.cuda.is_available())
+
+
+def precision() -> tuple[torch.dtype, str]:
+    """The dtype of frozen weights here, and why; adapter weights are always float32 (steps of 5e-6 vanish
+    in bf16)."""
+    if on_gpu():
+        return torch.bfloat16, "GPU"
+    able = torch.cpu.get_capabilities()
+    if able.get("amx_bf16") or able.get("avx512_bf16"):
+        return torch.bfloat16, "CPU with bf16 instructions"
+    return torch.float32, "CPU without bf16 instructions"
+
+
+def locate(model: str) -> str:
+    """What `from_pretrained` takes for `model`: the dense copy of an embedded name, else the name itself.
+
+    Raises ConfigError when a name is neither embedded, nor a folder, nor in the form of a Hub id.
+    """
+    known = weights.manifest()
+    if model in known:
+        return str(weights.dense(model, report=_say))
+    if Path(model).is_dir() or HUB_ID.fullmatch(model):
+        return model
+    raise ConfigError(f"unknown model {model}{nearest(model, known)}, a folder or a Hub id user/name")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def load_tokenizer(model: str) -> Any:
+    """The tokenizer of `model`. Raises ConfigError when it cannot be read or has no chat template."""
+    tokenizer = _from_pretrained(transformers.AutoTokenizer, model)
+    if not tokenizer.chat_template:
+        raise ConfigError(f"model {model} has no chat template; take its instruct version")
+    return tokenizer
+
+
+def load_base(model: str) -> Any:
+    """The dense causal language model on the CPU, in the dtype of `precision`, with its dropout as
+    configured."""
+    attention = "sdpa"
+    if on_gpu() and transformers.utils.is_flash_attn_2_available():
+        attention = "flash_attention_2"
+    dtype, _ = precision()
+    return _from_pretrained(
+        transformers.AutoModelForCausalLM, model, dtype=dtype, attn_implementation=attention
+    )
+
+
+def _from_pretrained(cls: Any, model: str, **options: Any) -> Any:
+    try:
+        return cls.from_pretrained(locate(model), **options)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"cannot load model {model}: {reason}") from None
+
+
+def load_policy(model: str, adapter: str, lora: Lora, seed: int) -> Any:
+    """A PeftModel whose adapter trains: the one in folder `adapter`, or a new one when that is empty.
+
+    Raises ConfigError when `adapter` is no adapter folder or belongs to another base.
+    """
+    base = load_base(model)
+    if adapter:
+        check_adapter(adapter, model)
+        return peft.PeftModel.from_pretrained(base, adapter, adapter_name=POLICY, is_trainable=True)
+    transformers.set_seed(seed)  # before the first weights of the adapter are drawn
+    settings = peft.LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, target_modules=lora.target, task_type="CAUSAL_LM"
+    )
+    return peft.get_peft_model(base, settings, adapter_name=POLICY)
+
+
+def check_adapter(adapter: str, model: str) -> None:
+    """Raise ConfigError unless `adapter` is a PEFT folder made on `model`."""
+    file = Path(adapter) / "adapter_config.json"
+    if not file.is_file():
+        raise ConfigError(f"adapter {adapter} has no adapter_config.json")
+    base = engine.adapter_base(Path(adapter))
+    if base != model and locate(base) != locate(model):
+        raise ConfigError(f"adapter {adapter} was trained on {base}, not on {model}")
+
+
+def is_adapter(folder: str) -> bool:
+    return (Path(folder) / "adapter_config.json").is_file()
+
+
+def set_reference(model: Any, adapter: str) -> None:
+    """Make `adapter` (a folder) the frozen reference of a PeftModel; the base without adapters when empty.
+
+    TRL gives every PeftModel a copy of its own adapter as reference, so that copy is taken away first.
+    """
+    if REFERENCE in model.peft_config:
+        model.delete_adapter(REFERENCE)
+    if adapter:
+        model.load_adapter(adapter, REFERENCE, is_trainable=False)
+    model.set_adapter(POLICY)
+
+
+def save_adapter(model: Any, folder: Path, base: str) -> None:
+    """Write the trained adapter as a PEFT folder that names `base`; it appears whole or not at all."""
+    partial = folder.with_name(f".{folder.name}.tmp")
+    model.peft_config[POLICY].base_model_name_or_path = base
+    # Left to itself PEFT asks the Hub whether the vocabulary of `base` has grown.
+    model.save_pretrained(partial, selected_adapters=[POLICY], save_embedding_layers=False)
+    (partial / "README.md").unlink(missing_ok=True)  # PEFT's card is a form with nothing filled in
+    partial.rename(folder)
+
+
+def score_labelled_only(model: Any) -> None:
+    """Let TRL's fused LM head project only the labelled positions of `model`, as it does by itself on a GPU.
+
+    Elsewhere TRL 1.16 projects every position, prompts and padding too
+    (`trl.trainer.utils.add_fused_lm_head`). Here the backbone hands it the labelled positions alone,
+    through its own `shift_labels`, and the results go back to their places. Values are unchanged up to the
+    rounding of another matrix shape.
+    """
+    if model.device.type in ("cuda", "xpu"):
+        return
+    fused = model.forward
+
+    @functools.wraps(fused)
+    def forward(*args: Any, fused_lm_head: bool = False, labels: Tensor | None = None, **options: Any) -> Any:
+        if not fused_lm_head or labels is None:
+            return fused(*args, fused_lm_head=fused_lm_head, labels=labels, **options)
+        mask = labels[:, 1:] != -100
+
+        def select(_module: Any, _inputs: Any, output: Any) -> Any:
+            output.last_hidden_state = output.last_hidden_state[:, :-1][mask][None]
+            return output
+
+        hook = model.base_model.register_forward_hook(select)
+        try:
+            output = fused(*args, fused_lm_head=True, shift_labels=labels[:, 1:][mask][None], **options)
+        finally:
+            hook.remove()
+        return _scatter(output, mask)
+
+    model.forward = forward
+
+
+def _scatter(output: Any, mask: Tensor) -> Any:
+    """Per-token fields of shape (1, labelled) put back to `mask`'s shape, zero elsewhere."""
+    for name in ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1"):
+        values = getattr(output, name)
+        if values is not None:
+            setattr(output, name, values.new_zeros(mask.shape).masked_scatter(mask, values))
+    output.label_mask = mask
+    return output

@@ -1,0 +1,202 @@
+"""One training run: dataset to examples, trainer, adapter, margins, and a manifest of what came from what.
+
+A run folder is one round. Rerunning it resumes: finished stages are not repeated, training goes on at its
+last checkpoint. Called by `cli`; knows no training library by itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import math
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from advcore import DataError, contract, runs, settings
+from advtrain import data
+from advtrain.config import RunConfig
+from advtrain.data import Dataset, Example
+
+LISTED = 5  # rows named one by one before the rest is only counted
+LIBRARIES = ("advdistill", "torch", "trl", "transformers", "peft", "accelerate", "datasets")
+
+
+def run(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """Train into `folder` and return the manifest; at once when the folder holds the finished run.
+
+    Raises ConfigError and DataError before anything is trained.
+    """
+    manifest_file = folder / "manifest.json"
+    if manifest_file.exists():
+        runs.open_run(folder, settings.resolved(config))
+        manifest: dict[str, Any] = json.loads(manifest_file.read_text())
+        print(f"{folder}: done", file=sys.stderr)
+        return manifest
+    dataset, tokenizer, examples = prepare(config)  # before the folder is there: bad input leaves no trace
+    runs.open_run(folder, settings.resolved(config))
+    return _train(config, folder, dataset, tokenizer, examples)
+
+
+def prepare(config: RunConfig) -> tuple[Dataset, Any, list[Example]]:
+    """The dataset and its rows as ids; tells on stderr which rows do not fit. Loads no model.
+
+    Raises DataError when no row fits.
+    """
+    from advtrain import models
+
+    name = config.sft.config if config.method == "sft" else "dpo"
+    dataset = data.load(config.dataset, name, config.rounds)
+    tokenizer = models.load_tokenizer(config.model)
+    examples = data.encode(tokenizer, dataset.rows, name, config.max_length)
+    _report_lengths(examples, config.max_length)
+    if all(example.dropped for example in examples):
+        raise DataError(f"no prompt of {dataset.source} fits max_length = {config.max_length}")
+    return dataset, tokenizer, examples
+
+
+def _report_lengths(examples: Sequence[Example], max_length: int) -> None:
+    dropped = [example.exercise_id for example in examples if example.dropped]
+    cut = [example.exercise_id for example in examples if example.truncated and not example.dropped]
+    for what, names in (("dropped, their prompt alone fills", dropped), ("cut at", cut)):
+        if names:
+            more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+            listed = ", ".join(names[:LISTED])
+            print(
+                f"{len(names)} of {len(examples)} rows {what} {max_length} tokens: {listed}{more}",
+                file=sys.stderr,
+            )
+
+
+def _train(
+    config: RunConfig, folder: Path, dataset: Dataset, tokenizer: Any, examples: list[Example]
+) -> dict[str, Any]:
+    from advtrain import dpo, models, sft, trainer
+
+    adapter = folder / "adapter"
+    trained = adapter.exists()
+    start = str(adapter) if trained else config.adapter
+    policy = models.load_policy(config.model, start, config.lora, config.seed)
+    build = dpo.build if config.method == "dpo" else sft.build
+    built = build(config, policy, tokenizer, examples, folder)
+    if not trained:
+        trainer.fit(built, folder, config.method)
+        models.save_adapter(policy, adapter, config.model)
+    results = _margins(config, folder, dataset, built, examples) if config.method == "dpo" else {}
+    manifest = {**_lineage(config, dataset), **_counts(examples), **results, **_outcome(folder)}
+    runs.write_json(folder / "manifest.json", manifest)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return manifest
+
+
+def _margins(
+    config: RunConfig, folder: Path, dataset: Dataset, trainer: Any, examples: Sequence[Example]
+) -> dict[str, Any]:
+    """Score, write `margins/round-NNNN.parquet`, and tell what the margins look like."""
+    from advtrain import margins
+
+    model, reference = _policy_id(config, str(folder / "adapter")), _reference_id(config)
+    rows = margins.score(trainer, examples, model, reference)
+    file = contract.write_round(folder, "margins", dataset.round, rows)
+    signature = margins.signature(rows)
+    print(
+        f"margins of {signature.count} exercises: mean {signature.mean:+.4f}, std {signature.std:.4f}, "
+        f"accuracy {signature.accuracy:.2f}, effective samples {signature.effective_samples:.1f}",
+        file=sys.stderr,
+    )
+    if signature.near_zero > 0.5:
+        share = f"{signature.near_zero:.0%}"
+        print(
+            f"warning: {share} of the margins are within 0.001 of zero: they carry little signal",
+            file=sys.stderr,
+        )
+    return {
+        "margins": {
+            "file": str(file.relative_to(folder)),
+            "sha256": _hash([file]),
+            **dataclasses.asdict(signature),
+        }
+    }
+
+
+def _policy_id(config: RunConfig, adapter: str) -> str:
+    """Base and content of the adapter on it: the same id for the same weights, wherever they lie."""
+    return f"{config.model}+{_hash_folder(adapter)[:12]}" if adapter else config.model
+
+
+def _reference_id(config: RunConfig) -> str:
+    if config.reference == "base":
+        return config.model
+    if config.reference == "previous":
+        return _policy_id(config, config.adapter)
+    return _policy_id(config, config.reference)
+
+
+def _lineage(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+    """What the run came from: enough to make it again, and to see that two runs differ."""
+    from advtrain import models
+
+    dtype, reason = models.precision()
+    parent = {"path": config.adapter, "sha256": _hash_folder(config.adapter)} if config.adapter else None
+    return {
+        "method": config.method,
+        "dataset": {"source": dataset.source, "revision": dataset.revision, "round": dataset.round},
+        "model": {"name": config.model, "dtype": str(dtype).removeprefix("torch."), "because": reason},
+        "adapter_parent": parent,
+        "reference": _reference_id(config) if config.method == "dpo" else None,
+        "seed": config.seed,
+        "config_sha256": runs.sha256_of(settings.resolved(config)),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+    }
+
+
+def _version(library: str) -> str:
+    return importlib.metadata.version(library)
+
+
+def _counts(examples: Sequence[Example]) -> dict[str, Any]:
+    return {
+        "rows": {
+            "read": len(examples),
+            "trained": sum(not example.dropped for example in examples),
+            "truncated": sum(example.truncated and not example.dropped for example in examples),
+            "dropped": sum(example.dropped for example in examples),
+        }
+    }
+
+
+def _outcome(folder: Path) -> dict[str, Any]:
+    """The adapter's hash, and the last line of the metrics: what the trainer reports when it ends."""
+    last = (folder / "metrics.jsonl").read_text().splitlines()[-1]
+    return {"adapter_sha256": _hash_folder(str(folder / "adapter")), "training": json.loads(last)}
+
+
+def _hash_folder(folder: str) -> str:
+    return _hash(sorted(Path(folder).glob("*.safetensors")))
+
+
+def _hash(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def plan(config: RunConfig) -> dict[str, Any]:
+    """What `run` would do: the resolved config, how many rows fit, tokens and optimizer steps. Trains
+    nothing."""
+    _, _, examples = prepare(config)
+    kept = [example for example in examples if not example.dropped]
+    per_step = config.train.batch_size * config.train.gradient_accumulation
+    tokens = sum(len(each.prompt) * len(each.completions) + sum(map(len, each.completions)) for each in kept)
+    return {
+        "config": settings.resolved(config),
+        **_counts(examples),
+        "tokens_an_epoch": tokens,
+        "steps": math.ceil(math.ceil(len(kept) / per_step) * config.train.epochs),
+    }

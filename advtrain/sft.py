@@ -1,0 +1,47 @@
+"""Supervised fine-tuning on completions: TRL's SFTTrainer on ids and labels. On the `gad` config it is SeqKD.
+
+The loss covers the completion and the end of its turn, never the prompt. Called by `run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import trl
+
+from advtrain import models, trainer
+from advtrain.config import RunConfig
+from advtrain.data import Example
+
+IGNORED = -100  # the label that PyTorch's cross-entropy leaves out
+
+
+class CompletionTrainer(trl.SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer that writes no model card; rows with `input_ids` and `labels` it takes as they are."""
+
+    def create_model_card(self, *_args: Any, **_options: Any) -> None:
+        return
+
+
+def columns(example: Example) -> dict[str, Any]:
+    """The columns that TRL takes as prepared: ids, and labels on the completion only."""
+    (completion,) = example.completions
+    return {
+        "input_ids": example.prompt + completion,
+        "labels": [IGNORED] * len(example.prompt) + completion,
+    }
+
+
+def build(
+    config: RunConfig, policy: Any, tokenizer: Any, examples: Sequence[Example], folder: Path
+) -> CompletionTrainer:
+    """A trainer over the examples that were not dropped. Raises ConfigError for a `[trl]` key it cannot
+    use."""
+    arguments = trainer.options(config, folder, trl.SFTConfig)
+    rows = datasets.Dataset.from_list([columns(example) for example in examples if not example.dropped])
+    built = CompletionTrainer(model=policy, args=arguments, train_dataset=rows, processing_class=tokenizer)
+    models.score_labelled_only(policy.get_base_model())
+    return built

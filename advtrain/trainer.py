@@ -1,0 +1,141 @@
+"""What `sft` and `dpo` share around a TRL trainer: its options, one progress line, metrics.jsonl, resuming.
+
+Knows no loss and no dataset. The options that TRL gets are our config's, this machine's and `[trl]`'s, in
+that order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+from advcore import ConfigError, runs
+from advcore.settings import nearest
+from advtrain import models
+from advtrain.config import RunConfig
+
+# TRL options that have a key of their own here; two places for one number would disagree sooner or later.
+OWN_KEY = {
+    "output_dir": "--out", "seed": "seed", "max_length": "max_length", "learning_rate": "train.learning_rate",
+    "num_train_epochs": "train.epochs", "per_device_train_batch_size": "train.batch_size",
+    "gradient_accumulation_steps": "train.gradient_accumulation", "warmup_steps": "train.warmup_ratio",
+    "save_steps": "train.checkpoint_steps", "beta": "dpo.beta",
+}  # fmt: skip
+# TRL options about text and loading, which are done here before TRL sees the rows: they would be ignored.
+DONE_HERE = {
+    "truncation_mode", "chat_template_path", "dataset_text_field", "assistant_only_loss",
+    "completion_only_loss", "eos_token", "model_init_kwargs", "dataset_kwargs", "skip_prepare_dataset",
+}  # fmt: skip
+
+
+def options(config: RunConfig, folder: Path, cls: Any, **method: Any) -> Any:
+    """A `cls` (DPOConfig or SFTConfig) for this run; `method` holds what only that method has.
+
+    Raises ConfigError for a `[trl]` key that TRL does not know, that has its own key here, or that TRL
+    refuses.
+    """
+    ours = _from_config(config, folder) | _from_machine() | method
+    known = {field.name for field in dataclasses.fields(cls) if field.init}
+    for key in config.trl:
+        if key not in known:
+            raise ConfigError(f"unknown key trl.{key}{nearest(key, known)}")
+        if key in OWN_KEY or key in method:
+            raise ConfigError(f"trl.{key} is set by {OWN_KEY.get(key, f'{config.method}.{key}')}")
+        if key in DONE_HERE:
+            raise ConfigError(f"trl.{key} would do nothing: advtrain loads the model and tokenises by itself")
+    try:
+        return cls(**(ours | config.trl))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"TRL refuses these options: {str(error).strip().splitlines()[0]}") from None
+
+
+def _from_config(config: RunConfig, folder: Path) -> dict[str, Any]:
+    return {
+        "output_dir": str(folder / "checkpoints"),
+        "seed": config.seed,
+        "max_length": config.max_length,
+        "learning_rate": config.train.learning_rate,
+        "num_train_epochs": config.train.epochs,
+        "per_device_train_batch_size": config.train.batch_size,
+        "gradient_accumulation_steps": config.train.gradient_accumulation,
+        "warmup_steps": config.train.warmup_ratio,
+        "save_steps": config.train.checkpoint_steps,
+        "save_total_limit": 2,  # one may be half-written when the run is killed
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def _from_machine() -> dict[str, Any]:
+    """GPU: bf16 autocast and gradient checkpointing. CPU: neither, the weights' own dtype computes."""
+    gpu = models.on_gpu()
+    return {
+        "use_cpu": not gpu,
+        "bf16": gpu,
+        "gradient_checkpointing": gpu,
+        "dataloader_pin_memory": gpu,
+    }
+
+
+class RunLog(transformers.TrainerCallback):  # type: ignore[misc]
+    """Writes every logged step to `metrics.jsonl` and moves one progress line on stderr."""
+
+    def __init__(self, file: Path, label: str, stack: ExitStack) -> None:
+        self.file, self.label, self.stack = file, label, stack
+        self.progress: runs.Progress | None = None
+        self.note = ""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        _keep_metrics_until(self.file, state.global_step)
+        self.progress = self.stack.enter_context(runs.progress(self.label, state.max_steps))
+        self.progress.advance(state.global_step)
+
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero and logs:
+            runs.append_json(self.file, {"step": state.global_step, **logs})
+            self.note = f"loss {logs['loss']:.4f}" if "loss" in logs else self.note
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.progress:
+            self.progress.advance(1, self.note)
+
+
+def _keep_metrics_until(file: Path, step: int) -> None:
+    """Drop the lines of steps that a resumed run is about to take again."""
+    if file.exists():
+        lines = [line for line in file.read_text().splitlines() if json.loads(line)["step"] <= step]
+        runs.write_atomic(file, "".join(line + "\n" for line in lines))
+
+
+def fit(trainer: Any, folder: Path, label: str) -> dict[str, float]:
+    """Train from the last whole checkpoint, or from the start; returns TRL's closing metrics."""
+    trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
+    with ExitStack() as stack:
+        trainer.add_callback(RunLog(folder / "metrics.jsonl", label, stack))
+        output = trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+    metrics: dict[str, float] = output.metrics
+    return metrics
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The latest checkpoint that is whole: `trainer_state.json` is the file that the trainer writes last."""
+    whole = [file.parent for file in folder.glob("checkpoint-*/trainer_state.json") if _is_json(file)]
+    if not whole:
+        return None
+    return str(max(whole, key=lambda checkpoint: int(checkpoint.name.removeprefix("checkpoint-"))))
+
+
+def _is_json(file: Path) -> bool:
+    try:
+        json.loads(file.read_text())
+    except ValueError:
+        return False
+    return True
