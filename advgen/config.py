@@ -113,7 +113,12 @@ class BuildConfig:
     max_failure_share: float = 0.2
     """The run stops when more than this share of its exercises ends in an infrastructure failure."""
     exercises: ExercisesConfig = field(default_factory=ExercisesConfig)
+    """What is asked for."""
     gate: GateConfig = field(default_factory=GateConfig)
+    """What must hold before an exercise is kept."""
     attempts: AttemptsConfig = field(default_factory=AttemptsConfig)
+    """The student's part."""
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    """Limits of a run."""
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    """How parents of a later round are drawn."""

@@ -89,7 +89,7 @@ def statement(text: str) -> Statement:
         raise ParseError("docstring cannot be quoted")
     body = "\n".join(("    " + line).rstrip() for line in docstring.replace("\\", "\\\\").splitlines())
     stub = f'{head}"""{body.lstrip()}\n    """'
-    if ast.get_docstring(_only_function(tree(stub))) != docstring:
+    if (ast.get_docstring(_only_function(tree(stub))) or "").strip() != docstring.strip():
         raise ParseError("docstring cannot be quoted")
     return Statement(function.name, stub, parameters)
 

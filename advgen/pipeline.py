@@ -58,8 +58,13 @@ def open_parent(spec: str, margins: str) -> Parent:
 
 
 def build(config: BuildConfig, out: Path, parent: Parent | None) -> dict[str, Any]:
-    """Build one round into `out` and return its funnel. Raises TeacherError, SandboxUnavailable, ConfigError."""
+    """Build one round into `out` and return its funnel; a finished one is returned as it stands, unless a template
+    has changed since. Raises TeacherError, SandboxUnavailable, ConfigError.
+    """
     open_run(out, {**resolved(config), "parent": str(parent.folder) if parent else ""})
+    finished = out / "funnel.json"
+    if finished.exists() and (funnel := json.loads(finished.read_text()))["templates"] == _templates():
+        return dict(funnel)
     journal = Journal(out / "journal.sqlite")
     try:
         return asyncio.run(_Build(config, out, parent, journal).run())
@@ -84,6 +89,11 @@ def plan(config: BuildConfig, parent: Parent | None) -> dict[str, Any]:
     }
 
 
+def _templates() -> dict[str, str]:
+    names = ("subtopics", "exercise", "incremental", "opposite", "deceptive", "solve", "calls", "asserts")
+    return {name: prompts.template_hash(name) for name in names}
+
+
 class _Build:
     """The state of one round while it is built."""
 
@@ -106,7 +116,6 @@ class _Build:
         return self._write(records, time.monotonic() - started)
 
     def _origin(self) -> dict[str, Any]:
-        names = ("exercise", "incremental", "opposite", "deceptive", "solve", "calls", "asserts")
         sampling = {
             role: {"temperature": model.temperature, "top_p": model.top_p, "max_tokens": model.max_tokens}
             for role, model in (("teacher", self.config.teacher), ("student", self.config.student))
@@ -115,7 +124,7 @@ class _Build:
             "teacher": self.config.teacher.model, "student": self.config.student.model,
             "sandbox": self.prover.describe(),
             "provenance": {
-                "templates": {name: prompts.template_hash(name) for name in names},
+                "templates": _templates(),
                 "sampling": sampling, "seed": self.config.seed,
             },
         }  # fmt: skip
@@ -232,12 +241,12 @@ class _Build:
     def _write(self, records: Sequence[Record], seconds: float) -> dict[str, Any]:
         rows = curate.rows(records, self.config.attempts.pairs_per_exercise)
         funnel = _funnel(records, rows["dpo"], self.round, self.draw)
-        write_json(self.out / "funnel.json", funnel)
         usage = {"teacher": self.teacher.usage.as_json(), "student": self.student.usage.as_json()}
         write_json(self.out / "cost.json", {"seconds": round(seconds, 1), **usage})
         dataset = self.out / "dataset"
         publish.write_dataset(dataset, self.round, rows, self.parent.folder if self.parent else None)
         publish.write_card(dataset, funnel, self.config.teacher.model, self.config.student.model)
+        write_json(self.out / "funnel.json", funnel)  # last: it marks the build as finished
         return funnel
 
 
@@ -293,7 +302,7 @@ def _funnel(
         "student_pass_rate": _mean([record.student_pass_rate for record in kept]),
         "tests_per_exercise": _mean([len(record.proof.tests) for record in kept if record.proof]),
         "kill_rate": _mean([record.proof.kill_rate for record in kept if record.proof]),
-        "draw": draw,
+        "draw": draw, "templates": _templates(),
     }  # fmt: skip
 
 

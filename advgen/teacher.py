@@ -125,7 +125,7 @@ class Teacher:
                 raise TeacherError(f"{self.config.model}: {_plain(error)}") from None
             except litellm.BadRequestError as error:  # context length, content filter, malformed: no retry mends it
                 raise ReplyError(_plain(error), infrastructure=False) from None
-            except (litellm.Timeout, litellm.APIError, litellm.RateLimitError, litellm.APIConnectionError) as error:
+            except _api_error() as error:  # rate limit, timeout, connection, server
                 if attempt == self.config.retries:
                     raise ReplyError(_plain(error), infrastructure=True) from None
             await asyncio.sleep(random.uniform(0.5, 1.0) * 2**attempt)
@@ -185,6 +185,13 @@ def _plain(error: Exception) -> str:
         if name.endswith(("_KEY", "_TOKEN", "_SECRET")) and len(value) >= 8:
             text = text.replace(value, "***")
     return text
+
+
+def _api_error() -> type[Exception]:
+    """The base class of every error that LiteLLM raises for a request."""
+    import openai
+
+    return openai.APIError
 
 
 @functools.cache

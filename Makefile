@@ -1,0 +1,33 @@
+# Everything a fresh machine needs: Python 3.11 or newer with venv, and a package index. See README.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNS ?= runs/quickstart
+
+.PHONY: install quickstart test lint soak wheel-test clean
+
+# Made anew when what is to be installed changes, otherwise nothing is done.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@touch $@
+
+install: $(VENV)/.installed
+
+quickstart: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash recipes/quickstart.sh $(RUNS)
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: install lint
+	$(BIN)/python -m pytest -q -m "not soak"
+
+# Longer than `make test` allows; run by hand before a release.
+soak: install
+	$(BIN)/python -m pytest -q -m soak
+
+clean:
+	rm -rf $(VENV) runs

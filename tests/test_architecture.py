@@ -1,0 +1,117 @@
+"""The house itself: import directions, light --help, one importer a heavy library, configs that parse and are read."""
+
+import ast
+import dataclasses
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from advcore import settings
+
+ROOT = Path(__file__).parent.parent
+OURS = ("advgen", "advtrain", "advcore", "sandbox")
+MAY_IMPORT = {
+    "sandbox": {"sandbox"},
+    "advcore": {"advcore"},
+    "advgen": {"advgen", "advcore", "sandbox"},
+    "advtrain": {"advtrain", "advcore", "sandbox"},
+}
+
+
+def imported(file: Path) -> set[str]:
+    """Top-level names that `file` imports anywhere, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").split(".")[0] if node.level == 0 else file.parent.name)
+    return found
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_each_package_imports_only_what_the_design_lets_it(package):
+    for file in (ROOT / package).rglob("*.py"):
+        assert imported(file) & set(OURS) <= MAY_IMPORT[package], file
+
+
+def test_sandbox_needs_nothing_but_the_standard_library():
+    for file in (ROOT / "sandbox").rglob("*.py"):
+        assert imported(file) <= set(sys.stdlib_module_names) | {"sandbox"}, file
+
+
+@pytest.mark.parametrize(
+    ("library", "only"), [("litellm", "teacher.py"), ("openvino_genai", "engine.py"), ("sandbox", "verify.py")]
+)
+def test_a_heavy_library_has_one_importer_on_the_data_side(library, only):
+    files = [*(ROOT / "advgen").glob("*.py"), *(ROOT / "advcore").glob("*.py")]
+    importers = {file.name for file in files if library in imported(file)}
+    assert importers - {"cli.py"} == {only}
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_every_module_says_what_it_is_for(package):
+    for file in (ROOT / package).rglob("*.py"):
+        assert ast.get_docstring(ast.parse(file.read_text())), file
+
+
+HEAVY = ("torch", "transformers", "litellm", "datasets", "openai", "trl", "peft", "pyarrow", "numpy", "openvino", "jinja2")
+
+
+@pytest.mark.parametrize("command", ["advgen", "advtrain"])
+def test_help_is_light(command):
+    code = f"""
+import sys
+sys.argv = ["{command}", "--help"]
+from {command}.cli import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+print(sorted({{name.split(".")[0] for name in sys.modules}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(ast.literal_eval(done.stdout.splitlines()[-1]))
+    assert not loaded & set(HEAVY)
+    assert {"typer", command} <= loaded
+
+
+def config_classes():
+    for package in ("advgen", "advtrain"):
+        module = importlib.import_module(f"{package}.config")
+        for value in vars(module).values():
+            if dataclasses.is_dataclass(value) and value.__module__ == module.__name__:
+                yield package, value
+
+
+def test_every_config_field_is_read_outside_config():
+    for package, cls in config_classes():
+        code = "\n".join(
+            file.read_text() for file in (ROOT / package).glob("*.py") if file.name not in ("config.py", "testing.py")
+        )
+        for field in dataclasses.fields(cls):
+            assert re.search(rf"\.{field.name}\b", code), f"{cls.__name__}.{field.name} is never read"
+
+
+def test_every_config_field_is_documented_below_it():
+    for package in ("advgen", "advtrain"):
+        tree = ast.parse((ROOT / package / "config.py").read_text())
+        for cls in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+            for field, after in zip(cls.body, [*cls.body[1:], None], strict=True):
+                if isinstance(field, ast.AnnAssign):
+                    documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                    assert documented, f"{cls.name}.{ast.unparse(field.target)} has no text below it"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda file: file.name)
+def test_every_shipped_config_parses(file):
+    from advgen.config import BuildConfig
+    from advtrain.config import RunConfig
+
+    cls = RunConfig if "method" in tomllib.loads(file.read_text()) else BuildConfig
+    assert settings.resolved(settings.load(cls, file))

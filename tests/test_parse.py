@@ -1,0 +1,98 @@
+"""Reply text to clean values; what is malformed gets a reason, and nothing is ever run."""
+
+import pytest
+
+from advgen import parse
+from advgen.parse import ParseError
+
+REPLY = '''Here is an exercise:
+```python
+from typing import List
+def pick(values: List[int], limit: int = 3) -> int:
+    """Return the first of `values` above "limit"; -1 when there is none. Use \\\\n nowhere.
+
+    >>> pick([1, 5], 3)
+    5
+    >>> pick([], limit=2)
+    -1
+    """
+    for value in values:
+        return value
+```
+Enjoy!'''
+
+
+def test_a_statement_loses_its_body_and_keeps_its_docstring():
+    found = parse.statement(REPLY)
+    assert found.entry_point == "pick"
+    assert found.parameters == ("values", "limit")
+    assert "for value" not in found.stub
+    assert found.stub.startswith("from typing import List\n\ndef pick(")
+    assert parse.statement(found.stub) == found
+
+
+def test_examples_of_the_docstring_become_claims_with_keywords_in_place():
+    claims = parse.examples(parse.statement(REPLY))
+    assert [(call.source, value) for call, value in claims] == [("pick([1, 5], 3)", 5), ("pick([], 2)", -1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("```python\ndef f(x):\n    '''too short'''\n```", "no docstring"),
+        ("```python\nx = 1\n```", "0 functions"),
+        ("```python\ndef f(x:\n```", "syntax error"),
+        ("```python\ndef f(x): pass\n", "truncated"),
+        (REPLY.replace("limit: int = 3", "*limits"), "starred"),
+        (REPLY.replace("values: List[int], limit: int = 3", ""), "no parameters"),
+        (REPLY.replace("def pick", "def _pick"), "private"),
+        ("x" * 30_000, "too long"),
+        ("(" * 5_000, "syntax error"),
+    ],
+)
+def test_a_malformed_statement_says_what_is_wrong(text, reason):
+    with pytest.raises(ParseError, match=reason):
+        parse.statement(text)
+
+
+def test_a_program_loses_what_runs_by_itself():
+    source = parse.program(
+        "```python\nimport os\nLIMIT = 2\n\n\ndef f(x):\n    return x\n\nprint(f(1))\nwhile True: pass\n"
+        "if __name__ == '__main__':\n    f(2)\n```",
+        "f",
+    )
+    assert source == "import os\nLIMIT = 2\n\ndef f(x):\n    return x"
+
+
+def test_a_program_without_the_function_is_refused():
+    with pytest.raises(ParseError, match="no such function"):
+        parse.program("```python\ndef g(x): return x\n```", "f")
+
+
+def test_calls_are_literal_fit_the_signature_and_are_not_repeated():
+    exercise = parse.statement(REPLY)
+    text = """```python
+pick([1, 2], 3)
+1. pick([3], limit=4)
+print(pick([9], 1))
+pick([1, 2], 3)  # again
+pick(range(3), 2)
+pick([1], 2, 3)
+pick([1], speed=3)
+pick(__import__('os').system('true'), 1)
+pick([1e999], 1)
+pick([4], 2
+other([1], 2)
+```"""
+    assert [call.source for call in parse.calls(text, exercise)] == ["pick([1, 2], 3)", "pick([3], 4)", "pick([9], 1)"]
+
+
+def test_asserts_yield_calls_with_literal_expectations():
+    exercise = parse.statement(REPLY)
+    text = "assert pick([1], 2) == -1\nassert not pick([0], -1)\nassert pick([2], 1)\nassert pick([1], 1) == other()\n"
+    found = [(call.source, value) for call, value in parse.asserts(text, exercise)]
+    assert found == [("pick([1], 2)", -1), ("pick([0], -1)", False), ("pick([2], 1)", True)]
+
+
+def test_subtopics_are_read_from_any_list_and_not_repeated():
+    assert parse.subtopics("Sure:\n1. **Merging intervals**.\n2) Gaps\n- Gaps\n\nDone") == ["Merging intervals", "Gaps"]

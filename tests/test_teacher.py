@@ -1,0 +1,95 @@
+"""The teacher over real HTTP: LiteLLM against a mock server on loopback."""
+
+import asyncio
+
+import pytest
+
+from advcore import ConfigError, TeacherError
+from advgen.config import ModelConfig
+from advgen.journal import Journal
+from advgen.teacher import ReplyError, Teacher, check_model
+from advgen.testing import MockServer
+
+ASK = [{"role": "user", "content": "say something"}]
+
+
+@pytest.fixture
+def journal(tmp_path):
+    made = Journal(tmp_path / "journal.sqlite")
+    yield made
+    made.close()
+
+
+def model(server, **values):
+    return ModelConfig(model="openai/mock", api_base=server.api_base, timeout_s=20, **values)
+
+
+def echo(messages, seed):
+    return f"{messages[-1]['content']} {seed}"
+
+
+def test_samples_differ_by_seed_and_usage_is_counted(journal):
+    with MockServer(echo) as server:
+        teacher = Teacher(model(server), journal)
+        answers = asyncio.run(teacher.ask_many("test", ASK, 3))
+    assert len({answer.text for answer in answers}) == 3
+    assert (answers[0].prompt_tokens, answers[0].completion_tokens) == (2, 3)
+    assert (teacher.usage.requests, teacher.usage.prompt_tokens) == (3, 6)
+    sent = server.requests[0]
+    assert (sent["temperature"], sent["top_p"], sent["max_tokens"]) == (0.8, 0.95, 700)
+
+
+def test_a_committed_reply_is_never_asked_for_twice(journal):
+    with MockServer(echo) as server:
+        first = asyncio.run(Teacher(model(server), journal).ask_many("test", ASK, 2))
+        again = Teacher(model(server), journal)
+        assert asyncio.run(again.ask_many("test", ASK, 3))[:2] == first
+        assert len(server.requests) == 3
+        assert (again.usage.requests, again.usage.replayed) == (1, 2)
+
+
+def test_another_revision_or_temperature_is_another_request(journal):
+    with MockServer(echo) as server:
+        for config in (model(server), model(server, revision="b"), model(server, temperature=0.1)):
+            asyncio.run(Teacher(config, journal).ask("test", ASK))
+    assert len(server.requests) == 3
+
+
+def test_server_errors_are_retried_and_then_told_as_infrastructure(journal):
+    with MockServer(echo, fail_with=[500, 429]) as server:
+        assert asyncio.run(Teacher(model(server), journal).ask("test", ASK)).text.startswith("say")
+    with MockServer(echo, fail_with=[503] * 9) as server:
+        with pytest.raises(ReplyError) as caught:
+            asyncio.run(Teacher(model(server, retries=1), journal).ask("test", [*ASK, *ASK]))
+        assert caught.value.infrastructure
+        assert len(server.requests) == 2
+
+
+def test_a_refused_request_is_not_retried(journal):
+    with MockServer(echo, fail_with=[400]) as server:
+        with pytest.raises(ReplyError) as caught:
+            asyncio.run(Teacher(model(server), journal).ask("test", ASK))
+        assert not caught.value.infrastructure
+        assert len(server.requests) == 1
+    assert len(journal) == 0
+
+
+def test_a_wrong_key_stops_the_run_without_showing_it(journal, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-value")
+    with MockServer(lambda *_: "", fail_with=[401]) as server, pytest.raises(TeacherError) as caught:
+        asyncio.run(Teacher(model(server), journal).ask("test", ASK))
+    assert "very-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nonsense/model", "unknown model nonsense/model"),
+        ("anthropic/claude-sonnet-4-5", "needs the environment variable ANTHROPIC_API_KEY"),
+        ("local/teachr", "did you mean teacher"),
+    ],
+)
+def test_a_model_that_cannot_be_asked_is_one_line_before_anything_runs(monkeypatch, name, message):
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    with pytest.raises(ConfigError, match=message):
+        check_model(ModelConfig(model=name))

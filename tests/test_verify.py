@@ -1,0 +1,100 @@
+"""Proof by execution, in the real sandbox: agreement, gates, attempts."""
+
+import pytest
+
+from advcore import contract
+from advgen import parse
+from advgen.config import GateConfig, SandboxConfig
+from advgen.verify import Prover
+
+EXERCISE = parse.statement(
+    '```python\ndef span(values: list[int]) -> int:\n    """Largest minus smallest of `values`; 0 for an empty list, whatever."""\n```'
+)
+RIGHT = "def span(values):\n    if not values:\n        return 0\n    return max(values) - min(values)"
+ALSO_RIGHT = "def span(values):\n    ordered = sorted(values)\n    return ordered[-1] - ordered[0] if ordered else 0"
+WRONG = "def span(values):\n    return max(values) - values[0] if values else 0"
+CALLS = parse.calls("\n".join(f"span({v})" for v in ([], [1], [3, 1], [1, 3], [2, 9, 4], [-5, 5], [7, 7])), EXERCISE)
+
+
+@pytest.fixture(scope="module")
+def prover():
+    with Prover(SandboxConfig(slots=1, wall_s=2.0), GateConfig()) as made:
+        yield made
+
+
+def claims(text):
+    return parse.asserts(text, EXERCISE)
+
+
+def test_tests_are_what_solutions_agree_on_and_claims_that_hold(prover):
+    held = claims("assert span([4, 8]) == 4\nassert span([1, 2]) == 99\nassert span([]) == 0")
+    proof = prover.prove(EXERCISE, [RIGHT, ALSO_RIGHT, RIGHT, WRONG], CALLS, held)
+    assert proof.status == "kept"
+    assert proof.right == (RIGHT, ALSO_RIGHT, RIGHT)
+    assert proof.teacher_pass_rate == 0.75
+    assert proof.kill_rate >= 0.6
+    assert {test["call"]: test["expected"] for test in proof.tests} == {
+        "span([])": "0", "span([1])": "0", "span([3, 1])": "2", "span([1, 3])": "2", "span([2, 9, 4])": "7",
+        "span([-5, 5])": "10", "span([7, 7])": "0", "span([4, 8])": "4",
+    }  # fmt: skip
+    assert [test["source"] for test in proof.tests].count("assert") == 1
+
+
+@pytest.mark.parametrize(
+    ("solutions", "calls", "status"),
+    [
+        ([RIGHT], CALLS, "no_solutions"),
+        ([RIGHT, "def span(values):\n    return -1", "def span(values):\n    return 1"], CALLS, "no_agreement"),
+        ([RIGHT, ALSO_RIGHT], CALLS[:3], "too_few_tests"),
+        (["def span(values):\n    return 5"] * 2, CALLS, "constant"),
+        (["def span(values):\n    return None if len(values) > 9 else len(values)"] * 2, [], "no_agreement"),
+    ],
+)
+def test_an_exercise_that_shows_too_little_is_turned_away_with_its_reason(prover, solutions, calls, status):
+    proof = prover.prove(EXERCISE, solutions, calls, [])
+    assert (proof.status, bool(proof.reason)) == (status, True)
+
+
+def test_a_suite_that_mutants_survive_is_weak(prover):
+    solution = "def span(values):\n    if len(values) == 9:\n        return 3 * 4 + len(values) - 2\n    return len(values) > 1"
+    proof = prover.prove(EXERCISE, [solution] * 2, CALLS, [])
+    assert proof.status == "weak_tests"
+    assert proof.kill_rate < 0.6
+
+
+def test_a_solution_that_depends_on_the_hash_seed_is_not_kept(prover):
+    solution = "def span(values):\n    return (''.join({'a', 'b', 'c', 'd', 'e', 'f'}), len(values))"
+    assert prover.prove(EXERCISE, [solution] * 2, CALLS, []).status == "nondeterministic"
+
+
+def test_float_results_are_compared_with_a_tolerance(prover):
+    mean = "def span(values):\n    return sum(v / 10 for v in values)"
+    other = "def span(values):\n    return sum(values) / 10"
+    proof = prover.prove(EXERCISE, [mean, other], CALLS, [])
+    assert proof.status == "kept"
+    assert "1e-9" in contract.assertion(proof.tests[1])
+
+
+def test_attempts_pass_fail_with_their_kind_or_are_unreadable(prover):
+    tests = prover.prove(EXERCISE, [RIGHT, ALSO_RIGHT], CALLS, []).tests
+
+    def attempt(code):
+        return prover.attempt(f"```python\n{code}\n```", EXERCISE, tests)
+
+    assert attempt(ALSO_RIGHT).passed
+    wrong = attempt(WRONG)
+    assert (wrong.status, wrong.failure_kind, tests[wrong.failed_test]["call"]) == ("fail", "wrong_answer", "span([3, 1])")
+    raising = attempt("def span(values):\n    return max(values) - min(values)")
+    assert (raising.status, raising.failure_kind, raising.failed_test) == ("error", "ValueError", 0)
+    assert attempt("def span(values):\n    while True: pass").status == "timeout"
+    assert attempt("def other(values): pass").status == "unreadable"
+    assert attempt("import os\ndef span(values):\n    os._exit(0)").status not in ("pass", "fail")
+
+
+def test_an_attempt_that_fails_only_under_one_hash_seed_is_a_flake(prover):
+    tests = prover.prove(EXERCISE, [RIGHT, ALSO_RIGHT], CALLS, []).tests
+    first = "''.join({'a', 'b', 'c', 'd', 'e', 'f'})"
+    seeds = [box.call(f"def f():\n    return {first}", "f", [()])[0].value for box in prover.boxes]
+    assert seeds[0] != seeds[1]
+    flaky = f"{RIGHT}\ndef span_(v): pass".replace("return 0", f"return 0 if {first} != {seeds[0]!r} else 1")
+    assert prover.attempt(f"```python\n{flaky}\n```", EXERCISE, tests).status == "flaky"
