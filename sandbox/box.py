@@ -273,11 +273,13 @@ class Sandbox:
         """One solution against one test text; `entry_point` is what an uncalled `check(candidate)` is given."""
         request: dict[str, Any] = {"tests": tests, "entry_point": entry_point, "bend": []}
         with self._slot() as slot:
-            report, unsplittable = self._checked(slot, "split", solution, request)
-            if not unsplittable:
+            report, verdict = self._checked(slot, "split", solution, request)
+            if "unsplittable" not in verdict:
                 return report
-            report, _ = self._checked(slot, "in-process", solution, request)
-            return self._twins_agree(slot, solution, request, report) if report.passed else report
+            report, verdict = self._checked(slot, "in-process", solution, request)
+            if not report.passed:
+                return report
+            return self._twins_agree(slot, solution, request, report, verdict["bendable"])
 
     def check_many(self, pairs: Iterable[tuple[str, str]]) -> list[Report]:
         """In the order given, on every slot at once."""
@@ -347,27 +349,33 @@ class Sandbox:
             raise SlotLost(f"the slot came up with fewer layers than before: {slot.refused}")
         return slot.run(kind, solution, request)
 
-    def _checked(self, slot: Slot, mode: Mode, solution: str, request: dict[str, Any]) -> tuple[Report, bool]:
-        """The report, and whether the tests turned out to be unsplittable."""
+    def _checked(
+        self, slot: Slot, mode: Mode, solution: str, request: dict[str, Any]
+    ) -> tuple[Report, dict[str, Any]]:
+        """The report and the judge's own record, which is empty when there is none."""
         kind = zygote.SPLIT if mode == "split" else zygote.IN_PROCESS
         evidence = self._evidence(slot, kind, solution, request)
         stamp: dict[str, Any] = {"mode": mode, "level": self.level, "layers": self.layers}
         if isinstance(evidence, str):
-            return Report(
-                status="sandbox_error", error=Failure(type="SandboxError", message=evidence), **stamp
-            ), False
+            error = Failure(type="SandboxError", message=evidence)
+            return Report(status="sandbox_error", error=error, **stamp), {}
         verdict = _read_verdict(evidence.verdict)
         result = evidence.result
         stamp |= {"cpu_s": result.cpu_s, "wall_s": result.wall_s, "max_rss_bytes": result.max_rss_bytes}
         stamp["stdout"] = evidence.stdout[: self.limits.output_bytes].decode(errors="replace")
         if verdict is not None and "unsplittable" in verdict:
-            return Report(status="test_error", **stamp), True
-        return _judged(verdict, evidence, mode, self.limits, stamp), False
+            return Report(status="test_error", **stamp), verdict
+        return _judged(verdict, evidence, mode, self.limits, stamp), verdict or {}
 
-    def _twins_agree(self, slot: Slot, solution: str, request: dict[str, Any], report: Report) -> Report:
+    def _twins_agree(
+        self, slot: Slot, solution: str, request: dict[str, Any], report: Report, bendable: list[int]
+    ) -> Report:
         """An in-process pass stands when the same tests with one bent expectation each fail, in random order."""
-        sites = [index for index, outcome in enumerate(report.outcomes) if outcome == "pass"]
+        sites = [site for site in bendable if report.outcomes[site] == "pass"]
         random.shuffle(sites)
+        if not sites:
+            message = "tests that cannot be split need an == or assertEqual that can be bent to prove a pass"
+            return _restated(report, "test_error", Failure(type="Tripwire", message=message))
         runs: list[list[int]] = [[site] for site in sites[:_TWINS]] + [[], []]
         random.shuffle(runs)
         for bend in runs:
@@ -420,6 +428,7 @@ def _read_verdict(data: bytes) -> dict[str, Any] | None:
         and type(verdict.get("run")) is int
         and isinstance(outcomes, list)
         and len(outcomes) == total
+        and all(type(site) is int and 0 <= site < total for site in verdict.get("bendable", ()))
         and set(outcomes) <= set(get_args(Outcome))
     )
     return verdict if whole else None

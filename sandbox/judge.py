@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import callee, split
+from . import callee, forms, split
 from .remote import RemoteObject, RunEnded, Session, SolutionExited
 from .wire import CannotCross, Channel, dumps, loads
 
@@ -43,6 +43,7 @@ class Sites:
         self.error: dict[str, Any] | None = None
         self._session = session
         self._bend = frozenset(bend)
+        self._bendable: set[int] = set()
         self._requests = 0
 
     def enter(self, index: int) -> int:
@@ -63,8 +64,9 @@ class Sites:
         text: Callable[[], Any] | None = None,
     ) -> None:
         expected, got = (left, right) if flipped else (right, left)
-        if index in self._bend:
-            expected, (left, right) = bent(expected), (bent(left), right) if flipped else (left, bent(right))
+        if operation == "eq":
+            expected = self.bent(index, expected)
+            left, right = (expected, got) if flipped else (got, expected)
         if self._executed(index, _COMPARE[operation](left, right)):
             return
         message = _text(text) or f"{_short(left)} {operation.strip('_')} {_short(right)} is false"
@@ -72,11 +74,30 @@ class Sites:
         raise AssertionError(message)
 
     def truth(self, index: int, value: Any, text: Callable[[], Any] | None = None) -> None:
-        if self._executed(index, value if index not in self._bend else not value):
+        if self._executed(index, value):
             return
         message = _text(text) or f"{_short(value)} is not true"
         self._record(index, "fail", "fail", "AssertionError", message, "a true value", _short(value))
         raise AssertionError(message)
+
+    def add(self) -> int:
+        """One more site, found while the tests run."""
+        self.outcomes.append("not_run")
+        self.mark()
+        return len(self.outcomes) - 1
+
+    def bent(self, index: int, value: Any) -> Any:
+        """The expected value, or in a twin that bends this site, another one."""
+        self._bendable.add(index)
+        return bent(value) if index in self._bend else value
+
+    def passed(self, index: int) -> None:
+        self._executed(index, True)
+
+    def differs(self, index: int, expected: str, got: str) -> None:
+        self.runs += 1
+        message = f"{_short(got)} is not {_short(expected)}"
+        self._record(index, "fail", "fail", "AssertionError", message, _short(expected), _short(got))
 
     def _executed(self, index: int, holds: Any) -> bool:
         good = bool(holds)
@@ -100,6 +121,7 @@ class Sites:
         problem = sys.exception()
         assert problem is not None
         if self.outcomes[index] != "fail" or not isinstance(problem, AssertionError):
+            self.runs += 1
             self._note(problem, index)
         if not soft or isinstance(problem, RunEnded | Unsplittable):
             raise problem
@@ -154,16 +176,17 @@ class Sites:
             }  # fmt: skip
 
     def verdict(self, required: Sequence[bool]) -> dict[str, Any]:
-        status = self.status
-        if status is None and not self.runs:
-            status = "no_tests"
-        elif status is None and any(
-            o == "not_run" for o, needed in zip(self.outcomes, required, strict=True) if needed
-        ):
-            status = "test_error"
-            self._record(None, "error", status, "TestError", "an assert was never reached")
+        """`required` goes with the first sites; a pass needs those executed, and any at all."""
+        unreached = any(o == "not_run" for o, needed in zip(self.outcomes, required, strict=False) if needed)
+        if self.status is None and self._session and self._session.ended:
+            self._record(None, "error", self._session.ended, "SolutionEnded", "the tests caught the end of the run")
+        elif self.status is None and not self.runs:
+            self.status = "no_tests"
+        elif self.status is None and unreached:
+            self._record(None, "error", "test_error", "TestError", "an assert was never reached")
         return {
-            "status": status or "pass",
+            "status": self.status or "pass",
+            "bendable": sorted(self._bendable),
             "total": len(self.outcomes),
             "run": self.runs,
             "outcomes": self.outcomes,
@@ -212,7 +235,7 @@ def run_split(sock: socket.socket, tests_fd: int, verdict_fd: int, deadline: flo
     request = loads(callee.read_all(tests_fd))
     session = Session(Channel(sock), deadline)
     try:
-        test_plan = split.plan(request["tests"])
+        test_plan = _plan(request["tests"])
     except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
         _finish(verdict_fd, _broken("test_error", problem))
     sites = Sites(len(test_plan.required), session)
@@ -223,15 +246,20 @@ def run_split(sock: socket.socket, tests_fd: int, verdict_fd: int, deadline: flo
         _finish(verdict_fd, sites.verdict(test_plan.required))
     session.named = frozenset(name for name in exports if name in test_plan.names)
     try:
-        _execute(test_plan, exports, sites, request["entry_point"])
+        _execute(test_plan, exports, sites, request)
     except RunEnded:
         pass  # noted where it happened
     except Unsplittable as problem:
         _finish(verdict_fd, {"unsplittable": str(problem)})
-    _finish(verdict_fd, sites.verdict(test_plan.required) | {"ended": session.ended})
+    _finish(verdict_fd, sites.verdict(test_plan.required))
 
 
-def _execute(test_plan: split.Plan, exports: dict[str, Any], sites: Sites, entry_point: str | None) -> None:
+def _plan(tests: str) -> split.Plan:
+    return split.plan_doctest(tests) if forms.is_doctest(tests) else split.plan(tests)
+
+
+def _execute(test_plan: split.Plan, exports: dict[str, Any], sites: Sites, request: dict[str, Any]) -> None:
+    entry_point: str | None = request["entry_point"]
     module = types.ModuleType("tests")
     sys.modules["tests"] = sys.modules["__main__"] = module
     namespace = module.__dict__
@@ -248,6 +276,9 @@ def _execute(test_plan: split.Plan, exports: dict[str, Any], sites: Sites, entry
             namespace["check"](_candidate(exports, entry_point))
         except BaseException:
             sites.stumbled()
+    forms.run_unittest_classes(namespace, sites)
+    if forms.is_doctest(request["tests"]):
+        forms.run_doctest(request["tests"], namespace, sites)
 
 
 def _candidate(exports: dict[str, Any], entry_point: str | None) -> Any:
@@ -281,7 +312,7 @@ class _SolutionImports(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def run_in_process(solution_fd: int, tests_fd: int, verdict_fd: int, deadline: float) -> None:
     request = loads(callee.read_all(tests_fd))
     try:
-        test_plan = split.plan(request["tests"])
+        test_plan = _plan(request["tests"])
     except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
         _finish(verdict_fd, _broken("test_error", problem))
     sites = Sites(len(test_plan.required), bend=request["bend"])
@@ -292,7 +323,7 @@ def run_in_process(solution_fd: int, tests_fd: int, verdict_fd: int, deadline: f
         sites.failed_to_load(problem)
         _finish(verdict_fd, sites.verdict(test_plan.required))
     public = {name: value for name, value in exports.items() if not name.startswith("__")}
-    _execute(test_plan, public, sites, request["entry_point"])
+    _execute(test_plan, public, sites, request)
     sys.stdout.flush()
     _finish(verdict_fd, sites.verdict(test_plan.required))
 

@@ -9,6 +9,7 @@ raises as it always did, because the code around it may count on that. The recor
 from __future__ import annotations
 
 import ast
+import re
 import types
 from dataclasses import dataclass
 
@@ -53,6 +54,11 @@ def plan(tests: str) -> Plan:
     return Plan(
         compile(tree, "tests.py", "exec", dont_inherit=True), tuple(sites.required), names, uncalled_check
     )
+
+
+def plan_doctest(tests: str) -> Plan:
+    """Nothing to compile ahead: the examples are the sites, found one by one."""
+    return Plan(compile("", "tests.py", "exec"), (), frozenset(re.findall(r"\w+", tests)), False)
 
 
 def _is_test(function: ast.FunctionDef) -> bool:

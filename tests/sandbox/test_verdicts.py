@@ -233,3 +233,56 @@ def test_the_hash_seed_is_fixed_per_sandbox() -> None:
 def test_limits_that_cannot_hold_an_interpreter_are_refused() -> None:
     with pytest.raises(ValueError, match="too small"):
         Limits(memory_bytes=1 << 20)
+
+
+UNITTEST = """
+import unittest
+from calculator import add, Broken
+
+class AddTest(unittest.TestCase):
+    def test_small(self):
+        self.assertEqual(add(1, 2), 3)
+    def test_wrong(self):
+        self.assertEqual(add(1, 2), 4)
+    def test_raises(self):
+        with self.assertRaises(Broken) as caught:
+            add(None, 1)
+        self.assertEqual(caught.exception.args[0], 'none')
+
+if __name__ == '__main__':
+    unittest.main()
+"""
+
+
+def test_a_unittest_class_counts_its_methods(box: Sandbox) -> None:
+    solution = (
+        "class Broken(Exception): pass\n"
+        "def add(a, b):\n    if a is None: raise Broken('none')\n    return a + b\n"
+    )
+    report = box.check(solution, UNITTEST)
+    assert (report.status, report.mode) == ("fail", "split")
+    assert report.outcomes == ("pass", "pass", "fail")  # in the loader's alphabetical order
+    assert box.check(solution, UNITTEST.replace("), 4)", "), 3)")).passed
+
+
+def test_a_doctest_counts_its_examples(box: Sandbox) -> None:
+    tests = ">>> add(1, 2)\n3\n>>> x = add('a', 'b')\n>>> x\n'ab'\n>>> add(1, 'b')\nTraceback (most recent call last):\nTypeError: unsupported operand type(s) for +: 'int' and 'str'\n"
+    assert box.check(ADD, tests).outcomes == ("pass", "pass", "pass")
+    report = box.check(ADD, tests.replace("\n3\n", "\n4\n"))
+    assert report.outcomes == ("fail", "pass", "pass")
+    assert report.error is not None
+    assert (report.error.expected, report.error.got) == ("'4\\n'", "'3\\n'")
+
+
+def test_a_forged_in_process_pass_is_tampered(box: Sandbox) -> None:
+    solution = (
+        "class Any:\n    def __eq__(self, other): return True\n    def __hash__(self): return 0\n"
+        "def f(kind): return Any()\n"
+    )
+    report = box.check(solution, "class Local: pass\nassert f(Local) == 'Local'\n")
+    assert (report.status, report.mode) == ("tampered", "in-process")
+
+
+def test_an_in_process_pass_that_cannot_be_bent_is_not_accepted(box: Sandbox) -> None:
+    report = box.check("def f(kind): return 1", "class Local: pass\nassert f(Local)\n")
+    assert report.status == "test_error"
