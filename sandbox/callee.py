@@ -109,6 +109,7 @@ class Host:
         self._channel = channel
         self._objects: list[Any] = []
         self._numbers: dict[int, int] = {}
+        self._callbacks: dict[int, Callable[..., Any]] = {}
         self._flush = sys.stdout.flush
 
     def introduce(self, source_fd: int) -> Node:
@@ -175,8 +176,14 @@ class Host:
         if node[0] == "iterator":
             return iter(Decoder(foreign=self._resolve).decode(node[1]))
         if node[0] == "callback":
-            return lambda *args, **kwargs: self._call_back(node[1], args, kwargs)
+            return self._callback(node[1])
         raise WireError(f"unknown tag {node[0]!r}")
+
+    def _callback(self, number: int) -> Callable[..., Any]:
+        """The stand-in for a function of the other side; the same one each time, so that it can be a key."""
+        if number not in self._callbacks:
+            self._callbacks[number] = lambda *args, **kwargs: self._call_back(number, args, kwargs)
+        return self._callbacks[number]
 
     def _call_back(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         encoder = Encoder(foreign=self._refer)

@@ -12,6 +12,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 DOCTEST_PROMPT = ">>> "
+_EQUALITIES = (
+    "assertEqual", "assertMultiLineEqual", "assertSequenceEqual", "assertListEqual", "assertTupleEqual",
+    "assertSetEqual", "assertDictEqual", "assertCountEqual",
+)  # fmt: skip
 
 
 class Recorder(Protocol):
@@ -39,6 +43,10 @@ def run_unittest_classes(namespace: dict[str, Any], sites: Recorder) -> None:
             _run_method(unittest, test, sites)
 
 
+def _bending(equal: Callable[..., None], index: int, sites: Recorder) -> Callable[..., None]:
+    return lambda first, second, *rest, **named: equal(first, sites.bent(index, second), *rest, **named)
+
+
 def _run_method(unittest: types.ModuleType, test: Any, sites: Recorder) -> None:
     index = sites.add()
     problems: list[BaseException] = []
@@ -47,8 +55,8 @@ def _run_method(unittest: types.ModuleType, test: Any, sites: Recorder) -> None:
     result.addError = result.addFailure = lambda _, info: problems.append(info[1])
     result.addSubTest = lambda _, part, info: problems.append(info[1]) if info else None
     result.addSkip = lambda _, reason: skipped.append(reason)
-    equal = test.assertEqual
-    test.assertEqual = lambda first, second, msg=None: equal(first, sites.bent(index, second), msg)
+    for name in _EQUALITIES:
+        setattr(test, name, _bending(getattr(test, name), index, sites))
     test.run(result)
     try:
         if problems:

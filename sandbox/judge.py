@@ -80,6 +80,10 @@ class Sites:
         self._record(index, "fail", "fail", "AssertionError", message, "a true value", _short(value))
         raise AssertionError(message)
 
+    @property
+    def split(self) -> bool:
+        return self._session is not None
+
     def add(self) -> int:
         """One more site, found while the tests run."""
         self.outcomes.append("not_run")
@@ -238,6 +242,8 @@ def run_split(sock: socket.socket, tests_fd: int, verdict_fd: int, deadline: flo
         test_plan = _plan(request["tests"])
     except (SyntaxError, ValueError, RecursionError, MemoryError) as problem:
         _finish(verdict_fd, _broken("test_error", problem))
+    if test_plan.patches:
+        _finish(verdict_fd, {"unsplittable": "the tests patch the solution's own module"})
     sites = Sites(len(test_plan.required), session)
     try:
         exports = session.open()
@@ -268,7 +274,8 @@ def _execute(test_plan: split.Plan, exports: dict[str, Any], sites: Sites, reque
         n: v for n, v in exports.items() if v is not None and (n not in shadowing or n == entry_point)
     }
     namespace[split.SITES] = sites
-    sys.meta_path.append(_SolutionImports(exports))
+    solution = None if sites.split else sys.modules.get("solution")
+    sys.meta_path.append(_SolutionImports(exports, namespace, solution))
     sites.mark()
     exec(test_plan.code, namespace)
     if test_plan.candidate_check:
@@ -293,20 +300,28 @@ def _candidate(exports: dict[str, Any], entry_point: str | None) -> Any:
 
 
 class _SolutionImports(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Any module the tests import that is not installed stands for the solution: `from accumulate import
-    accumulate`.
+    """Any module the tests import that is not the standard library's stands for the solution, and for what the
+    tests have defined so far: `from accumulate import accumulate`, `from test_utils import Helper`.
     """
 
-    def __init__(self, exports: dict[str, Any]) -> None:
-        self._exports = exports
+    def __init__(
+        self, exports: dict[str, Any], namespace: dict[str, Any], solution: types.ModuleType | None
+    ) -> None:
+        self._exports, self._namespace, self._solution = exports, namespace, solution
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
         if "." in name or name in sys.stdlib_module_names:
             return None
         return importlib.machinery.ModuleSpec(name, self)
 
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
+        return self._solution  # in-process, tests may patch the real one
+
     def exec_module(self, module: types.ModuleType) -> None:
-        vars(module).update(self._exports)
+        if self._solution is None:
+            vars(module).update(self._exports)
+        for name in self._namespace.keys() - vars(module).keys() - {split.SITES}:
+            setattr(module, name, self._namespace[name])
 
 
 def run_in_process(solution_fd: int, tests_fd: int, verdict_fd: int, deadline: float) -> None:

@@ -40,6 +40,7 @@ class Session:
         self._channel, self._deadline = channel, deadline
         self._objects: dict[int, Any] = {}
         self._callbacks: list[Callable[..., Any]] = []
+        self._callback_numbers: dict[int, int] = {}
         self._exception_kinds: dict[str, type[Exception]] = {}
         self._exception_numbers: dict[type, int] = {}
         self.requests = 0
@@ -168,8 +169,10 @@ class Session:
             if len(items) <= _MAX_ITERATOR:
                 return ["iterator", Encoder(foreign=self._lend).encode(items)]
         elif callable(value):
-            self._callbacks.append(value)
-            return ["callback", len(self._callbacks) - 1]
+            number = self._callback_numbers.setdefault(id(value), len(self._callbacks))
+            if number == len(self._callbacks):
+                self._callbacks.append(value)
+            return ["callback", number]
         raise CannotCross(f"a value of type {type(value).__name__} cannot cross the process boundary")
 
     def _borrow(self, node: list[Node]) -> Any:

@@ -32,6 +32,8 @@ class Plan:
     """Every identifier the tests use."""
     candidate_check: bool
     """There is a `check(candidate)` that nobody calls: the judge has to, with the entry point."""
+    patches: bool
+    """The tests import `mock`: what they patch is in the solution's process."""
 
 
 def plan(tests: str) -> Plan:
@@ -50,15 +52,16 @@ def plan(tests: str) -> Plan:
     tree.body = [statement for node in tree.body for statement in sites.top(node)]
     tree.body += [_guarded([_parse_call(name)]) for name in bodies]
     ast.fix_missing_locations(tree)
+    patches = re.search(r"^\s*(from|import)\b.*\bmock\b", tests, re.MULTILINE) is not None
     names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
     return Plan(
-        compile(tree, "tests.py", "exec", dont_inherit=True), tuple(sites.required), names, uncalled_check
+        compile(tree, "tests.py", "exec", dont_inherit=True), tuple(sites.required), names, uncalled_check, patches
     )
 
 
 def plan_doctest(tests: str) -> Plan:
     """Nothing to compile ahead: the examples are the sites, found one by one."""
-    return Plan(compile("", "tests.py", "exec"), (), frozenset(re.findall(r"\w+", tests)), False)
+    return Plan(compile("", "tests.py", "exec"), (), frozenset(re.findall(r"\w+", tests)), False, False)
 
 
 def _is_test(function: ast.FunctionDef) -> bool:
