@@ -7,9 +7,11 @@ whose message becomes the recorded reason of the row.
 from __future__ import annotations
 
 import ast
+import doctest
 import re
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 MAX_SOURCE_CHARS = 20_000  # beyond it a reply is a runaway, and Python's parser a risk
@@ -108,8 +110,12 @@ def _positional(arguments: ast.arguments) -> tuple[str, ...]:
 
 
 def program(text: str, entry_point: str) -> str:
-    """A solution: code that defines `entry_point` at its top level, with any run-by-itself part cut off."""
-    source = code_block(text)
+    """A solution: code that defines `entry_point` at its top level.
+
+    What runs by itself is cut off, and so are docstrings, which repeat the statement on one side of a pair and not on the
+    other.
+    """
+    source = _without_docstrings(code_block(text))
     module = tree(source)
     kept = [node for node in module.body if isinstance(node, _DEFINITIONS)]
     if entry_point not in {name for node in kept for name in _defined(node)}:
@@ -118,6 +124,17 @@ def program(text: str, entry_point: str) -> str:
     parts = ["\n".join(lines[_first_line(node) - 1 : node.end_lineno]) for node in kept]
     gaps = ["\n\n" if isinstance(node, _BLOCKS) else "\n" for node in kept[1:]]
     return parts[0] + "".join(gap + part for gap, part in zip(gaps, parts[1:], strict=True))
+
+
+def _without_docstrings(source: str) -> str:
+    lines = source.splitlines()
+    functions = [node for node in ast.walk(tree(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    for function in sorted(functions, key=lambda node: -node.lineno):
+        text = function.body[0]
+        alone = len(function.body) == 1 or text.lineno == function.lineno  # nothing would be left, or left on its line
+        if ast.get_docstring(function, clean=False) is not None and not alone:
+            del lines[text.lineno - 1 : text.end_lineno]
+    return "\n".join(lines)
 
 
 _BLOCKS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -157,22 +174,28 @@ def asserts(text: str, exercise: Statement) -> list[tuple[Call, Any]]:
 
 def examples(exercise: Statement) -> list[tuple[Call, Any]]:
     """The doctest examples of the statement, as `asserts` gives them."""
-    import doctest
+    lines = [f"assert {example.source.strip()} == {example.want.strip()}" for example in _doctests(exercise.stub)]
+    return asserts("\n".join(lines), exercise)
 
-    docstring = ast.get_docstring(_only_function(tree(exercise.stub))) or ""
+
+def with_examples(exercise: Statement, keep: Mapping[str, Any]) -> Statement:
+    """The statement without those of its examples that are not in `keep` (call source -> value)."""
+    lines = exercise.stub.splitlines()
+    for example in reversed(_doctests(exercise.stub)):
+        claim = asserts(f"assert {example.source.strip()} == {example.want.strip()}", exercise)
+        if not (claim and claim[0][0].source in keep and keep[claim[0][0].source] == claim[0][1]):
+            height = example.source.count("\n") + example.want.count("\n")
+            del lines[example.lineno : example.lineno + height]
+    return replace(exercise, stub=re.sub(r"\n\s*\n(\s*\"\"\")$", r"\n\1", "\n".join(lines)))
+
+
+def _doctests(stub: str) -> list[doctest.Example]:
+    """The examples of a stub; `lineno` counts its lines from 0."""
     try:
-        parsed = doctest.DocTestParser().get_examples(docstring)
-    except ValueError:
+        found = doctest.DocTestParser().get_examples(stub.replace('    """', "       "))
+    except ValueError:  # an example that is not indented as it should be
         return []
-    lines = [f"assert {example.source.strip()} == {example.want.strip()}" for example in parsed if example.want]
-    return [pair for line in lines for pair in _safely(asserts, line, exercise)]
-
-
-def _safely(parser: Any, text: str, exercise: Statement) -> list[Any]:
-    try:
-        return list(parser(text, exercise))
-    except ParseError:
-        return []
+    return [example for example in found if example.want]
 
 
 def _code_lines(text: str, entry_point: str) -> str:

@@ -12,6 +12,7 @@ import json
 import sys
 import time
 import tomllib
+from ast import literal_eval
 from collections import Counter
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ from advgen.curate import Record, Seed
 from advgen.journal import Journal
 from advgen.teacher import Answer, ReplyError, Teacher
 from advgen.verify import Proof, Prover, SandboxBroken
+
+# The longest reply that makes sense, in tokens; a solution may be as long as the config says.
+LONGEST = {"subtopics": 200, "statement": 500, "calls": 500, "asserts": 500}
 
 INFRASTRUCTURE = ("no_reply", "sandbox_error")  # statuses that count towards `max_failure_share`
 
@@ -147,7 +151,7 @@ class _Build:
     async def _subtopics(self, topic: str, count: int) -> list[str]:
         message = prompts.messages("subtopics", topic=topic, count=max(count, 3), avoid=[])
         try:
-            answer = await self.teacher.ask("subtopics", message)
+            answer = await self.teacher.ask("subtopics", message, max_tokens=LONGEST["subtopics"])
         except ReplyError as error:
             raise TeacherError(f"the teacher gave no subtopics: {error}") from None
         return (parse.subtopics(answer.text) + [topic] * count)[:count]
@@ -205,6 +209,9 @@ class _Build:
         blank = replace(blank, prompt=tuple(question), solutions=tuple(solutions), proof=proof)
         if proof.status != "kept":
             return _ended(blank, proof.status, proof.reason, keys)
+        statement = parse.with_examples(statement, {test["call"]: literal_eval(test["expected"]) for test in proof.tests})
+        question = prompts.messages("solve", stub=statement.stub)
+        blank = replace(blank, statement=statement, prompt=tuple(question))
         replies = await self.student.ask_many("attempt", question, self.config.attempts.count)
         keys += [reply.key for reply in replies]
         attempts = await asyncio.gather(
@@ -218,7 +225,7 @@ class _Build:
         else:
             message = prompts.messages(seed.strategy, stub=seed.parent_stub, failure=seed.parent_failure)
         # The sample index keeps apart two seeds that were drawn with the same parent and strategy.
-        return await self.teacher.ask("statement", message, sample=seed.index)
+        return await self.teacher.ask("statement", message, seed.index, LONGEST["statement"])
 
     async def _prove(
         self, statement: parse.Statement, question: list[dict[str, str]], keys: list[str]
@@ -227,16 +234,22 @@ class _Build:
         about = {"stub": statement.stub, "entry_point": statement.entry_point}
         solutions, calls, claims = await asyncio.gather(
             self.teacher.ask_many("solution", question, asked.solutions),
-            self.teacher.ask("calls", prompts.messages("calls", count=asked.calls, **about)),
-            self.teacher.ask_many("asserts", prompts.messages("asserts", count=asked.asserts, **about), int(asked.asserts > 0)),
+            self._ask_about("calls", asked.calls, about),
+            self._ask_about("asserts", asked.asserts, about),
         )
-        keys += [answer.key for answer in (*solutions, calls, *claims)]
+        keys += [answer.key for answer in (*solutions, *calls, *claims)]
         programs = [code for answer in solutions if (code := _program(answer.text, statement.entry_point))]
         claimed = [pair for answer in claims for pair in parse.asserts(answer.text, statement)]
         claimed += parse.examples(statement)
-        wanted = parse.calls(calls.text, statement) + [call for call, _ in claimed]
-        unique = list({call.source: call for call in wanted}.values())
-        return await asyncio.to_thread(self.prover.prove, statement, programs, unique, claimed), programs
+        wanted = [call for answer in calls for call in parse.calls(answer.text, statement)]
+        return await asyncio.to_thread(self.prover.prove, statement, programs, wanted, claimed), programs
+
+    async def _ask_about(self, purpose: str, count: int, about: dict[str, str]) -> list[Answer]:
+        """One reply about a statement, or none when `count` is 0."""
+        if not count:
+            return []
+        message = prompts.messages(purpose, count=count, **about)
+        return [await self.teacher.ask(purpose, message, max_tokens=LONGEST[purpose])]
 
     def _write(self, records: Sequence[Record], seconds: float) -> dict[str, Any]:
         rows = curate.rows(records, self.config.attempts.pairs_per_exercise)

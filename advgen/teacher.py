@@ -71,14 +71,17 @@ class Teacher:
         self._slots = asyncio.Semaphore(config.concurrency)
         self._in_flight, self._busy_since = 0, 0.0
 
-    async def ask(self, purpose: str, messages: Messages, sample: int = 0) -> Answer:
+    async def ask(self, purpose: str, messages: Messages, sample: int = 0, max_tokens: int = 0) -> Answer:
         """Sample number `sample` of the reply to `messages`, from the journal if it is there.
+
+        `max_tokens` shortens what the config allows, for replies known to be short.
 
         Raises ReplyError when this request gets no reply, TeacherError when no request would.
         """
+        limit = min(max_tokens or self.config.max_tokens, self.config.max_tokens)
         payload = {
             "model": self.config.model, "identity": self._identity, "messages": messages,
-            "temperature": self.config.temperature, "top_p": self.config.top_p, "max_tokens": self.config.max_tokens,
+            "temperature": self.config.temperature, "top_p": self.config.top_p, "max_tokens": limit,
         }  # fmt: skip
         name = key(payload, sample)
         if stored := self.journal.get(name):
@@ -87,7 +90,7 @@ class Teacher:
         async with self._slots:
             self._enter()
             try:
-                reply = await self._with_retries(messages, seed=int(name[:8], 16) >> 1)
+                reply = await self._with_retries(self._request(payload, seed=int(name[:8], 16) >> 1))
             finally:
                 self._leave()
         self.journal.put(name, purpose, payload, sample, reply)
@@ -114,13 +117,13 @@ class Teacher:
         self.usage.completion_tokens += reply["completion_tokens"]
         self.usage.cost_usd += reply["cost_usd"]
 
-    async def _with_retries(self, messages: Messages, seed: int) -> dict[str, Any]:
+    async def _with_retries(self, request: dict[str, Any]) -> dict[str, Any]:
         litellm = _litellm()
         if self.config.model.startswith("local/"):  # here, so that a model that does not load is not retried
             await asyncio.to_thread(engine.open_engine, self.config.model.removeprefix("local/"))
         for attempt in range(self.config.retries + 1):
             try:
-                return _reply(await litellm.acompletion(**self._request(messages, seed)))
+                return _reply(await litellm.acompletion(**request))
             except (litellm.AuthenticationError, litellm.PermissionDeniedError, litellm.NotFoundError) as error:
                 raise TeacherError(f"{self.config.model}: {_plain(error)}") from None
             except litellm.BadRequestError as error:  # context length, content filter, malformed: no retry mends it
@@ -131,15 +134,12 @@ class Teacher:
             await asyncio.sleep(random.uniform(0.5, 1.0) * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def _request(self, messages: Messages, seed: int) -> dict[str, Any]:
-        config = self.config
-        request: dict[str, Any] = {
-            "model": config.model, "messages": messages, "temperature": config.temperature, "top_p": config.top_p,
-            "max_tokens": config.max_tokens, "timeout": config.timeout_s, "seed": seed, "num_retries": 0,
-        }  # fmt: skip
-        if config.api_base:
+    def _request(self, payload: dict[str, Any], seed: int) -> dict[str, Any]:
+        request = {name: value for name, value in payload.items() if name != "identity"}
+        request |= {"timeout": self.config.timeout_s, "seed": seed, "num_retries": 0}
+        if self.config.api_base:
             # Self-hosted servers want a key to be present and do not look at it.
-            request |= {"api_base": config.api_base, "api_key": os.environ.get("OPENAI_API_KEY", "none")}
+            request |= {"api_base": self.config.api_base, "api_key": os.environ.get("OPENAI_API_KEY", "none")}
         return request
 
 

@@ -83,15 +83,19 @@ class Prover:
     def prove(
         self, exercise: Statement, solutions: Sequence[str], calls: Sequence[Call], claims: Sequence[tuple[Call, Any]]
     ) -> Proof:
-        """Tests from agreement and claims, then every gate in turn. Raises SandboxBroken."""
+        """Tests from agreement on all calls, those of `claims` too; then every gate in turn. Raises SandboxBroken."""
         if len(solutions) < 2:
             return Proof(status="no_solutions", reason=f"{len(solutions)} of the solutions could be read")
-        tests = self._agreed_tests(exercise, solutions, calls)
+        probes = list({call.source: call for call in [*calls, *(call for call, _ in claims)]}.values())
+        tests = self._agreed_tests(exercise, solutions, probes)
+        stated = {call.source: _literal_repr(value) for call, value in claims}
+        for test in tests:  # the cross-check: the statement alone led to the same value
+            if stated.get(test["call"]) == test["expected"]:
+                test["source"] = "assert"
         reports = [self._check(solution, tests) for solution in solutions] if tests else []
         right = [solution for solution, report in zip(solutions, reports, strict=False) if report.passed]
         if len(right) < math.ceil(self.gate.agreement * len(solutions)):
             return Proof(status="no_agreement", reason=f"{len(right)} of {len(solutions)} solutions agree throughout")
-        tests += self._claims_that_hold(right, claims, tests)
         share = len(right) / len(solutions)
         proof = Proof(status="kept", tests=tuple(tests), right=tuple(right), teacher_pass_rate=share)
         return self._strong(exercise, proof)
@@ -114,20 +118,6 @@ class Prover:
         if any(output.status == "sandbox_error" for output in outputs):
             raise SandboxBroken(str(outputs[0].error))
         return [_literal_repr(output.value) if output.status == "ok" else "" for output in outputs]
-
-    def _claims_that_hold(
-        self, right: Sequence[str], claims: Sequence[tuple[Call, Any]], tests: Sequence[dict[str, Any]]
-    ) -> list[dict[str, Any]]:
-        """Claims on calls not tested yet that every right solution meets."""
-        known = {test["call"] for test in tests}
-        new = [
-            {"call": call.source, "expected": repr(value), "source": "assert"}
-            for call, value in claims
-            if call.source not in known and _literal_repr(value)
-        ]
-        unique = list({test["call"]: test for test in new}.values())
-        outcomes = [self._check(solution, unique).outcomes for solution in right] if unique else []
-        return [test for at, test in enumerate(unique) if all(row[at : at + 1] == ("pass",) for row in outcomes)]
 
     def _strong(self, exercise: Statement, proof: Proof) -> Proof:
         """`proof` if its tests are many, strong and repeatable enough, else one that says which they are not."""

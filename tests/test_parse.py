@@ -96,3 +96,18 @@ def test_asserts_yield_calls_with_literal_expectations():
 
 def test_subtopics_are_read_from_any_list_and_not_repeated():
     assert parse.subtopics("Sure:\n1. **Merging intervals**.\n2) Gaps\n- Gaps\n\nDone") == ["Merging intervals", "Gaps"]
+
+
+def test_examples_that_are_not_kept_are_cut_from_the_statement():
+    exercise = parse.statement(REPLY)
+    kept = parse.with_examples(exercise, {"pick([1, 5], 3)": 5, "pick([], 2)": 99})
+    assert [(call.source, value) for call, value in parse.examples(kept)] == [("pick([1, 5], 3)", 5)]
+    none = parse.with_examples(exercise, {})
+    assert ">>>" not in none.stub
+    assert parse.statement(none.stub).entry_point == "pick"
+    assert parse.with_examples(exercise, {"pick([1, 5], 3)": 5, "pick([], 2)": -1}) == exercise
+
+
+def test_a_program_loses_its_docstrings_and_nothing_else():
+    text = 'def f(x):\n    """Say\n    much."""\n    # why\n    def g():\n        """only"""\n    return x'
+    assert parse.program(text, "f") == 'def f(x):\n    # why\n    def g():\n        """only"""\n    return x'

