@@ -19,7 +19,7 @@ from advcore import ConfigError, DataError
 
 _ID = re.compile(r"\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 # For the first answer of the Hub: where the network is closed, waiting longer changes nothing.
-_PATIENCE_S = 4.0
+_PATIENCE_S = 3.0
 
 
 def push(

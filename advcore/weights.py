@@ -21,7 +21,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -402,29 +402,34 @@ def _make_dense(source: Path, target: Path) -> None:
     try:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-        from transformers.utils.logging import disable_progress_bar
     except ImportError:
         raise ConfigError("dense weights need the train extra: pip install 'advdistill[train]'") from None
-    if not sys.stderr.isatty():
-        disable_progress_bar()
     folder, file = str(source.parent), source.name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
     if not tokenizer.chat_template:
         raise DataError(f"{file} has no chat template, so it cannot be trained on conversations")
-    model, loaded = AutoModelForCausalLM.from_pretrained(
-        folder,
-        gguf_file=file,
-        quantization_config=GgufConfig(dequantize=True),
-        dtype=torch.bfloat16,
-        output_loading_info=True,
-    )
-    if missing := sorted(
-        loaded["missing_keys"]
-    ):  # transformers fills these with random numbers and a warning
+    how = {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.bfloat16}
+    with _no_bars_in_logs():
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=file, output_loading_info=True, **how
+        )
+    # transformers fills what is missing with random numbers and a warning.
+    if missing := sorted(loaded["missing_keys"]):
         raise DataError(f"{file} lacks {len(missing)} of the model's tensors: {', '.join(missing[:3])}")
     _part_pad_from_eos(tokenizer, model)
-    model.save_pretrained(target)
+    with _no_bars_in_logs():
+        model.save_pretrained(target)
     tokenizer.save_pretrained(target)
+
+
+@contextmanager
+def _no_bars_in_logs() -> Iterator[None]:
+    """Keep bare tqdm bars, which know no switch, out of a stderr that is not a terminal."""
+    if sys.stderr.isatty():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+        yield
 
 
 def _part_pad_from_eos(tokenizer: Any, model: Any) -> None:
