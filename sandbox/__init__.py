@@ -5,6 +5,7 @@ has the threat model.
 """
 
 from .box import Probe, Sandbox, probe
+from .determinism import nondeterminism
 from .report import Failure, Limits, Output, Report, SandboxUnavailable
 from .wire import CannotCross
 
@@ -17,5 +18,6 @@ __all__ = [
     "Report",
     "Sandbox",
     "SandboxUnavailable",
+    "nondeterminism",
     "probe",
 ]

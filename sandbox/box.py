@@ -35,16 +35,16 @@ _RUNS_PER_SLOT = 2000
 _ATTEMPTS = 3  # a run gets one retry; one more, because a slot can also be killed while it starts
 _TWINS = 3
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
-# The package is registered by hand so that the slot imports its own modules only, and the caller's sys.path not at all.
+# Registered by hand, so that a slot imports its own modules only and the caller's sys.path not at all.
 _BOOT = (
-    "import sys, types; p = types.ModuleType('sandbox'); p.__path__ = [sys.argv[3]]; sys.modules['sandbox'] = p;"
-    "from sandbox.zygote import main; main()"
+    "import sys, types; p = types.ModuleType('sandbox'); p.__path__ = [sys.argv[3]];"
+    "sys.modules['sandbox'] = p; from sandbox.zygote import main; main()"
 )
 _CURES = """\
 Cures, any one of them:
   - run as an ordinary user, on Linux >= 5.13 with Landlock in /sys/kernel/security/lsm, x86_64 or aarch64;
-  - in a container, use a seccomp profile that lets landlock_*, seccomp and prctl through (current Docker's does);
-  - accept less for code you trust: allow_unsandboxed=True (--allow-unsandboxed); every report then says its level."""
+  - in a container, use a seccomp profile that allows landlock_*, seccomp and prctl (Docker's does);
+  - accept less for code you trust: allow_unsandboxed=True (--allow-unsandboxed); reports say so."""
 
 
 class SlotLost(RuntimeError):
@@ -72,7 +72,7 @@ def explain(layer: str, text: str) -> str:
     if "Errno 28" in text:
         return f"{layer}: {text} (sysctl user.max_user_namespaces is 0 or used up)"
     if "Errno 13" in text:
-        return f"{layer}: {text} (AppArmor restricts user namespaces: kernel.apparmor_restrict_unprivileged_userns)"
+        return f"{layer}: {text} (AppArmor: kernel.apparmor_restrict_unprivileged_userns is 1)"
     if "Errno 1]" in text:
         return f"{layer}: {text} (a container's seccomp profile or a missing capability forbids it)"
     if "Errno 38" in text or "Errno 95" in text:
@@ -102,7 +102,8 @@ class Slot:
         errors = os.memfd_create("errors")
         with far:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", _BOOT,  # -I would ignore the hash seed
+                # like -I, which would ignore the hash seed
+                [sys.executable, "-P", "-s", "-S", "-B", "-X", "utf8", "-c", _BOOT,
                  str(far.fileno()), json.dumps(self._config()), _PACKAGE],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, pass_fds=(far.fileno(),),
                 env=_clean_environment(self._hash_seed), cwd="/", start_new_session=True,
@@ -270,7 +271,7 @@ class Sandbox:
     # --- checks ---------------------------------------------------------------------------------------------
 
     def check(self, solution: str, tests: str, entry_point: str | None = None) -> Report:
-        """One solution against one test text; `entry_point` is what an uncalled `check(candidate)` is given."""
+        """One solution against one test text; `entry_point` goes to an uncalled `check(candidate)`."""
         request: dict[str, Any] = {"tests": tests, "entry_point": entry_point, "bend": []}
         with self._slot() as slot:
             report, verdict = self._checked(slot, "split", solution, request)
@@ -370,7 +371,7 @@ class Sandbox:
     def _twins_agree(
         self, slot: Slot, solution: str, request: dict[str, Any], report: Report, bendable: list[int]
     ) -> Report:
-        """An in-process pass stands when the same tests with one bent expectation each fail, in random order."""
+        """An in-process pass stands when twins of the tests, one expectation bent in each, fail."""
         sites = [site for site in bendable if report.outcomes[site] == "pass"]
         random.shuffle(sites)
         if not sites:
@@ -437,8 +438,9 @@ def _read_verdict(data: bytes) -> dict[str, Any] | None:
 def _judged(
     verdict: dict[str, Any] | None, evidence: _Evidence, mode: Mode, limits: Limits, stamp: dict[str, Any]
 ) -> Report:
-    """From evidence to status. A pass needs everything to say so; the first limit that was hit overrides it."""
+    """From evidence to status: a pass needs all of it to say so, a limit that was hit overrides it."""
     result = evidence.result
+    status: Status
     if len(evidence.stdout) > limits.output_bytes:
         status, words = "output_limit", f"more than {limits.output_bytes} bytes on standard output"
     elif result.timed_out:
@@ -454,13 +456,13 @@ def _judged(
     return Report(status=status, error=error, **known, **stamp)
 
 
-def _without_verdict(result: zygote.RunResult, mode: Mode, limits: Limits) -> tuple[str, str]:
+def _without_verdict(result: zygote.RunResult, mode: Mode, limits: Limits) -> tuple[Status, str]:
     if mode == "in-process":
         return _end_of_solution(result, limits), "the process ended without a verdict"
     return "test_error", "the test process ended without a verdict"
 
 
-def _end_of_solution(result: zygote.RunResult, limits: Limits) -> str:
+def _end_of_solution(result: zygote.RunResult, limits: Limits) -> Status:
     """How a solution's process that is no longer there went, by its wait status."""
     if result.timed_out:
         return "timeout"

@@ -32,8 +32,8 @@ _BASES = (
 )  # subclasses of these can show their plain data
 _CO_COROUTINE = 0x80
 _OPERATORS = (
-    "lt le eq ne ge gt not_ abs add and_ floordiv index inv invert lshift mod mul matmul neg or_ pos pow rshift sub"
-    " truediv xor contains delitem getitem setitem iadd"
+    "lt le eq ne ge gt not_ abs add and_ floordiv index inv invert lshift mod mul matmul neg or_ pos pow"
+    " rshift sub truediv xor contains delitem getitem setitem iadd"
 )
 
 
@@ -72,11 +72,11 @@ def read_all(fd: int) -> bytes:
     return bytes(data)
 
 
-def load(source_fd: int) -> types.ModuleType:
+def load(source_fd: int, file_name: str = "solution.py") -> types.ModuleType:
     """Run the program as the module `solution`; its exceptions are the caller's."""
     module = types.ModuleType("solution")
     sys.modules["solution"] = sys.modules["__main__"] = module
-    code = compile(read_all(source_fd), "solution.py", "exec", dont_inherit=True)
+    code = compile(read_all(source_fd), file_name, "exec", dont_inherit=True)
     exec(code, module.__dict__)
     return module
 
@@ -211,7 +211,7 @@ def _snapshot(value: Any) -> Any:
 
 
 def _same(old: list[Any], value: Any) -> bool:
-    """Whether a container still holds the very objects it held; cheap, and conservative for equal new ones."""
+    """Whether a container still holds the very objects it held; cheap, and wrong only on the safe side."""
     if type(value) not in MUTABLE or len(old) != len(value):
         return False
     if isinstance(value, dict):

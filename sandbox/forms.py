@@ -1,7 +1,8 @@
 """The other forms tests come in: `unittest` classes and doctests, run so that each part is one assert site.
 
-A test method is a site, an example with an expected output is a site. In a doctest only values are compared: what the
-solution prints goes to its own process. Called by `judge` with the namespace the tests were executed in.
+A test method is a site, an example with an expected output is a site. In a doctest only values are compared:
+what the solution prints goes to its own process. Called by `judge` with the namespace the tests were executed
+in.
 """
 
 from __future__ import annotations

@@ -300,7 +300,7 @@ _RESOURCES = {
     "memory_by_mapping": ("import mmap\ndef f(x): return mmap.mmap(-1, 1 << 40) and x", "error"),
     "recursion": ("def f(x): return f(x)", "error"),
     "recursion_without_a_limit": (  # where the stack is guarded apart from the limit, it is an error
-        "import sys\nsys.setrecursionlimit(10**9)\ndef f(x):\n    a = []\n    for i in range(200000): a = [a]\n    return repr(a)",
+        "import sys\nsys.setrecursionlimit(10**9)\ndef f(x):\n    a = b = ()\n    for i in range(200000): a, b = (a,), (b,)\n    return a == b",
         "crash|error",
     ),
     "segmentation_fault": ("import ctypes\ndef f(x): return ctypes.string_at(0)", "crash"),

@@ -141,7 +141,7 @@ class Sites:
             raise problem
 
     def failed_to_load(self, problem: BaseException) -> None:
-        """The solution raised at import: an AssertionError of its own is an error there, not a failed test."""
+        """The solution raised at import: its own AssertionError is an error, not a failed test."""
         status = "error" if isinstance(problem, AssertionError) else self._classify(problem)
         self._record(None, "error", status, _kind(problem), str(problem))
 
@@ -175,15 +175,16 @@ class Sites:
             self.outcomes[index] = outcome
         if self.status is None:
             self.status = status
-            self.error = {
-                "type": kind, "message": message[:_MAX_TEXT], "assert_index": index, "expected": expected, "got": got
-            }  # fmt: skip
+            facts = {"assert_index": index, "expected": expected, "got": got}
+            self.error = {"type": kind, "message": message[:_MAX_TEXT], **facts}
 
     def verdict(self, required: Sequence[bool]) -> dict[str, Any]:
         """`required` goes with the first sites; a pass needs those executed, and any at all."""
         unreached = any(o == "not_run" for o, needed in zip(self.outcomes, required, strict=False) if needed)
         if self.status is None and self._session and self._session.ended:
-            self._record(None, "error", self._session.ended, "SolutionEnded", "the tests caught the end of the run")
+            self._record(
+                None, "error", self._session.ended, "SolutionEnded", "the tests caught the end of the run"
+            )
         elif self.status is None and not self.runs:
             self.status = "no_tests"
         elif self.status is None and unreached:
@@ -300,8 +301,8 @@ def _candidate(exports: dict[str, Any], entry_point: str | None) -> Any:
 
 
 class _SolutionImports(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Any module the tests import that is not the standard library's stands for the solution, and for what the
-    tests have defined so far: `from accumulate import accumulate`, `from test_utils import Helper`.
+    """Any module the tests import that is not the standard library's stands for the solution, and for what
+    the tests have defined so far: `from accumulate import accumulate`, `from test_utils import Helper`.
     """
 
     def __init__(
@@ -333,7 +334,7 @@ def run_in_process(solution_fd: int, tests_fd: int, verdict_fd: int, deadline: f
     sites = Sites(len(test_plan.required), bend=request["bend"])
     os.close(tests_fd)
     try:
-        exports = dict(vars(callee.load(solution_fd)))
+        exports = dict(vars(callee.load(solution_fd, f"{test_plan.module}.py")))
     except BaseException as problem:
         sites.failed_to_load(problem)
         _finish(verdict_fd, sites.verdict(test_plan.required))

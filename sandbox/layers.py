@@ -161,7 +161,7 @@ def drop_capabilities() -> None:
 
 
 def die_with_parent() -> None:
-    """SIGKILL for this process when the thread that forked it ends. A change of uid clears it: call it after."""
+    """SIGKILL for this process when the thread that forked it ends; a change of uid undoes it."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

@@ -331,9 +331,38 @@ def _forward(operation: str) -> Callable[..., Any]:
     return lambda self, *args: self._ask(operation, *args)
 
 
-for _name in "next getitem setitem delitem int float round reversed abs neg pos invert index iadd".split():
+for _name in [
+    "next",
+    "getitem",
+    "setitem",
+    "delitem",
+    "int",
+    "float",
+    "round",
+    "reversed",
+    "abs",
+    "neg",
+    "pos",
+    "invert",
+    "index",
+    "iadd",
+]:
     setattr(RemoteObject, f"__{_name}__", _forward(_name))
-for _name in "add sub mul matmul truediv floordiv mod pow lshift rshift and_ or_ xor".split():
+for _name in [
+    "add",
+    "sub",
+    "mul",
+    "matmul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "lshift",
+    "rshift",
+    "and_",
+    "or_",
+    "xor",
+]:
     setattr(RemoteObject, f"__{_name.rstrip('_')}__", _forward(_name))
     setattr(RemoteObject, f"__r{_name.rstrip('_')}__", (
         lambda self, other, _name=_name: self._session.request(_name, other, self)

@@ -13,23 +13,22 @@ import platform
 
 # name:x86_64:aarch64, "-" where the machine has no such call
 _ALLOWED = """
-read:0:63 write:1:64 readv:19:65 writev:20:66 pread64:17:67 pwrite64:18:68 lseek:8:62 close:3:57 close_range:436:436
-open:2:- openat:257:56 stat:4:- lstat:6:- fstat:5:80 newfstatat:262:79 statx:332:291 access:21:- faccessat:269:48
-faccessat2:439:439 readlink:89:- readlinkat:267:78 getcwd:79:17 getdents64:217:61 statfs:137:43 fstatfs:138:44
-dup:32:23 dup2:33:- dup3:292:24 pipe:22:- pipe2:293:59 fcntl:72:25 poll:7:- ppoll:271:73 select:23:- pselect6:270:72
-epoll_create1:291:20 epoll_ctl:233:21 epoll_wait:232:- epoll_pwait:281:22 eventfd2:290:19
-mmap:9:222 munmap:11:215 mprotect:10:226 mremap:25:216 madvise:28:233 brk:12:214
-futex:202:98 set_robust_list:273:99 get_robust_list:274:100 rseq:334:293 membarrier:324:283 set_tid_address:218:96
-sched_yield:24:124 sched_getaffinity:204:123
-getpid:39:172 gettid:186:178 getppid:110:173 getuid:102:174 geteuid:107:175 getgid:104:176 getegid:108:177
-getgroups:115:158 getresuid:118:148 getresgid:120:150
-clock_gettime:228:113 clock_getres:229:114 clock_nanosleep:230:115 nanosleep:35:101 gettimeofday:96:169 time:201:-
-times:100:153 getrusage:98:165 sysinfo:99:179 uname:63:160 getrandom:318:278
-rt_sigaction:13:134 rt_sigprocmask:14:135 rt_sigreturn:15:139 rt_sigpending:127:136 rt_sigtimedwait:128:137
-rt_sigsuspend:130:133 sigaltstack:131:132 setitimer:38:103 getitimer:36:102 alarm:37:- pause:34:-
-exit:60:93 exit_group:231:94 restart_syscall:219:128 wait4:61:260 waitid:247:95 getrlimit:97:163
-sendto:44:206 sendmsg:46:211 recvfrom:45:207 recvmsg:47:212 shutdown:48:210 getsockopt:55:209 getsockname:51:204
-getpeername:52:205
+read:0:63 write:1:64 readv:19:65 writev:20:66 pread64:17:67 pwrite64:18:68 lseek:8:62 close:3:57
+close_range:436:436 open:2:- openat:257:56 stat:4:- lstat:6:- fstat:5:80 newfstatat:262:79 statx:332:291
+access:21:- faccessat:269:48 faccessat2:439:439 readlink:89:- readlinkat:267:78 getcwd:79:17
+getdents64:217:61 statfs:137:43 fstatfs:138:44 dup:32:23 dup2:33:- dup3:292:24 pipe:22:- pipe2:293:59
+fcntl:72:25 poll:7:- ppoll:271:73 select:23:- pselect6:270:72 epoll_create1:291:20 epoll_ctl:233:21
+epoll_wait:232:- epoll_pwait:281:22 eventfd2:290:19 mmap:9:222 munmap:11:215 mprotect:10:226 mremap:25:216
+madvise:28:233 brk:12:214 futex:202:98 set_robust_list:273:99 get_robust_list:274:100 rseq:334:293
+membarrier:324:283 set_tid_address:218:96 sched_yield:24:124 sched_getaffinity:204:123 getpid:39:172
+gettid:186:178 getppid:110:173 getuid:102:174 geteuid:107:175 getgid:104:176 getegid:108:177
+getgroups:115:158 getresuid:118:148 getresgid:120:150 clock_gettime:228:113 clock_getres:229:114
+clock_nanosleep:230:115 nanosleep:35:101 gettimeofday:96:169 time:201:- times:100:153 getrusage:98:165
+sysinfo:99:179 uname:63:160 getrandom:318:278 rt_sigaction:13:134 rt_sigprocmask:14:135 rt_sigreturn:15:139
+rt_sigpending:127:136 rt_sigtimedwait:128:137 rt_sigsuspend:130:133 sigaltstack:131:132 setitimer:38:103
+getitimer:36:102 alarm:37:- pause:34:- exit:60:93 exit_group:231:94 restart_syscall:219:128 wait4:61:260
+waitid:247:95 getrlimit:97:163 sendto:44:206 sendmsg:46:211 recvfrom:45:207 recvmsg:47:212 shutdown:48:210
+getsockopt:55:209 getsockname:51:204 getpeername:52:205
 """
 _CHECKED = """
 clone:56:220 clone3:435:435 socketpair:53:199 ioctl:16:29 prlimit64:302:261 kill:62:129 tgkill:234:131
@@ -77,7 +76,7 @@ def supported(machine: str | None = None) -> bool:
 
 
 def instructions(own_pid: int, machine: str | None = None) -> list[Instruction]:
-    """The filter as (code, jump if true, jump if false, operand); `own_pid` is the one a process may signal."""
+    """The filter as (code, jump if true, jump if false, operand); a process may signal `own_pid`."""
     machine = machine or platform.machine()
     program = [
         (_LOAD, 0, 0, _ARCH),

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .box import Sandbox
 from .hostile import Hostile, programs
@@ -40,8 +41,8 @@ class Canaries:
         ports = {f"@{name}@": str(self.sockets[name].getsockname()[1]) for name in ("TCP", "UDP")}
         abstract = self.sockets["ABSTRACT"].getsockname()[1:].decode()
         places = {
-            "@FILE@": str(self.secret), "@DIR@": str(self.folder / "open"), "@UNIX@": str(self.folder / "unix"),
-            "@ABSTRACT@": abstract, "@PID@": str(os.getpid()),
+            "@FILE@": str(self.secret), "@DIR@": str(self.folder / "open"),
+            "@UNIX@": str(self.folder / "unix"), "@ABSTRACT@": abstract, "@PID@": str(os.getpid()),
         }  # fmt: skip
         for placeholder, value in (places | ports).items():
             text = text.replace(placeholder, value)
@@ -73,7 +74,7 @@ def canaries() -> Iterator[Canaries]:
         (folder / "open").mkdir()
         (folder / "open" / "kept").touch()
         (folder / "open").chmod(0o777)
-        addresses = {
+        addresses: dict[str, tuple[int, int, Any]] = {
             "TCP": (socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)),
             "UDP": (socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", 0)),
             "UNIX": (socket.AF_UNIX, socket.SOCK_STREAM, str(folder / "unix")),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import types
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ class Plan:
     """Every identifier the tests use."""
     candidate_check: bool
     """There is a `check(candidate)` that nobody calls: the judge has to, with the entry point."""
+    module: str
+    """What the tests call the solution's module; `solution` when they import none."""
     patches: bool
     """The tests import `mock`: what they patch is in the solution's process."""
 
@@ -55,17 +58,33 @@ def plan(tests: str) -> Plan:
     patches = re.search(r"^\s*(from|import)\b.*\bmock\b", tests, re.MULTILINE) is not None
     names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
     return Plan(
-        compile(tree, "tests.py", "exec", dont_inherit=True), tuple(sites.required), names, uncalled_check, patches
+        compile(tree, "tests.py", "exec", dont_inherit=True),
+        tuple(sites.required),
+        names,
+        uncalled_check,
+        _module(tree),
+        patches,
     )
 
 
 def plan_doctest(tests: str) -> Plan:
     """Nothing to compile ahead: the examples are the sites, found one by one."""
-    return Plan(compile("", "tests.py", "exec"), (), frozenset(re.findall(r"\w+", tests)), False, False)
+    return Plan(
+        compile("", "tests.py", "exec"), (), frozenset(re.findall(r"\w+", tests)), False, "solution", False
+    )
 
 
 def _is_test(function: ast.FunctionDef) -> bool:
     return function.name.startswith("test") and not function.args.args and not function.decorator_list
+
+
+def _module(tree: ast.Module) -> str:
+    imported = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    imported += [
+        alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    ]
+    unknown = (n for n in imported if n.isidentifier() and n not in sys.stdlib_module_names)
+    return next((name for name in unknown if not name.startswith("test")), "solution")
 
 
 def _parse_call(name: str) -> ast.stmt:
@@ -132,11 +151,12 @@ class _Instrument(ast.NodeTransformer):
             self.required.append(False)
             return _located(f"{SITES}.fired({index})", node)
         self.required.append(self._sure)
-        form = f"try: {SITES}.truth({SITES}.enter({index}))\nexcept BaseException: {SITES}.broke({index}, {self._soft})"
+        handler = f"except BaseException: {SITES}.broke({index}, {self._soft})"
+        form = f"try: {SITES}.truth({SITES}.enter({index}))\n{handler}"
         recorded = ast.parse(form).body[0]
-        assert isinstance(recorded, ast.Try) and isinstance(recorded.body[0], ast.Expr)
-        call = recorded.body[0].value
-        assert isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)
+        assert isinstance(recorded, ast.Try)
+        call = next(each for each in ast.walk(recorded) if isinstance(each, ast.Call))
+        assert isinstance(call.func, ast.Attribute)
         self._describe(node, call, call.func)
         return ast.copy_location(recorded, node)
 

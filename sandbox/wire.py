@@ -164,8 +164,9 @@ class Decoder:
     def restore(self, number: int, node: Node) -> None:
         """Overwrite a known container in place with what `Encoder.contents` said of it."""
         try:
-            value: Any = self.table[number]
-            if _MUTABLE_BY_TAG[node[0]] is not type(value):
+            value = self.table[number]
+            kind = type(value)
+            if _MUTABLE_BY_TAG[node[0]] is not kind:
                 raise WireError("a container changed its type")
             fresh = list(self._items(node))
             value.clear()

@@ -43,7 +43,7 @@ _LEFT_OUT = "left out on request"
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What the zygote saw of a run; statuses are those of wait(2), of the solution's process and the judge's."""
+    """What the zygote saw of a run; the statuses are those of wait(2)."""
 
     solution_status: int
     judge_status: int

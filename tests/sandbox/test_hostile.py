@@ -1,4 +1,4 @@
-"""Every hostile program at both levels that are accepted: the right status, no canary touched, nothing left."""
+"""Every hostile program at both accepted levels: the right status, no canary touched, nothing left."""
 
 from __future__ import annotations
 

@@ -126,3 +126,14 @@ def test_descriptors_and_memory_stay_flat_over_many_runs() -> None:
 
 def _resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_an_installed_package_can_be_preloaded() -> None:
+    program = "import pytest\ndef f(): return pytest.__name__"
+    with Sandbox(slots=1, preload=["pytest"]) as box:
+        assert box.check(program, "assert f() == 'pytest'").passed
+    with Sandbox(slots=1) as box:
+        report = box.check(program, "assert f() == 'pytest'")
+    assert report.status == "error"
+    assert report.error is not None
+    assert "No module named 'pytest'" in report.error.message
