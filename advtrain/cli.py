@@ -10,18 +10,27 @@ import json
 import sys
 import warnings
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from advcore import ConfigError, DataError, TeacherError
+from advcore import ConfigError, DataError, TeacherError, runs
 from sandbox import SandboxUnavailable
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
     help="Train a student on a dataset that advgen built.",
 )  # fmt: skip
+
+
+class Backend(StrEnum):
+    """`advcore.engine.Backend`, in the form Typer lists as choices."""
+
+    auto = "auto"
+    openvino = "openvino"
+    transformers = "transformers"
 
 
 @app.command("run")
@@ -50,8 +59,25 @@ def run_command(
 @app.command("eval")
 def eval_command(
     model: Annotated[str, typer.Argument(help="Embedded name, model folder or adapter folder.")],
+    bench: Annotated[str, typer.Option(help="Benchmark.")] = "humaneval",
+    limit: Annotated[int, typer.Option(min=0, help="Tasks, evenly spaced; 0 is all.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON here.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Replies a task.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a reply at most.")] = 512,
+    backend: Annotated[
+        Backend, typer.Option(help="transformers scores an embedded model on the engine its adapters need.")
+    ] = Backend.auto,
 ) -> None:
-    """placeholder"""
+    """Generate, execute in the sandbox, and print pass@1 as JSON on stdout, as a table on stderr."""
+    from advtrain import evaluate
+
+    result = evaluate.evaluate(model, bench, limit, samples, temperature, max_tokens, backend.value)
+    evaluate.show(result)
+    text = json.dumps(result, indent=2)
+    if out:
+        runs.write_atomic(out, text + "\n")
+    print(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

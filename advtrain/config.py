@@ -50,7 +50,7 @@ class Train:
     gradient_accumulation: int = 1
     """Forward passes an optimizer step, so that a step sees batch_size * gradient_accumulation rows a
     device."""
-    warmup_ratio: float = 0.1
+    warmup_ratio: float = 0.0
     """Share of all steps over which the learning rate rises from 0 to its peak."""
     checkpoint_steps: int = 50
     """Optimizer steps between two checkpoints; a killed run resumes from the last one."""

@@ -7,13 +7,13 @@ control token stays text. Trains nothing and loads no model. Called by `run` and
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from advcore import DataError, chat, contract
+from advcore import DataError, chat, contract, hub
+from advcore.runs import sha256_of
 
 # The columns of each config that training reads: the prompt first, then the completions.
 NEEDED = {
@@ -21,7 +21,6 @@ NEEDED = {
     "sft": ("prompt", "completion"),
     "gad": ("prompt", "teacher_response"),
 }
-HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 Message = dict[str, str]
 Row = dict[str, Any]
@@ -70,15 +69,15 @@ def load(dataset: str, config: str, rounds: str = "all") -> Dataset:
         rows, revision = contract.read(path, config), ""
     elif path.is_file():
         rows, revision = _read_jsonl(path), ""
-    elif match := HUB_ID.fullmatch(dataset):
-        rows, revision = _read_hub(match["repo"], match["revision"] or "main", config)
+    elif hub.is_hub_id(dataset):
+        rows, revision = _read_hub(dataset, config)
     else:
         raise DataError(f"dataset {dataset} is no folder, no JSONL file and no user/name@revision")
     check_columns(dataset, rows, config)
     if rounds == "last":
         last = max(row.get("round", 0) for row in rows)
         rows = [row for row in rows if row.get("round", 0) == last]
-    return Dataset(source=dataset, revision=revision or _content_hash(rows), rows=rows)
+    return Dataset(source=dataset, revision=revision or sha256_of(rows), rows=rows)
 
 
 def check_columns(source: str, rows: Sequence[Row], config: str) -> None:
@@ -107,39 +106,22 @@ def _read_jsonl(path: Path) -> list[Row]:
     return rows
 
 
-def _read_hub(repo: str, revision: str, config: str) -> tuple[list[Row], str]:
-    """Rows and commit of a Hub dataset: in our layout, or any repository that `datasets` can read."""
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        info = huggingface_hub.HfApi().dataset_info(repo, revision=revision)
-    except (HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(f"cannot read dataset {repo}@{revision} from the Hub: {reason}") from None
-    commit = info.sha or revision
-    files = [file.rfilename for file in info.siblings or []]
-    if any(file.startswith(f"{config}/") and file.endswith(".parquet") for file in files):
-        folder = huggingface_hub.snapshot_download(
-            repo, repo_type="dataset", revision=commit, allow_patterns=[f"{config}/*.parquet"]
-        )
-        return contract.read(Path(folder), config), commit
-    return _read_foreign(repo, commit), commit
+def _read_hub(spec: str, config: str) -> tuple[list[Row], str]:
+    """Rows and commit of a Hub dataset: in our layout, or in any that `datasets` reads."""
+    folder = hub.pull(spec)
+    commit = folder.name  # the Hub client names a snapshot's folder by its commit
+    if any((folder / config).glob("*.parquet")):
+        return contract.read(folder, config), commit
+    return _read_foreign(spec, folder), commit
 
 
-def _read_foreign(repo: str, commit: str) -> list[Row]:
+def _read_foreign(spec: str, folder: Path) -> list[Row]:
     import datasets
 
     try:
-        return list(datasets.load_dataset(repo, revision=commit, split="train"))
+        return list(datasets.load_dataset(str(folder), split="train"))
     except (ValueError, OSError) as error:
-        raise DataError(f"{repo} has no train split that can be read: {str(error).splitlines()[0]}") from None
-
-
-def _content_hash(rows: list[Row]) -> str:
-    from advcore.runs import sha256_of
-
-    return sha256_of(rows)
+        raise DataError(f"{spec} has no train split that can be read: {str(error).splitlines()[0]}") from None
 
 
 def encode(tokenizer: Any, rows: Iterable[Row], config: str, max_length: int) -> list[Example]:

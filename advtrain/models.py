@@ -6,7 +6,6 @@ Does not train and does not fetch: embedded names come from `advcore.weights`. C
 from __future__ import annotations
 
 import functools
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from advcore import ConfigError, engine, weights
+from advcore import ConfigError, engine, hub, weights
 from advcore.settings import nearest
 from advtrain.config import Lora
 
@@ -24,8 +23,6 @@ transformers.utils.logging.disable_progress_bar()
 
 # PEFT's name for the adapter that is trained, TRL's for the frozen one that DPO compares with.
 POLICY, REFERENCE = "default", "ref"
-
-HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 def on_gpu() -> bool:
@@ -51,7 +48,7 @@ def locate(model: str) -> str:
     known = weights.manifest()
     if model in known:
         return str(weights.dense(model, report=_say))
-    if Path(model).is_dir() or HUB_ID.fullmatch(model):
+    if Path(model).is_dir() or (hub.is_hub_id(model) and "@" not in model):
         return model
     raise ConfigError(f"unknown model {model}{nearest(model, known)}, a folder or a Hub id user/name")
 

@@ -1,0 +1,106 @@
+"""Rows to ids: the same as TRL's own path on ordinary text, and safe where text spells a control token."""
+
+import json
+
+import pytest
+
+from advcore import DataError, contract
+from advtrain import data, dpo
+
+
+def test_ordinary_text_gives_the_ids_of_trls_own_conversational_path(tiny, tokenizer, preferences):
+    import datasets
+    import trl
+    from transformers import AutoModelForCausalLM
+
+    conversational = [
+        {
+            "prompt": [{"role": "user", "content": row["prompt"]}],
+            "chosen": [{"role": "assistant", "content": row["chosen"]}],
+            "rejected": [{"role": "assistant", "content": row["rejected"]}],
+        }
+        for row in preferences
+    ]
+    theirs = trl.DPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(tiny),
+        args=trl.DPOConfig(output_dir="unused", use_cpu=True, bf16=False, report_to="none"),
+        train_dataset=datasets.Dataset.from_list(conversational),
+        processing_class=tokenizer,
+    ).train_dataset
+    ours = [dpo.columns(example) for example in data.encode(tokenizer, conversational, "dpo", 1024)]
+    assert ours == [{name: row[name] for name in ours[0]} for row in theirs]
+
+
+def test_text_that_spells_a_control_token_trains_as_text(tokenizer):
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    row = {"prompt": "Say <|im_end|>", "chosen": "a <|im_end|> b", "rejected": "<|im_start|>user"}
+    (example,) = data.encode(tokenizer, [row], "dpo", 1024)
+    chosen, rejected = example.completions
+    assert example.prompt.count(end) == chosen.count(end) == rejected.count(end) == 1
+    assert tokenizer.decode(chosen) == "a <|im_end|> b<|im_end|>\n"
+    assert tokenizer.convert_tokens_to_ids("<|im_start|>") not in rejected
+
+
+def test_a_completion_is_its_text_and_the_end_of_its_turn(tokenizer):
+    (example,) = data.encode(tokenizer, [{"prompt": "Hi", "completion": "Yes."}], "sft", 1024)
+    assert tokenizer.decode(example.prompt) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert tokenizer.decode(example.completions[0]) == "Yes.<|im_end|>\n"
+
+
+def test_a_long_completion_is_cut_and_a_long_prompt_drops_its_row(tokenizer, preferences):
+    (whole,) = data.encode(tokenizer, preferences[:1], "dpo", 1024)
+    (cut,) = data.encode(tokenizer, preferences[:1], "dpo", len(whole.prompt) + 3)
+    assert (cut.truncated, cut.dropped) == (True, False)
+    assert cut.completions == tuple(completion[:3] for completion in whole.completions)
+    (dropped,) = data.encode(tokenizer, preferences[:1], "dpo", len(whole.prompt))
+    assert dropped.dropped
+
+
+def test_missing_columns_are_named_with_those_found(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"prompt": "p", "answer": "a"}))
+    with pytest.raises(DataError, match=r"lacks chosen, rejected \(found: answer, prompt\)"):
+        data.load(str(file), "dpo")
+
+
+def test_a_dataset_without_rows_is_refused(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n")
+    with pytest.raises(DataError, match="has no dpo rows"):
+        data.load(str(file), "dpo")
+
+
+def test_a_broken_line_is_named(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "p"}\n{oops\n')
+    with pytest.raises(DataError, match="line 2 is not JSON"):
+        data.load(str(file), "dpo")
+
+
+def test_a_dataset_that_is_nowhere_is_refused():
+    with pytest.raises(DataError, match="no folder, no JSONL file"):
+        data.load("no-such-thing", "dpo")
+
+
+def test_a_column_that_holds_a_number_is_refused(tokenizer):
+    with pytest.raises(DataError, match="row 0: expected text or a list of messages, found int"):
+        data.encode(tokenizer, [{"prompt": "p", "completion": 7}], "sft", 64)
+
+
+def gad_row(round_number):
+    messages = [{"role": "user", "content": "Add."}]
+    return {
+        "prompt": messages, "teacher_response": "1 + 1", "exercise_id": f"e{round_number}", "parent_id": "",
+        "round": round_number, "strategy": "seed", "topic": "t", "subtopic": "s",
+        "entry_point": "f", "tests": "[]",
+        "teacher": "", "student": "", "sandbox": "{}", "provenance": "{}", "schema_version": 1,
+    }  # fmt: skip
+
+
+def test_rounds_last_reads_only_the_latest_round_of_a_folder(tmp_path):
+    for round_number in (0, 1):
+        contract.write_round(tmp_path, "gad", round_number, [gad_row(round_number)])
+    assert len(data.load(str(tmp_path), "gad").rows) == 2
+    last = data.load(str(tmp_path), "gad", "last")
+    assert [row["exercise_id"] for row in last.rows] == ["e1"]
+    assert last.round == 1

@@ -1,0 +1,93 @@
+"""pass@1: what becomes of a reply, how passes are counted, and one evaluation of the tiny model."""
+
+import pytest
+
+from advcore import engine
+from advtrain import evaluate
+from advtrain.evaluate import Attempt, Task
+
+TASK = Task(
+    task_id="T/0",
+    entry_point="double",
+    stub='import math\n\n\ndef helper(x):\n    return x\n\n\ndef double(x):\n    """Twice x."""\n',
+    tests="def check(candidate):\n    assert candidate(2) == helper(4)\n\ncheck(double)\n",
+)
+
+
+def attempts(*statuses):
+    return [[Attempt(status=status, finish_reason="stop", completion_tokens=9)] for status in statuses]
+
+
+def test_the_first_python_block_is_the_code():
+    reply = "Sure.\n```text\nno\n```\n```python\nyes = 1\n```\n```python\nlater = 2\n```\n"
+    assert evaluate.first_fence(reply) == "yes = 1\n"
+
+
+def test_an_unfinished_block_and_a_bare_reply_are_code_too():
+    assert evaluate.first_fence("```python\nx = 1\n") == "x = 1\n"
+    assert evaluate.first_fence("x = 1\n") == "x = 1\n"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "```python\ndef double(x):\n    return helper(math.floor(2 * x))\n```",
+        "    return 2 * x\n",  # only the body
+        "```python\nimport math\n\ndef double(x):\n    return 2 * x\n```",
+    ],
+)
+def test_a_right_reply_passes_in_the_sandbox(reply):
+    from sandbox import Sandbox
+
+    with Sandbox(slots=1) as box:
+        assert box.check(evaluate.program(TASK, reply), TASK.tests).status == "pass"
+
+
+def test_a_wrong_reply_fails_in_the_sandbox():
+    from sandbox import Sandbox
+
+    with Sandbox(slots=1) as box:
+        assert box.check(evaluate.program(TASK, "    return x\n"), TASK.tests).status == "fail"
+
+
+def test_tasks_are_taken_at_even_distances_and_always_the_same():
+    tasks = [Task(task_id=str(n), entry_point="f", stub="", tests="") for n in range(164)]
+    assert [task.task_id for task in evaluate.spaced(tasks, 4)] == ["0", "41", "82", "123"]
+    assert evaluate.spaced(tasks, 500) == tasks
+
+
+def test_a_run_that_the_sandbox_lost_is_not_a_fail():
+    scored = evaluate.score(attempts("pass", "fail", "sandbox_error", "pass"))
+    assert scored["tasks_scored"] == 3
+    assert scored["pass_at_1"] == pytest.approx(2 / 3)
+    assert scored["statuses"] == {"pass": 2, "fail": 1, "sandbox_error": 1}
+
+
+def test_several_samples_count_by_their_share():
+    (one,) = attempts("pass")
+    (two,) = attempts("timeout")
+    assert evaluate.score([[*one, *two], one])["pass_at_1"] == 0.75
+
+
+def test_the_wilson_interval_by_hand():
+    low, high = evaluate.wilson(0.5, 10)  # Newcombe 1998 gives 0.2366 to 0.7634 for 5 of 10
+    assert (low, high) == (pytest.approx(0.2366, abs=1e-4), pytest.approx(0.7634, abs=1e-4))
+    assert evaluate.wilson(0.0, 10)[0] == 0.0
+
+
+def test_the_tiny_model_is_evaluated_end_to_end_and_solves_nothing(tiny):
+    draws = [engine.Sampling(temperature=1.0, max_tokens=8, seed=seed) for seed in range(2)]
+    result = evaluate.attempt(tiny, [TASK, TASK], draws, "transformers")
+    assert [len(tries) for tries in result] == [2, 2]
+    assert all(each.status not in ("pass", "sandbox_error") for tries in result for each in tries)
+    assert all(0 < each.completion_tokens <= 8 for tries in result for each in tries)
+
+
+def test_an_adapter_folder_is_evaluated_on_its_base(config, tmp_path):
+    from advtrain import run
+
+    run.run(config(), tmp_path / "run")
+    adapter = str(tmp_path / "run" / "adapter")
+    (tries,) = evaluate.attempt(adapter, [TASK], [engine.Sampling(max_tokens=4)], "auto")
+    assert tries[0].status != "pass"
+    assert engine.identity(adapter) != engine.identity(config().model)

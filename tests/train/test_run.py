@@ -1,0 +1,276 @@
+"""Training end to end on the tiny model: runs, reruns, resumes, references, margins."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from advcore import ConfigError, contract, settings
+from advtrain import data, dpo, margins, models, run, trainer
+from advtrain.config import load
+
+
+def test_dpo_trains_a_public_preference_set_and_leaves_margins(config, tmp_path):
+    manifest = run.run(config(), tmp_path / "run")
+    rows = contract.read(tmp_path / "run", "margins")
+    assert [row["exercise_id"] for row in rows] == list("012345")
+    for row in rows:
+        contract.check_row("margins", row)
+    assert all(row["margin"] > 0 for row in rows)
+    assert manifest["margins"]["accuracy"] == 1.0
+    assert manifest["rows"] == {"read": 6, "trained": 6, "truncated": 0, "dropped": 0}
+    steps = [
+        json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert steps == [1, 2, 3, 3]
+    adapter = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == config().model
+    assert (adapter["r"], adapter["lora_alpha"]) == (16, 32)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_finished_run_is_left_alone_and_another_config_is_refused(config, tmp_path):
+    first = run.run(config(), tmp_path / "run")
+    stamp = (tmp_path / "run" / "manifest.json").stat().st_mtime_ns
+    assert run.run(config(), tmp_path / "run") == first
+    assert (tmp_path / "run" / "manifest.json").stat().st_mtime_ns == stamp
+    with pytest.raises(ConfigError, match="another seed"):
+        run.run(config(seed=1), tmp_path / "run")
+
+
+def test_sft_then_dpo_on_its_adapter_with_either_reference(config, tmp_path):
+    completions = tmp_path / "sft.jsonl"
+    completions.write_text(json.dumps({"prompt": "Add.", "completion": "def f(x):\n    return x\n"}) + "\n")
+    run.run(config(method="sft", dataset=str(completions), train={"epochs": 4.0}), tmp_path / "sft")
+    losses = [
+        json.loads(line).get("loss") for line in (tmp_path / "sft" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert losses[3] < losses[0]
+
+    chained = {"adapter": str(tmp_path / "sft" / "adapter"), "train": {"learning_rate": 1e-12}}
+    still = run.run(config(reference="previous", **chained), tmp_path / "previous")
+    moved = run.run(config(reference="base", **chained), tmp_path / "base")
+    assert abs(still["margins"]["mean"]) < 1e-4  # nothing was learnt, so the policy is its own reference
+    assert abs(moved["margins"]["mean"]) > 1e-3  # the SFT round counts as movement away from the base
+    assert still["reference"] != moved["reference"] == config().model
+    assert (
+        still["adapter_parent"]["sha256"]
+        == json.loads((tmp_path / "sft" / "manifest.json").read_text())["adapter_sha256"]
+    )
+
+
+def test_a_reference_may_be_a_whole_model(config, tiny, tmp_path):
+    same = run.run(config(), tmp_path / "base")
+    whole = run.run(config(reference=tiny), tmp_path / "whole")
+    assert whole["margins"]["mean"] == pytest.approx(same["margins"]["mean"], abs=2e-2)
+
+
+def test_margins_equal_those_computed_one_pair_at_a_time(config, tmp_path):
+    settings_ = config()
+    run.run(settings_, tmp_path / "run")
+    rows = contract.read(tmp_path / "run", "margins")
+    policy = models.load_policy(settings_.model, str(tmp_path / "run" / "adapter"), settings_.lora, 0).eval()
+    examples = data.encode(
+        models.load_tokenizer(settings_.model), data.load(settings_.dataset, "dpo").rows, "dpo", 2048
+    )
+
+    def logp(prompt, completion):
+        with torch.no_grad():
+            logits = policy(torch.tensor([prompt + completion])).logits[0, :-1].float().log_softmax(-1)
+        return sum(logits[len(prompt) - 1 + at, token].item() for at, token in enumerate(completion))
+
+    for row, example in zip(rows, examples, strict=True):
+        after = [logp(example.prompt, completion) for completion in example.completions]
+        with policy.disable_adapter():
+            before = [logp(example.prompt, completion) for completion in example.completions]
+        expected = 0.1 * ((after[0] - before[0]) - (after[1] - before[1]))
+        assert row["margin"] == pytest.approx(expected, abs=2e-2)
+        assert row["chosen_tokens"] == len(example.completions[0])
+
+
+def test_scoring_labelled_positions_alone_changes_no_value_and_no_gradient(tiny):
+    import trl.trainer
+
+    def scored(only_labelled):
+        model = models.load_base(tiny).float()
+        trl.trainer.add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
+        if only_labelled:
+            models.score_labelled_only(model)
+        ids = torch.arange(3, 23).view(2, 10)
+        labels = ids.clone()
+        labels[0, :6], labels[1, 7:] = -100, -100
+        output = model(input_ids=ids, labels=labels, fused_lm_head=True)
+        output.log_probs.sum().backward()
+        return output, model.model.layers[0].mlp.up_proj.weight.grad
+
+    (plain, plain_grad), (ours, our_grad) = scored(False), scored(True)
+    for name in ("log_probs", "entropy", "mean_logits", "is_top1", "label_mask"):
+        torch.testing.assert_close(getattr(ours, name), getattr(plain, name))
+    torch.testing.assert_close(our_grad, plain_grad)
+
+
+def test_trl_still_prepares_rows_through_the_hook_that_is_overridden():
+    import inspect
+
+    import trl
+
+    names = list(inspect.signature(trl.DPOTrainer._prepare_dataset).parameters)
+    assert names == ["self", "dataset", "processing_class", "args", "dataset_name"]
+    assert "self._prepare_dataset(train_dataset" in inspect.getsource(trl.DPOTrainer.__init__)
+
+
+def test_rows_that_do_not_fit_are_told_before_training_and_marked(config, tmp_path, capsys):
+    lengths = [
+        (len(example.prompt), example.length)
+        for example in data.encode(
+            models.load_tokenizer(config().model), data.load(config().dataset, "dpo").rows, "dpo", 2048
+        )
+    ]
+    fits = max(prompt for prompt, _ in lengths) + 4
+    long = {"prompt": "word " * 200, "chosen": "a", "rejected": "b"}
+    file = tmp_path / "long.jsonl"
+    file.write_text((tmp_path / "pairs.jsonl").read_text() + json.dumps(long) + "\n")
+    manifest = run.run(config(dataset=str(file), max_length=fits), tmp_path / "run")
+    assert manifest["rows"] == {"read": 7, "trained": 6, "truncated": 6, "dropped": 1}
+    assert f"1 of 7 rows dropped, their prompt alone fills {fits} tokens: 6" in capsys.readouterr().err
+    last = contract.read(tmp_path / "run", "margins")[-1]
+    assert last["dropped"]
+    assert last["margin"] != last["margin"]
+
+
+def test_several_pairs_of_an_exercise_give_one_row_with_their_mean():
+    row = {
+        "r_chosen": 0.0,
+        "r_rejected": 0.0,
+        "margin_per_token": 0.0,
+        "chosen_tokens": 3,
+        "rejected_tokens": 4,
+    }
+    merged = margins._mean(
+        [
+            {**row, "margin": 1.0, "truncated": False, "dropped": False},
+            {**row, "margin": 3.0, "truncated": True, "dropped": False},
+            margins._dropped_row(),
+        ]
+    )
+    assert (merged["margin"], merged["truncated"], merged["dropped"]) == (2.0, True, False)
+
+
+def test_a_batch_of_the_margin_pass_stays_within_its_budget():
+    examples = [
+        data.Example(
+            exercise_id=str(n), prompt=[1] * n, completions=([1], [1]), truncated=False, dropped=False
+        )
+        for n in range(100, 1000, 30)
+    ]
+    batches = list(margins.batches(examples))
+    assert sorted(each.exercise_id for batch in batches for each in batch) == sorted(
+        e.exercise_id for e in examples
+    )
+    assert all(2 * len(batch) * max(e.length for e in batch) <= margins.BATCH_TOKENS for batch in batches)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"learning_rat": 1}, "unknown key trl.learning_rat; did you mean learning_rate?"),
+        ({"learning_rate": 1.0}, "trl.learning_rate is set by train.learning_rate"),
+        ({"beta": 1.0}, "trl.beta is set by dpo.beta"),
+        ({"truncation_mode": "keep_end"}, "trl.truncation_mode would do nothing"),
+        ({"lr_scheduler_type": "zigzag"}, "TRL refuses these options"),
+    ],
+)
+def test_a_trl_option_that_cannot_be_used_is_refused(config, tmp_path, section, message):
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        run.run(config(trl=section), tmp_path / "run")
+
+
+def test_a_trl_option_reaches_trl(config, tmp_path):
+    run.run(config(trl={"max_steps": 1}), tmp_path / "run")
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_models_and_adapters_that_do_not_fit_are_refused(config, tmp_path):
+    with pytest.raises(ConfigError, match="unknown model studnet; did you mean student"):
+        run.run(config(model="studnet"), tmp_path / "a")
+    with pytest.raises(ConfigError, match=r"has no adapter_config\.json"):
+        run.run(config(adapter=str(tmp_path)), tmp_path / "b")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "adapter_config.json").write_text('{"base_model_name_or_path": "somebody/else"}')
+    with pytest.raises(ConfigError, match="was trained on somebody/else, not on"):
+        run.run(config(adapter=str(other)), tmp_path / "c")
+    with pytest.raises(ConfigError, match='reference = "previous" needs `adapter`'):
+        config(reference="previous")
+
+
+def test_the_learning_rate_follows_the_method_and_the_resolved_config_says_which(tmp_path):
+    file = tmp_path / "c.toml"
+    file.write_text('method = "dpo"\ndataset = "d"\nmodel = "m"\n')
+    assert settings.resolved(load(file))["train"]["learning_rate"] == 5e-6
+    assert load(file, ["method=sft"]).train.learning_rate == 1e-4
+    assert load(file, ["train.learning_rate=0.5"]).train.learning_rate == 0.5
+
+
+def test_a_half_written_checkpoint_is_passed_over(tmp_path):
+    for step, state in ((2, '{"global_step": 2}'), (10, '{"global_st'), (4, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state:
+            (folder / "trainer_state.json").write_text(state)
+    assert trainer.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+
+
+def test_a_killed_run_resumes_and_ends_as_the_uninterrupted_one(config, pairs, tiny, tmp_path):
+    rounds = {"epochs": 8.0, "checkpoint_steps": 4}
+    whole = run.run(config(train=rounds), tmp_path / "whole")
+    toml = tmp_path / "c.toml"
+    toml.write_text(
+        f'method = "dpo"\ndataset = "{pairs}"\nmodel = "{tiny}"\n'
+        "[train]\nlearning_rate = 1e-2\nbatch_size = 2\nepochs = 8.0\ncheckpoint_steps = 4\n"
+    )
+    killed = tmp_path / "killed"
+    command = [sys.executable, "-m", "advtrain", "run", str(toml), "--out", str(killed)]
+    process = subprocess.Popen(
+        command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not trainer.last_checkpoint(killed / "checkpoints") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert trainer.last_checkpoint(killed / "checkpoints")
+    assert not (killed / "manifest.json").exists()
+    resumed = run.run(config(train=rounds), killed)
+    steps = [json.loads(line)["step"] for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [*range(1, 25), 24]
+    assert resumed["adapter_sha256"] == whole["adapter_sha256"]
+
+
+def test_a_run_killed_after_training_only_scores_its_margins(config, tmp_path):
+    first = run.run(config(), tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").unlink()
+    stamp = (tmp_path / "run" / "adapter" / "adapter_model.safetensors").stat().st_mtime_ns
+    again = run.run(config(), tmp_path / "run")
+    assert again["margins"] == first["margins"]
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").stat().st_mtime_ns == stamp
+
+
+def test_previous_stays_frozen_while_the_policy_trains(config, tmp_path):
+    run.run(config(), tmp_path / "first")
+    adapter = str(tmp_path / "first" / "adapter")
+    settings_ = config(adapter=adapter, reference="previous")
+    _, tokenizer, examples = run.prepare(settings_)
+    policy = models.load_policy(settings_.model, adapter, settings_.lora, 0)
+    built = dpo.build(settings_, policy, tokenizer, examples, tmp_path / "second")
+    frozen = {name: weight.clone() for name, weight in policy.named_parameters() if ".ref." in name}
+    assert frozen
+    assert not any(policy.get_parameter(name).requires_grad for name in frozen)
+    trainer.fit(built, tmp_path, "dpo")
+    for name, weight in frozen.items():
+        assert torch.equal(policy.get_parameter(name), weight)

@@ -1,0 +1,87 @@
+"""The command line: one clear line and exit code 2 for what a person got wrong, data on stdout, talk on
+stderr."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from advtrain.cli import main
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.fixture
+def toml(tmp_path, pairs, tiny):
+    """A function of lines that gives a config file; they come before the section that is there."""
+
+    def write(*lines, dataset=pairs, model=tiny):
+        file = tmp_path / "run.toml"
+        head = [f'method = "dpo"\ndataset = "{dataset}"\nmodel = "{model}"', *lines]
+        file.write_text("\n".join([*head, "[train]\nlearning_rate = 1e-2\nbatch_size = 2\n"]))
+        return str(file)
+
+    return write
+
+
+def refusal(capsys, *arguments):
+    """The one line on stderr of a command that must end with exit code 2."""
+    assert main(list(arguments)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    return line
+
+
+def test_bad_input_is_one_line_and_exit_code_2(toml, tmp_path, capsys):
+    run = str(tmp_path / "run")
+    assert (
+        refusal(capsys, "run", toml("max_lenght = 3"))
+        == "error: unknown key max_lenght; did you mean max_length?"
+    )
+    assert "does not exist" in refusal(capsys, "run", "nowhere.toml")
+    assert "unknown model studen;" in refusal(capsys, "run", toml(model="studen"), "--out", run)
+    assert "no folder, no JSONL file" in refusal(capsys, "run", toml(dataset="nowhere"), "--out", run)
+    columns = tmp_path / "columns.jsonl"
+    columns.write_text('{"prompt": "p", "chosen": "c"}\n')
+    assert "lacks rejected (found: chosen, prompt)" in refusal(
+        capsys, "run", toml(dataset=columns), "--out", run
+    )
+    assert "trl.betta" in refusal(capsys, "run", toml(), "--out", run, "--set", "trl.betta=1")
+    assert "unknown bench mbpp" in refusal(capsys, "eval", "student", "--bench", "mbpp")
+
+
+def test_bad_input_leaves_no_run_folder(toml, tmp_path):
+    assert main(["run", toml(dataset="nowhere"), "--out", str(tmp_path / "run")]) == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dry_run_prints_config_rows_and_steps_and_trains_nothing(toml, tmp_path, capsys):
+    arguments = ["run", toml(), "--out", str(tmp_path / "run"), "--dry-run", "--set", "train.epochs=2.5"]
+    assert main(arguments) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["config"]["train"]["epochs"] == 2.5
+    assert plan["rows"]["trained"] == 6
+    assert plan["steps"] == 8
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_prints_its_folder_on_stdout_and_nothing_else(toml, tmp_path):
+    command = [sys.executable, "-m", "advtrain", "run", toml(), "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{tmp_path / 'run'}\n"
+    assert "dpo: 3/3" in done.stderr
+    assert "Warning" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("file", ["quickstart_dpo.toml", "sft.toml"])
+def test_the_shipped_recipes_resolve(file):
+    from advcore import settings
+    from advtrain.config import load
+
+    values = tomllib.loads((RECIPES / file).read_text())
+    assert settings.resolved(load(RECIPES / file))["method"] == values["method"]
