@@ -19,6 +19,8 @@ _OPERATORS = {
     ast.Eq: "eq", ast.NotEq: "ne", ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge",
     ast.Is: "is_", ast.IsNot: "is_not", ast.In: "in", ast.NotIn: "not_in",
 }  # fmt: skip
+_MOCK = re.compile(r"^\s*(from|import)\b.*\bmock\b", re.MULTILINE)
+_WORD = re.compile(r"\w+")
 _TRANSPARENT = (ast.If, ast.For, ast.With)  # a soft assert inside these stays soft
 
 
@@ -55,7 +57,7 @@ def plan(tests: str) -> Plan:
     tree.body = [statement for node in tree.body for statement in sites.top(node)]
     tree.body += [_guarded([_parse_call(name)]) for name in bodies]
     ast.fix_missing_locations(tree)
-    patches = re.search(r"^\s*(from|import)\b.*\bmock\b", tests, re.MULTILINE) is not None
+    patches = _MOCK.search(tests) is not None
     names = frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name))
     return Plan(
         compile(tree, "tests.py", "exec", dont_inherit=True),
@@ -70,7 +72,7 @@ def plan(tests: str) -> Plan:
 def plan_doctest(tests: str) -> Plan:
     """Nothing to compile ahead: the examples are the sites, found one by one."""
     return Plan(
-        compile("", "tests.py", "exec"), (), frozenset(re.findall(r"\w+", tests)), False, "solution", False
+        compile("", "tests.py", "exec"), (), frozenset(_WORD.findall(tests)), False, "solution", False
     )
 
 
