@@ -1,0 +1,100 @@
+"""Bad input to either command: one clear line, exit code 2, never a traceback."""
+
+import importlib
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+BUILD = '[teacher]\nmodel = "local/teacher"\n[student]\nmodel = "local/student"\n'
+TRAIN = 'method = "dpo"\ndataset = "data.jsonl"\nmodel = "student"\n'
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capfd):
+    """Runs a command as the console script does, in an empty folder and without keys in the environment."""
+    for name in [name for name in os.environ if name.endswith(("_KEY", "_TOKEN"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+    def call(command, *arguments):
+        monkeypatch.setattr(sys, "argv", [command, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            importlib.import_module(f"{command}.cli").main()
+        streams = capfd.readouterr()
+        return SimpleNamespace(returncode=ended.value.code or 0, stdout=streams.out, stderr=streams.err)
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "says"),
+    [
+        (BUILD + "[exercise]\ncount = 3\n", [], "unknown key exercise; did you mean exercises?"),
+        (BUILD, ["--set", "gate.min_test=3"], "unknown key gate.min_test; did you mean min_tests?"),
+        (BUILD, ["--set", "exercises.count=many"], "exercises.count takes int"),
+        (BUILD, ["--set", "teacher.model=local/techer"], "did you mean teacher?"),
+        (BUILD, ["--set", "teacher.model=nobody/gpt"], "unknown model nobody/gpt"),
+        (BUILD, ["--set", "teacher.model=anthropic/claude-sonnet-4-5"], "ANTHROPIC_API_KEY"),
+        (BUILD, ["--parent", "nowhere"], "nowhere"),
+        (BUILD, ["--margins", "x"], "--margins belong to a --parent round"),
+        (BUILD, ["--set", "exercises.count=9000"], "9000 exercises"),
+        ("[teacher\n", [], "not valid TOML"),
+    ],
+)
+def test_advgen_build_explains_a_mistake_in_one_line(tmp_path, run, config, arguments, says):
+    (tmp_path / "c.toml").write_text(config)
+    done = run("advgen", "build", "c.toml", "--out", "run", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["build", "missing.toml", "--out", "run"], "missing.toml does not exist"),
+        (["models", "fetch", "teecher"], "teacher"),
+        (["push", "nothing", "--repo", "a/b"], "holds no finished build"),
+    ],
+)
+def test_other_advgen_commands_do_too(run, arguments, says):
+    done = run("advgen", *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert says in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("rows", "arguments", "says"),
+    [
+        ('{"question": "x", "answer": "y"}\n', [], "chosen"),
+        ("", [], "data.jsonl"),
+        ('{"prompt": "x", "chosen": "y", "rejected": "z"}\n', ["--set", "model=studnt"], "did you mean student?"),
+        ('{"prompt": "x", "chosen": "y", "rejected": "z"}\n', ["--set", "dpo.bta=1"], "did you mean beta?"),
+        ('{"prompt": "x", "chosen": "y", "rejected": "z"}\n', ["--set", "dataset=none.jsonl"], "none.jsonl"),
+    ],
+)
+def test_advtrain_run_explains_a_mistake_in_one_line(tmp_path, run, rows, arguments, says):
+    (tmp_path / "data.jsonl").write_text(rows)
+    (tmp_path / "c.toml").write_text(TRAIN)
+    done = run("advtrain", "run", "c.toml", "--out", "run", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_dry_run_prints_the_resolved_config_and_the_plan_and_asks_nothing(tmp_path, run):
+    (tmp_path / "c.toml").write_text(BUILD)
+    done = run("advgen", "build", "c.toml", "--out", "run", "--dry-run", "--set", "exercises.count=3")
+    assert done.returncode == 0, done.stderr
+    assert '"teacher_requests": 23' in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_module_is_the_command_and_ends_with_its_exit_code(tmp_path):
+    command = [sys.executable, "-m", "advgen", "build", "missing.toml", "--out", "run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "error: config file missing.toml does not exist\n")

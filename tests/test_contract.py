@@ -1,0 +1,65 @@
+"""The contract: what is written is what is read, and a row that breaks it is named."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from advcore import DataError, contract
+
+GOLDEN = Path(__file__).parent.parent / "data" / "golden.jsonl"
+
+
+def golden():
+    """One row of each config that advgen writes, as `{"config": ..., "row": ...}` lines."""
+    return {line["config"]: line["row"] for line in map(json.loads, GOLDEN.read_text().split("\n")[:-1])}
+
+
+def test_golden_rows_survive_writing_and_reading(tmp_path):
+    for config, row in golden().items():
+        contract.write_round(tmp_path, config, 0, [row])
+        assert contract.read(tmp_path, config) == [row]
+
+
+def test_rounds_are_read_in_order_and_written_anew(tmp_path):
+    row = golden()["dpo"]
+    for number in (1, 0, 1):
+        contract.write_round(tmp_path, "dpo", number, [{**row, "round": number}])
+    assert [each["round"] for each in contract.read(tmp_path, "dpo")] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"chosen": "text"}, "dpo.chosen is str, not messages"),
+        ({"chosen": []}, "dpo.chosen is an empty list"),
+        ({"chosen": [{"role": "user"}]}, "without exactly role and content"),
+        ({"chosen": [{"role": "user", "content": None}]}, "is not text"),
+        ({"round": 1.0}, "dpo.round is float, not int"),
+        ({"tests": "{"}, "dpo.tests does not hold JSON"),
+        ({"strategy": "random"}, "dpo.strategy is 'random'"),
+        ({"extra": 1}, "unknown columns extra"),
+    ],
+)
+def test_a_row_that_breaks_the_contract_is_named_and_nothing_is_written(tmp_path, change, says):
+    with pytest.raises(DataError, match=says):
+        contract.write_round(tmp_path, "dpo", 0, [{**golden()["dpo"], **change}])
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_missing_column_and_a_missing_config_are_named(tmp_path):
+    row = golden()["dpo"]
+    del row["rejected"]
+    with pytest.raises(DataError, match="a dpo row lacks rejected"):
+        contract.check_row("dpo", row)
+    with pytest.raises(DataError, match="has no dpo config"):
+        contract.read(tmp_path, "dpo")
+
+
+def test_a_test_becomes_an_assert_and_floats_get_a_tolerance():
+    assert contract.assertion({"call": "f(1)", "expected": "[2]", "source": "agreement"}) == "assert f(1) == [2]"
+    assert contract.assertion({"code": "assert g()"}) == "assert g()"
+    scope = {"f": lambda x: 0.1 + 0.2, "g": lambda x: 0.31}
+    exec(contract.assertion({"call": "f(1)", "expected": "0.3"}), scope)
+    with pytest.raises(AssertionError):
+        exec(contract.assertion({"call": "g(1)", "expected": "0.3"}), scope)

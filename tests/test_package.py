@@ -1,0 +1,59 @@
+"""The wheel by itself in a fresh environment, and the two commands a person meets first."""
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel_env(tmp_path_factory):
+    """A new environment that holds the wheel and its base dependencies only."""
+    folder = tmp_path_factory.mktemp("wheel")
+    # Copied first: building leaves files, and must not see what a checkout has lying about.
+    source = folder / "source"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".venv", ".git", "runs", "__pycache__", ".*_cache"))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", str(folder), str(source)], check=True)
+    venv.create(folder / "env", with_pip=True)
+    python = folder / "env" / "bin" / "python"
+    install = ["install", "-q", "-c", str(ROOT / "constraints.txt"), str(next(folder.glob("*.whl")))]
+    subprocess.run([python, "-m", "pip", "--disable-pip-version-check", *install], check=True)
+    return folder / "env" / "bin"
+
+
+def run(command, cwd, **env):
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **env})
+
+
+def test_the_wheel_alone_brings_packages_templates_and_data(wheel_env, tmp_path):
+    code = (
+        "import advgen.prompts as p, advcore.settings as s, advcore.weights as w, advtrain, sandbox, advcore\n"
+        "assert 'site-packages' in advcore.__file__\n"
+        "assert 'def f' in p.render('solve', stub='def f(): ...')\n"
+        "assert s.shipped('data/topics.toml').is_file()\n"
+        "assert {'teacher', 'student', 'student-small'} <= set(w.manifest())\n"
+    )
+    done = run([wheel_env / "python", "-c", code], tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_commands_say_which_extra_they_lack(wheel_env, tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text('[teacher]\nmodel = "openai/x"\n[student]\nmodel = "openai/x"\n')
+    done = run([wheel_env / "advgen", "build", str(config), "--out", "r"], tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "advdistill[gen]" in done.stderr
+
+
+def test_the_wheel_lists_models_and_finds_the_sandbox(wheel_env, tmp_path):
+    listed = run([wheel_env / "advgen", "models", "list"], tmp_path, ADVDISTILL_HOME=str(tmp_path / "home"), COLUMNS="120")
+    assert listed.returncode == 0, listed.stderr
+    assert "student-small" in listed.stdout
+    assert run([wheel_env / "python", "-m", "sandbox", "doctor"], tmp_path).returncode == 0
