@@ -98,8 +98,18 @@ def identity(model: str) -> str:
 
 
 def adapter_base(folder: Path) -> str:
-    """What the adapter in `folder` stands on: an embedded name, a folder or a Hub id."""
-    return str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
+    """What the adapter in `folder` stands on: an embedded name, a folder or a Hub id.
+
+    An adapter trained on an embedded model names the Hub id of its weights, so that others can load it; here that id
+    means the embedded copy again.
+    """
+    base = str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
+    return next((name for name in embedded() if weights.manifest()[name].base_model == base), base)
+
+
+def base_name(model: str) -> str:
+    """By what an adapter on `model` names its base: `adapter_base` undone."""
+    return weights.manifest()[model].base_model if model in embedded() else model
 
 
 def _folder(model: str) -> Path:

@@ -49,7 +49,8 @@ class Carrier:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One file of the manifest. `hub_repo` is empty where no Hub repository is known to hold it."""
+    """One file of the manifest. `hub_repo` is empty where no Hub repository is known to hold it; `base_model` is the
+    Hub id of the model whose weights these are, by which an adapter names its base."""
 
     name: str
     about: str
@@ -60,6 +61,7 @@ class Entry:
     carriers: tuple[Carrier, ...]
     hub_repo: str = ""
     hub_file: str = ""
+    base_model: str = ""
 
     @property
     def path(self) -> Path:

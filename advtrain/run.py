@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from advcore import DataError, contract, runs, settings
+from advcore import DataError, contract, engine, runs, settings
 from advtrain import data
 from advtrain.config import RunConfig
 from advtrain.data import Dataset, Example
@@ -86,7 +86,7 @@ def _train(
     built = build(config, policy, tokenizer, examples, folder)
     if not trained:
         trainer.fit(built, folder, config.method)
-        models.save_adapter(policy, adapter, config.model)
+        models.save_adapter(policy, adapter, engine.base_name(config.model))
     results = _margins(config, folder, dataset, built, examples) if config.method == "dpo" else {}
     manifest = {**_lineage(config, dataset), **_counts(examples), **results, **_outcome(folder)}
     runs.write_json(folder / "manifest.json", manifest)
