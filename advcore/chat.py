@@ -20,7 +20,9 @@ def encode(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt
     """Token ids of `messages` under the chat template of a Hugging Face `tokenizer`."""
 
     def render(rendered: list[Message]) -> str:
-        text = tokenizer.apply_chat_template(rendered, tokenize=False, add_generation_prompt=add_generation_prompt)
+        text = tokenizer.apply_chat_template(
+            rendered, tokenize=False, add_generation_prompt=add_generation_prompt
+        )
         return str(text)
 
     def ids(text: str) -> list[int]:
@@ -37,7 +39,9 @@ def encode_with(
     messages: Sequence[Message],
 ) -> list[int]:
     """As `encode`, given what any tokenizer offers: `render` the template, `ids` of text, its `control` strings."""
-    pattern = re.compile("|".join(re.escape(token) for token in sorted(control, key=len, reverse=True)) or "(?!)")
+    pattern = re.compile(
+        "|".join(re.escape(token) for token in sorted(control, key=len, reverse=True)) or "(?!)"
+    )
     nonce = secrets.token_hex(8)
     masked, hidden = [], {}
     for index, message in enumerate(messages):
@@ -49,7 +53,9 @@ def encode_with(
     if not hidden:
         return ids(text)
     parts = re.split(f"({'|'.join(hidden)})", text)
-    pieces = [piece for part in parts for piece in (_cut(pattern, hidden[part]) if part in hidden else [part])]
+    pieces = [
+        piece for part in parts for piece in (_cut(pattern, hidden[part]) if part in hidden else [part])
+    ]
     return [token for piece in pieces if piece for token in ids(piece)]
 
 

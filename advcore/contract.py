@@ -26,7 +26,13 @@ _LINEAGE = {
     "exercise_id": "string", "parent_id": "string", "round": "int", "strategy": "string",
     "topic": "string", "subtopic": "string", "entry_point": "string", "tests": "json",
 }  # fmt: skip
-_ORIGIN = {"teacher": "string", "student": "string", "sandbox": "json", "provenance": "json", "schema_version": "int"}
+_ORIGIN = {
+    "teacher": "string",
+    "student": "string",
+    "sandbox": "json",
+    "provenance": "json",
+    "schema_version": "int",
+}
 
 COLUMNS: dict[str, dict[str, str]] = {
     "dpo": {
@@ -80,17 +86,22 @@ def check_row(config: str, row: Mapping[str, Any]) -> None:
 
 
 def _problem(kind: str, value: Any) -> str:
-    exact = {"string": str, "int": int, "float": float, "bool": bool, "json": str, "messages": list}[kind]
+    exact: Any = {"string": str, "int": int, "float": float, "bool": bool, "json": str, "messages": list}[
+        kind
+    ]
     if type(value) is not exact:
         return f"is {type(value).__name__}, not {kind}"
     if kind == "messages":
         return _message_problem(value)
-    if kind == "json":
-        try:
-            json.loads(value)
-        except ValueError:
-            return "does not hold JSON"
-    return ""
+    return "does not hold JSON" if kind == "json" and not _is_json(value) else ""
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _message_problem(messages: list[Any]) -> str:

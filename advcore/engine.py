@@ -115,7 +115,9 @@ def base_name(model: str) -> str:
 def _folder(model: str) -> Path:
     folder = Path(model)
     if not folder.is_dir():
-        raise ConfigError(f"no local model {model}{nearest(model, embedded())}, or the path of a model folder")
+        raise ConfigError(
+            f"no local model {model}{nearest(model, embedded())}, or the path of a model folder"
+        )
     if not ((folder / "config.json").exists() or (folder / "adapter_config.json").exists()):
         raise ConfigError(f"{model} holds neither a model (config.json) nor an adapter (adapter_config.json)")
     return folder
@@ -219,7 +221,8 @@ class OpenVinoEngine(Engine):
         try:
             while jobs or running:
                 running += [self._start(job) for job in jobs]
-                self._pipe.step()
+                with _stepping:
+                    self._pipe.step()
                 running = [entry for entry in running if not self._finish(*entry)]
                 jobs = self._waiting()
         except RuntimeError as error:
@@ -353,3 +356,5 @@ class _quiet_stdout:
 
 _engines: dict[tuple[str, Backend], Engine] = {}
 _lock = threading.Lock()
+# Two engines stepping at once fight over the same cores and both come to a crawl; taking turns costs neither anything.
+_stepping = threading.Lock()

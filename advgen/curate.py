@@ -93,7 +93,9 @@ def _pair(record: Record, chosen: str, attempt: Attempt) -> dict[str, Any]:
 
 def rows(records: Iterable[Record], pairs_per_exercise: int) -> dict[str, list[dict[str, Any]]]:
     """The rows of every config that a build writes."""
-    made: dict[str, list[dict[str, Any]]] = {config: [] for config in ("dpo", "sft", "kto", "rl", "gad", "raw")}
+    made: dict[str, list[dict[str, Any]]] = {
+        config: [] for config in ("dpo", "sft", "kto", "rl", "gad", "raw")
+    }
     for record in records:
         made["raw"].append(_raw(record))
         if not record.kept or record.proof is None:

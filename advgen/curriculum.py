@@ -64,7 +64,9 @@ def effective_sample_size(weights: Mapping[str, float]) -> float:
     return 1 / sum(weight**2 for weight in weights.values()) if weights else 0.0
 
 
-def draw(weights: Mapping[str, float], strategies: Sequence[str], count: int, seed: int) -> list[tuple[str, str]]:
+def draw(
+    weights: Mapping[str, float], strategies: Sequence[str], count: int, seed: int
+) -> list[tuple[str, str]]:
     """`count` pairs (exercise id, strategy): parents with replacement by weight, strategies in turn.
 
     A parent drawn again meets another strategy as long as there is one it has not met.

@@ -27,7 +27,9 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(path, isolation_level=None)
         self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=NORMAL")  # WAL: a killed process loses nothing that was committed
+        self._database.execute(
+            "PRAGMA synchronous=NORMAL"
+        )  # WAL: a killed process loses nothing that was committed
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS replies"
             " (key TEXT PRIMARY KEY, purpose TEXT, payload TEXT, sample INT, reply TEXT, written REAL)"
@@ -38,7 +40,9 @@ class Journal:
         row = self._database.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None
 
-    def put(self, key: str, purpose: str, payload: dict[str, Any], sample: int, reply: dict[str, Any]) -> None:
+    def put(
+        self, key: str, purpose: str, payload: dict[str, Any], sample: int, reply: dict[str, Any]
+    ) -> None:
         """Store a reply; a second one under the same key is ignored, so that the first stays the truth."""
         row = (key, purpose, json.dumps(payload), sample, json.dumps(reply), time.time())
         self._database.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?)", row)

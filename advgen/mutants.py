@@ -1,7 +1,7 @@
 """Small wrong versions of a right program, to measure whether a test suite would notice. Pure syntax-tree work.
 
-Each mutant differs from the original in one place: a comparison, an arithmetic operator, a boolean operator, a constant,
-a condition, or a returned value. Equivalent mutants are not ruled out, so a kill rate is a lower bound.
+Each mutant differs from the original in one place: a comparison, an arithmetic or boolean operator, a constant, a
+condition, or a returned value. Equivalent mutants are not ruled out, so a kill rate is a lower bound.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def _changes(node: ast.AST) -> Iterator[Callable[[], None]]:
     elif isinstance(node, ast.BoolOp):
         yield lambda: setattr(node, "op", ast.Or() if isinstance(node.op, ast.And) else ast.And())
     elif isinstance(node, ast.Constant) and type(node.value) is int:
-        yield lambda: setattr(node, "value", node.value + 1)
+        number = node.value
+        yield lambda: setattr(node, "value", number + 1)
     elif isinstance(node, ast.If | ast.While) and not isinstance(node.test, ast.Constant):
         yield lambda: setattr(node, "test", ast.UnaryOp(ast.Not(), node.test))
     elif isinstance(node, ast.Return) and node.value is not None:

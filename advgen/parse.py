@@ -112,8 +112,7 @@ def _positional(arguments: ast.arguments) -> tuple[str, ...]:
 def program(text: str, entry_point: str) -> str:
     """A solution: code that defines `entry_point` at its top level.
 
-    What runs by itself is cut off, and so are docstrings, which repeat the statement on one side of a pair and not on the
-    other.
+    What runs by itself is cut off, and so are docstrings, which repeat the statement on one side of a pair only.
     """
     source = _without_docstrings(code_block(text))
     module = tree(source)
@@ -128,10 +127,14 @@ def program(text: str, entry_point: str) -> str:
 
 def _without_docstrings(source: str) -> str:
     lines = source.splitlines()
-    functions = [node for node in ast.walk(tree(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = [
+        node for node in ast.walk(tree(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
     for function in sorted(functions, key=lambda node: -node.lineno):
         text = function.body[0]
-        alone = len(function.body) == 1 or text.lineno == function.lineno  # nothing would be left, or left on its line
+        alone = (
+            len(function.body) == 1 or text.lineno == function.lineno
+        )  # nothing would be left, or left on its line
         if ast.get_docstring(function, clean=False) is not None and not alone:
             del lines[text.lineno - 1 : text.end_lineno]
     return "\n".join(lines)
@@ -142,7 +145,7 @@ _DEFINITIONS = (*_BLOCKS, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
 
 
 def _first_line(node: ast.stmt) -> int:
-    decorators = getattr(node, "decorator_list", [])
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
     return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
 
@@ -174,7 +177,9 @@ def asserts(text: str, exercise: Statement) -> list[tuple[Call, Any]]:
 
 def examples(exercise: Statement) -> list[tuple[Call, Any]]:
     """The doctest examples of the statement, as `asserts` gives them."""
-    lines = [f"assert {example.source.strip()} == {example.want.strip()}" for example in _doctests(exercise.stub)]
+    lines = [
+        f"assert {example.source.strip()} == {example.want.strip()}" for example in _doctests(exercise.stub)
+    ]
     return asserts("\n".join(lines), exercise)
 
 
@@ -238,7 +243,9 @@ def _call(node: ast.AST, exercise: Statement) -> Call | None:
     if not literals or any(literal is None for literal in literals):
         return None
     args = tuple(literal[0] for literal in literals if literal)
-    if _literal(ast.parse(repr(args), mode="eval").body) is None:  # 1e999 and set() do not survive their own repr
+    if (
+        _literal(ast.parse(repr(args), mode="eval").body) is None
+    ):  # 1e999 and set() do not survive their own repr
         return None
     return Call(f"{exercise.entry_point}({', '.join(map(repr, args))})", args)
 

@@ -1,7 +1,7 @@
 """The one loop that joins the rooms: seeds -> statements -> solutions and tests -> proof -> attempts -> dataset.
 
-Every exercise is one task; teacher, sandbox and student work on different exercises at once. All that was paid for is in
-the journal, so running again on the same folder replays what is there and asks for the rest. A row that fails is a
+Every exercise is one task; teacher, sandbox and student work on different exercises at once. All that was paid for is
+in the journal, so running again on the same folder replays what is there and asks for the rest. A row that fails is a
 recorded status; a run whose infrastructure fails too often stops.
 """
 
@@ -139,10 +139,14 @@ class _Build:
         topics = asked.topics or tuple(tomllib.loads(shipped("data/topics.toml").read_text())["topics"])
         opened = -(-asked.count // asked.per_topic)
         if opened > len(topics):
-            raise ConfigError(f"{asked.count} exercises at {asked.per_topic} a topic need {opened} topics; there are {len(topics)}")
+            raise ConfigError(
+                f"{asked.count} exercises at {asked.per_topic} a topic need {opened} topics; there are {len(topics)}"
+            )
         chosen = topics[:opened]
         found = await asyncio.gather(*(self._subtopics(topic, asked.per_topic) for topic in chosen))
-        couples = [(topic, each) for topic, subtopics in zip(chosen, found, strict=True) for each in subtopics]
+        couples = [
+            (topic, each) for topic, subtopics in zip(chosen, found, strict=True) for each in subtopics
+        ]
         return [
             Seed(index=at, round=0, strategy="seed", topic=topic, subtopic=subtopic)
             for at, (topic, subtopic) in enumerate(couples[: asked.count])
@@ -164,7 +168,8 @@ class _Build:
         drawn = curriculum.draw(weights, how.strategies, count, seed=self.config.seed + self.round)
         with_margin = sum(name in parent.margins for name in rows)
         self.draw = {
-            "rule": how.rule, "pool": len(rows), "with_margin": with_margin, "parents": len({name for name, _ in drawn}),
+            "rule": how.rule, "pool": len(rows), "with_margin": with_margin,
+            "parents": len({name for name, _ in drawn}),
             "effective_sample_size": round(curriculum.effective_sample_size(weights), 2),
         }  # fmt: skip
         print(f"draw: {json.dumps(self.draw)}", file=sys.stderr)
@@ -176,16 +181,22 @@ class _Build:
         record = await self._exercise(seed)
         self.failures += record.status in INFRASTRUCTURE
         if self.failures > self.config.max_failure_share * total:
-            raise TeacherError(f"{self.failures} of {total} exercises failed for want of infrastructure: {record.reason}")
+            raise TeacherError(
+                f"{self.failures} of {total} exercises failed for want of infrastructure: {record.reason}"
+            )
         usage = self.teacher.usage
-        note = f"{usage.completion_tokens + self.student.usage.completion_tokens} tokens, ${usage.cost_usd:.4f}"
+        note = (
+            f"{usage.completion_tokens + self.student.usage.completion_tokens} tokens, ${usage.cost_usd:.4f}"
+        )
         bar.advance(note=note)
         return record
 
     async def _exercise(self, seed: Seed) -> Record:
         """One seed to the end; whatever goes wrong with it becomes its status."""
         keys: list[str] = []
-        blank = Record(seed=seed, exercise_id=f"r{seed.round}-{seed.index:05d}", status="", origin=self.origin)
+        blank = Record(
+            seed=seed, exercise_id=f"r{seed.round}-{seed.index:05d}", status="", origin=self.origin
+        )
         try:
             return await self._proved(seed, blank, keys)
         except parse.ParseError as error:
@@ -209,7 +220,9 @@ class _Build:
         blank = replace(blank, prompt=tuple(question), solutions=tuple(solutions), proof=proof)
         if proof.status != "kept":
             return _ended(blank, proof.status, proof.reason, keys)
-        statement = parse.with_examples(statement, {test["call"]: literal_eval(test["expected"]) for test in proof.tests})
+        statement = parse.with_examples(
+            statement, {test["call"]: literal_eval(test["expected"]) for test in proof.tests}
+        )
         question = prompts.messages("solve", stub=statement.stub)
         blank = replace(blank, statement=statement, prompt=tuple(question))
         replies = await self.student.ask_many("attempt", question, self.config.attempts.count)

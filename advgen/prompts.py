@@ -15,7 +15,9 @@ def _environment() -> Any:
 
     loader = jinja2.FileSystemLoader(shipped("prompts"))
     # Templates make plain text for models, never HTML, so nothing is escaped.
-    return jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=False)
+    return jinja2.Environment(
+        loader=loader, undefined=jinja2.StrictUndefined, autoescape=False, trim_blocks=False
+    )
 
 
 def render(name: str, **values: Any) -> str:

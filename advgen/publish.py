@@ -11,7 +11,9 @@ from advcore import contract
 from advcore.runs import write_atomic
 
 
-def write_dataset(folder: Path, round_number: int, rows: Mapping[str, list[dict[str, Any]]], parent: Path | None) -> None:
+def write_dataset(
+    folder: Path, round_number: int, rows: Mapping[str, list[dict[str, Any]]], parent: Path | None
+) -> None:
     """Write one round's rows of every config; the files of earlier rounds come along from `parent`.
 
     A config without rows in any round gets no file, since an empty one would not load.
@@ -32,7 +34,8 @@ def write_card(folder: Path, funnel: Mapping[str, Any], teacher: str, student: s
     by_strategy = Counter(row["strategy"] for row in pairs)
     by_failure = Counter(row["failure_kind"] for row in pairs)
     files = "".join(
-        f"- config_name: {config}\n  data_files: {config}/*.parquet\n" + ("  default: true\n" * (config == "dpo"))
+        f"- config_name: {config}\n  data_files: {config}/*.parquet\n"
+        + ("  default: true\n" * (config == "dpo"))
         for config in configs
     )
     text = f"""---

@@ -124,9 +124,15 @@ class Teacher:
         for attempt in range(self.config.retries + 1):
             try:
                 return _reply(await litellm.acompletion(**request))
-            except (litellm.AuthenticationError, litellm.PermissionDeniedError, litellm.NotFoundError) as error:
+            except (
+                litellm.AuthenticationError,
+                litellm.PermissionDeniedError,
+                litellm.NotFoundError,
+            ) as error:
                 raise TeacherError(f"{self.config.model}: {_plain(error)}") from None
-            except litellm.BadRequestError as error:  # context length, content filter, malformed: no retry mends it
+            except (
+                litellm.BadRequestError
+            ) as error:  # context length, content filter, malformed: no retry mends it
                 raise ReplyError(_plain(error), infrastructure=False) from None
             except _api_error() as error:  # rate limit, timeout, connection, server
                 if attempt == self.config.retries:
@@ -153,7 +159,7 @@ def check_model(config: ModelConfig) -> None:
         litellm.get_llm_provider(config.model, api_base=config.api_base or None)
     except litellm.BadRequestError:
         raise ConfigError(
-            f"unknown model {config.model}; give a LiteLLM model string such as openai/NAME, anthropic/NAME or local/teacher"
+            f"unknown model {config.model}; give a LiteLLM model string: openai/NAME, anthropic/NAME, local/teacher, ..."
         ) from None
     missing = [] if config.api_base else litellm.validate_environment(config.model)["missing_keys"]
     if missing:

@@ -1,8 +1,8 @@
 """Fakes at advgen's outward seam: a scripted teacher that LiteLLM reaches like any OpenAI-compatible server.
 
 `MockServer` listens on loopback and answers `/v1/chat/completions` with what a function of the messages returns;
-`scripted` is such a function, which plays teacher and student over a few exercises of its own. Nothing here is used by a
-real run.
+`scripted` is such a function, which plays teacher and student over a few exercises of its own. Nothing here is used by
+a real run.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def scripted(messages: list[dict[str, str]], seed: int) -> str:
     name = text.split("def ")[1].split("(")[0]
     offset = int(name.rsplit("_", 1)[1])
     if "show whether an implementation" in text:
-        return _fenced("\n".join(f"{name}({values})" for values in ([], [1], [5, -2], [7, 7], [0, 3, 9], [-4], [2, 8])))
+        return _fenced(
+            "\n".join(f"{name}({values})" for values in ([], [1], [5, -2], [7, 7], [0, 3, 9], [-4], [2, 8]))
+        )
     if "From the statement alone" in text:
         return _fenced(f"assert {name}([1, 1]) == {2 + offset}\nassert {name}([3]) == 0")
     return _fenced(_solution(name, offset))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -62,9 +63,9 @@ class Prover:
     def __init__(self, config: SandboxConfig, gate: GateConfig) -> None:
         self.gate = gate
         limits = Limits(wall_s=config.wall_s, memory_bytes=config.memory_bytes)
-        slots = {"slots": config.slots} if config.slots else {}
+        slots = config.slots or os.cpu_count() or 1
         self.boxes = [
-            Sandbox(limits=limits, hash_seed=seed, allow_unsandboxed=config.allow_unsandboxed, **slots)
+            Sandbox(slots, limits, hash_seed=seed, allow_unsandboxed=config.allow_unsandboxed)
             for seed in HASH_SEEDS
         ]
 
@@ -78,10 +79,16 @@ class Prover:
     def describe(self) -> str:
         """The `sandbox` column: level, layers, interpreter."""
         box = self.boxes[0]
-        return json.dumps({"level": box.level, "layers": list(box.layers), "python": platform.python_version()})
+        return json.dumps(
+            {"level": box.level, "layers": list(box.layers), "python": platform.python_version()}
+        )
 
     def prove(
-        self, exercise: Statement, solutions: Sequence[str], calls: Sequence[Call], claims: Sequence[tuple[Call, Any]]
+        self,
+        exercise: Statement,
+        solutions: Sequence[str],
+        calls: Sequence[Call],
+        claims: Sequence[tuple[Call, Any]],
     ) -> Proof:
         """Tests from agreement on all calls, those of `claims` too; then every gate in turn. Raises SandboxBroken."""
         if len(solutions) < 2:
@@ -95,7 +102,9 @@ class Prover:
         reports = [self._check(solution, tests) for solution in solutions] if tests else []
         right = [solution for solution, report in zip(solutions, reports, strict=False) if report.passed]
         if len(right) < math.ceil(self.gate.agreement * len(solutions)):
-            return Proof(status="no_agreement", reason=f"{len(right)} of {len(solutions)} solutions agree throughout")
+            return Proof(
+                status="no_agreement", reason=f"{len(right)} of {len(solutions)} solutions agree throughout"
+            )
         share = len(right) / len(solutions)
         proof = Proof(status="kept", tests=tuple(tests), right=tuple(right), teacher_pass_rate=share)
         return self._strong(exercise, proof)
@@ -107,7 +116,9 @@ class Prover:
         needed = max(2, math.ceil(self.gate.agreement * len(solutions)))
         tests = []
         for call, column in zip(calls, zip(*rows, strict=True), strict=True):
-            value, votes = Counter(value for value in column if value).most_common(1)[0] if any(column) else ("", 0)
+            value, votes = (
+                Counter(value for value in column if value).most_common(1)[0] if any(column) else ("", 0)
+            )
             if votes >= needed:
                 tests.append({"call": call.source, "expected": value, "source": "agreement"})
         return tests
@@ -140,11 +151,13 @@ class Prover:
         return replace(proof, kill_rate=kill_rate)
 
     def attempt(self, text: str, exercise: Statement, tests: Sequence[dict[str, Any]]) -> Attempt:
-        """A student's reply, run. A failure is run again under another hash seed; one that does not repeat is a flake."""
+        """A student's reply, run. A failure that does not repeat under another hash seed is a flake."""
         try:
             code = program(text, exercise.entry_point)
         except ParseError as error:
-            return Attempt(code="", status="unreadable", failure_kind=str(error).split(":")[0].replace(" ", "_"))
+            return Attempt(
+                code="", status="unreadable", failure_kind=str(error).split(":")[0].replace(" ", "_")
+            )
         report = self._check(code, tests)
         if report.passed:
             return Attempt(code=code, status="pass")
@@ -152,7 +165,9 @@ class Prover:
             return Attempt(code=code, status="flaky", failure_kind="flaky")
         failed = next((at for at, outcome in enumerate(report.outcomes) if outcome in ("fail", "error")), -1)
         detail = f"{report.error.type}: {report.error.message}"[:300] if report.error else ""
-        return Attempt(code=code, status=report.status, failure_kind=_kind(report), failed_test=failed, detail=detail)
+        return Attempt(
+            code=code, status=report.status, failure_kind=_kind(report), failed_test=failed, detail=detail
+        )
 
     def _check(self, solution: str, tests: Sequence[dict[str, Any]], box: Sandbox | None = None) -> Report:
         report = (box or self.boxes[0]).check(solution, "\n".join(assertion(test) for test in tests))

@@ -23,23 +23,36 @@ def read(path: Path) -> dict[str, Any]:
 
 def round_rows(runs: Path, number: int) -> list[tuple[str, str]]:
     """The lines of one round: funnel, pass rates, tokens, margins."""
-    funnel, cost = read(runs / f"round-{number}" / "funnel.json"), read(runs / f"round-{number}" / "cost.json")
-    margins = [row["margin"] for row in contract.read(runs / f"train-{number}", "margins") if not row["dropped"]]
+    funnel, cost = (
+        read(runs / f"round-{number}" / "funnel.json"),
+        read(runs / f"round-{number}" / "cost.json"),
+    )
+    margins = [
+        row["margin"] for row in contract.read(runs / f"train-{number}", "margins") if not row["dropped"]
+    ]
     turned = ", ".join(f"{count} {name}" for name, count in funnel["turned_away"].items()) or "none"
     pairs = ", ".join(f"{name} {row['pairs']}" for name, row in funnel["strategies"].items())
     rows = [
         ("exercises asked / kept", f"{funnel['asked']} / {funnel['kept']}"),
         ("turned away", turned),
         ("preference pairs", f"{funnel['pairs']} ({pairs})"),
-        ("tests an exercise, mutants killed", f"{funnel['tests_per_exercise']:.1f}, {funnel['kill_rate']:.0%}"),
-        ("pass rate teacher / student", f"{funnel['teacher_pass_rate']:.0%} / {funnel['student_pass_rate']:.0%}"),
+        (
+            "tests an exercise, mutants killed",
+            f"{funnel['tests_per_exercise']:.1f}, {funnel['kill_rate']:.0%}",
+        ),
+        (
+            "pass rate teacher / student",
+            f"{funnel['teacher_pass_rate']:.0%} / {funnel['student_pass_rate']:.0%}",
+        ),
     ]
     for role in ("teacher", "student"):
         usage = cost[role]
         rows.append((f"{role} tokens, tokens/s", f"{usage['completion_tokens']}, {usage['tokens_per_s']}"))
     if funnel["draw"]:
         draw = funnel["draw"]
-        rows.append(("parents drawn, effective sample size", f"{draw['parents']}, {draw['effective_sample_size']}"))
+        rows.append(
+            ("parents drawn, effective sample size", f"{draw['parents']}, {draw['effective_sample_size']}")
+        )
     mean = sum(margins) / len(margins)
     accuracy = sum(margin > 0 for margin in margins) / len(margins)
     rows.append(("margins after training: mean, above 0", f"{mean:.2e}, {accuracy:.0%}"))
@@ -60,7 +73,9 @@ def main() -> None:
     arguments = parser.parse_args()
     runs: Path = arguments.runs
     table = Table("", "value", title="Quickstart")
-    lines = [(f"round {number}: {name}", value) for number in (0, 1) for name, value in round_rows(runs, number)]
+    lines = [
+        (f"round {number}: {name}", value) for number in (0, 1) for name, value in round_rows(runs, number)
+    ]
     lines.append(("HumanEval pass@1 before", evaluation(runs / "eval-before.json")))
     lines.append(("HumanEval pass@1 after", evaluation(runs / "eval-after.json")))
     if arguments.seconds:
@@ -69,9 +84,15 @@ def main() -> None:
         table.add_row(name, value)
     console = Console()
     console.print(table)
-    console.print("Both evaluations ran on the same subset and engine; the intervals (95 %, Wilson) say what it can show.")
+    console.print(
+        "Both evaluations ran on the same subset and engine; the intervals (95 %, Wilson) say what it can show."
+    )
     write_json(runs / "summary.json", dict(lines))
-    for name, path in (("dataset", "round-1/dataset"), ("adapter", "train-1/adapter"), ("numbers", "summary.json")):
+    for name, path in (
+        ("dataset", "round-1/dataset"),
+        ("adapter", "train-1/adapter"),
+        ("numbers", "summary.json"),
+    ):
         console.print(f"{name}: {runs / path}", soft_wrap=True)
 
 

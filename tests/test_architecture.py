@@ -46,7 +46,8 @@ def test_sandbox_needs_nothing_but_the_standard_library():
 
 
 @pytest.mark.parametrize(
-    ("library", "only"), [("litellm", "teacher.py"), ("openvino_genai", "engine.py"), ("sandbox", "verify.py")]
+    ("library", "only"),
+    [("litellm", "teacher.py"), ("openvino_genai", "engine.py"), ("sandbox", "verify.py")],
 )
 def test_a_heavy_library_has_one_importer_on_the_data_side(library, only):
     files = [*(ROOT / "advgen").glob("*.py"), *(ROOT / "advcore").glob("*.py")]
@@ -60,7 +61,19 @@ def test_every_module_says_what_it_is_for(package):
         assert ast.get_docstring(ast.parse(file.read_text())), file
 
 
-HEAVY = ("torch", "transformers", "litellm", "datasets", "openai", "trl", "peft", "pyarrow", "numpy", "openvino", "jinja2")
+HEAVY = (
+    "torch",
+    "transformers",
+    "litellm",
+    "datasets",
+    "openai",
+    "trl",
+    "peft",
+    "pyarrow",
+    "numpy",
+    "openvino",
+    "jinja2",
+)
 
 
 @pytest.mark.parametrize("command", ["advgen", "advtrain"])
@@ -92,7 +105,9 @@ def config_classes():
 def test_every_config_field_is_read_outside_config():
     for package, cls in config_classes():
         code = "\n".join(
-            file.read_text() for file in (ROOT / package).glob("*.py") if file.name not in ("config.py", "testing.py")
+            file.read_text()
+            for file in (ROOT / package).glob("*.py")
+            if file.name not in ("config.py", "testing.py")
         )
         for field in dataclasses.fields(cls):
             assert re.search(rf"\.{field.name}\b", code), f"{cls.__name__}.{field.name} is never read"

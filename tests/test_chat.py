@@ -16,7 +16,10 @@ def tokenizer(tmp_path_factory):
 
 
 def test_ordinary_messages_are_encoded_as_the_template_says(tokenizer):
-    messages = [{"role": "user", "content": "add\n two numbers"}, {"role": "assistant", "content": "def f(): ..."}]
+    messages = [
+        {"role": "user", "content": "add\n two numbers"},
+        {"role": "assistant", "content": "def f(): ..."},
+    ]
     rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     expected = tokenizer(rendered, add_special_tokens=False)["input_ids"]
     assert chat.encode(tokenizer, messages, add_generation_prompt=True) == expected

@@ -72,7 +72,11 @@ def test_other_advgen_commands_do_too(run, arguments, says):
     [
         ('{"question": "x", "answer": "y"}\n', [], "chosen"),
         ("", [], "data.jsonl"),
-        ('{"prompt": "x", "chosen": "y", "rejected": "z"}\n', ["--set", "model=studnt"], "did you mean student?"),
+        (
+            '{"prompt": "x", "chosen": "y", "rejected": "z"}\n',
+            ["--set", "model=studnt"],
+            "did you mean student?",
+        ),
         ('{"prompt": "x", "chosen": "y", "rejected": "z"}\n', ["--set", "dpo.bta=1"], "did you mean beta?"),
         ('{"prompt": "x", "chosen": "y", "rejected": "z"}\n', ["--set", "dataset=none.jsonl"], "none.jsonl"),
     ],

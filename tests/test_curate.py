@@ -10,7 +10,9 @@ from advgen.curate import Record, Seed
 from advgen.verify import Attempt, Proof
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden.jsonl"
-STATEMENT = parse.statement('def double(x: int) -> int:\n    """Twice the number x, whatever its sign may be, as an int."""')
+STATEMENT = parse.statement(
+    'def double(x: int) -> int:\n    """Twice the number x, whatever its sign may be, as an int."""'
+)
 GOOD = "def double(x):\n    return 2 * x"
 BAD = "def double(x):\n    return x"
 
@@ -58,7 +60,10 @@ def test_a_kept_record_gives_a_row_to_every_config_and_a_rejected_one_to_raw_onl
 def test_similarity_is_the_overlap_of_word_triples():
     assert curate.similarity("one two three four", "one two three four") == 1.0
     assert curate.similarity("one two three four", "one two three five") == 1 / 3
-    assert curate.duplicate_of(STATEMENT, [("a", "nothing alike here at all"), ("b", STATEMENT.stub)], 0.7) == "b"
+    assert (
+        curate.duplicate_of(STATEMENT, [("a", "nothing alike here at all"), ("b", STATEMENT.stub)], 0.7)
+        == "b"
+    )
 
 
 def test_the_golden_rows_are_what_the_data_side_writes_today():

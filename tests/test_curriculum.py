@@ -28,7 +28,9 @@ def test_the_draw_does_not_depend_on_the_scale_of_the_margins():
 
 
 def test_an_exercise_without_a_margin_takes_the_median_weight():
-    weights = curriculum.sampling_weights([*POOL, row("d")], {"a": 0.0, "b": 1.0, "c": 2.0}, "margin", tau=1.0)
+    weights = curriculum.sampling_weights(
+        [*POOL, row("d")], {"a": 0.0, "b": 1.0, "c": 2.0}, "margin", tau=1.0
+    )
     assert weights["d"] == pytest.approx(weights["b"])
 
 

@@ -10,7 +10,17 @@ SOURCE = "def f(x):\n    if x < 3 and x != 1:\n        return x + 1\n    return 
 def test_each_kind_of_place_is_changed_once():
     made = mutants(SOURCE, limit=99)
     assert all(ast.parse(each) for each in made)
-    expected = ("x <= 3", "x == 1", "x < 3 or x", "x - 1", "not (x < 3", "x < 4", "x != 2", "x + 2", "return None")
+    expected = (
+        "x <= 3",
+        "x == 1",
+        "x < 3 or x",
+        "x - 1",
+        "not (x < 3",
+        "x < 4",
+        "x != 2",
+        "x + 2",
+        "return None",
+    )
     for change in expected:
         assert any(change in each for each in made), change
     assert ast.unparse(ast.parse(SOURCE)) not in made

@@ -18,7 +18,9 @@ def wheel_env(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     # Copied first: building leaves files, and must not see what a checkout has lying about.
     source = folder / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".venv", ".git", "runs", "__pycache__", ".*_cache"))
+    shutil.copytree(
+        ROOT, source, ignore=shutil.ignore_patterns(".venv", ".git", "runs", "__pycache__", ".*_cache")
+    )
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", str(folder), str(source)], check=True)
     venv.create(folder / "env", with_pip=True)
@@ -53,7 +55,12 @@ def test_commands_say_which_extra_they_lack(wheel_env, tmp_path):
 
 
 def test_the_wheel_lists_models_and_finds_the_sandbox(wheel_env, tmp_path):
-    listed = run([wheel_env / "advgen", "models", "list"], tmp_path, ADVDISTILL_HOME=str(tmp_path / "home"), COLUMNS="120")
+    listed = run(
+        [wheel_env / "advgen", "models", "list"],
+        tmp_path,
+        ADVDISTILL_HOME=str(tmp_path / "home"),
+        COLUMNS="120",
+    )
     assert listed.returncode == 0, listed.stderr
     assert "student-small" in listed.stdout
     assert run([wheel_env / "python", "-m", "sandbox", "doctor"], tmp_path).returncode == 0

@@ -84,7 +84,11 @@ pick([1e999], 1)
 pick([4], 2
 other([1], 2)
 ```"""
-    assert [call.source for call in parse.calls(text, exercise)] == ["pick([1, 2], 3)", "pick([3], 4)", "pick([9], 1)"]
+    assert [call.source for call in parse.calls(text, exercise)] == [
+        "pick([1, 2], 3)",
+        "pick([3], 4)",
+        "pick([9], 1)",
+    ]
 
 
 def test_asserts_yield_calls_with_literal_expectations():
@@ -95,7 +99,10 @@ def test_asserts_yield_calls_with_literal_expectations():
 
 
 def test_subtopics_are_read_from_any_list_and_not_repeated():
-    assert parse.subtopics("Sure:\n1. **Merging intervals**.\n2) Gaps\n- Gaps\n\nDone") == ["Merging intervals", "Gaps"]
+    assert parse.subtopics("Sure:\n1. **Merging intervals**.\n2) Gaps\n- Gaps\n\nDone") == [
+        "Merging intervals",
+        "Gaps",
+    ]
 
 
 def test_examples_that_are_not_kept_are_cut_from_the_statement():

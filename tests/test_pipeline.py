@@ -26,7 +26,10 @@ def test_a_build_yields_pairs_that_execution_separated(tmp_path, build_config):
         assert json.loads(row["sandbox"])["level"] in ("L2", "L3")
     tests = [test for row in rows for test in json.loads(row["tests"])]
     # The scripted asserts claim one true value and one false one: only the true one is a cross-checked test.
-    assert {test["call"].split("(")[1] for test in tests if test["source"] == "assert"} == {"[1, 1])", "[1, 2])"}
+    assert {test["call"].split("(")[1] for test in tests if test["source"] == "assert"} == {
+        "[1, 1])",
+        "[1, 2])",
+    }
     assert all(test["expected"] != "0" for test in tests)
     for config in ("sft", "kto", "rl", "gad", "raw"):
         assert contract.read(tmp_path / "run" / "dataset", config)
@@ -74,7 +77,8 @@ def test_an_adversarial_round_grows_from_margins_with_all_three_strategies(tmp_p
 def _margin(name, margin):
     return {
         "exercise_id": name, "margin": margin, "margin_per_token": 0.0, "r_chosen": 0.0, "r_rejected": 0.0,
-        "chosen_tokens": 1, "rejected_tokens": 1, "truncated": False, "dropped": False, "model": "m", "reference": "base",
+        "chosen_tokens": 1, "rejected_tokens": 1, "truncated": False, "dropped": False, "model": "m",
+        "reference": "base",
         "schema_version": contract.SCHEMA_VERSION,
     }  # fmt: skip
 

@@ -8,12 +8,16 @@ from advgen.config import GateConfig, SandboxConfig
 from advgen.verify import Prover
 
 EXERCISE = parse.statement(
-    '```python\ndef span(values: list[int]) -> int:\n    """Largest minus smallest of `values`; 0 for an empty list, whatever."""\n```'
+    'def span(values: list[int]) -> int:\n    """Largest minus smallest of `values`; 0 for an empty list, whatever."""'
 )
 RIGHT = "def span(values):\n    if not values:\n        return 0\n    return max(values) - min(values)"
-ALSO_RIGHT = "def span(values):\n    ordered = sorted(values)\n    return ordered[-1] - ordered[0] if ordered else 0"
+ALSO_RIGHT = (
+    "def span(values):\n    ordered = sorted(values)\n    return ordered[-1] - ordered[0] if ordered else 0"
+)
 WRONG = "def span(values):\n    return max(values) - values[0] if values else 0"
-CALLS = parse.calls("\n".join(f"span({v})" for v in ([], [1], [3, 1], [1, 3], [2, 9, 4], [-5, 5], [7, 7])), EXERCISE)
+CALLS = parse.calls(
+    "\n".join(f"span({v})" for v in ([], [1], [3, 1], [1, 3], [2, 9, 4], [-5, 5], [7, 7])), EXERCISE
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +41,21 @@ def test_tests_are_what_solutions_agree_on_cross_checked_by_claims(prover):
         "span([])": "0", "span([1])": "0", "span([3, 1])": "2", "span([1, 3])": "2", "span([2, 9, 4])": "7",
         "span([-5, 5])": "10", "span([7, 7])": "0", "span([4, 8])": "4", "span([1, 2])": "1",
     }  # fmt: skip
-    assert {test["call"] for test in proof.tests if test["source"] == "assert"} == {"span([])", "span([4, 8])"}
+    assert {test["call"] for test in proof.tests if test["source"] == "assert"} == {
+        "span([])",
+        "span([4, 8])",
+    }
 
 
 @pytest.mark.parametrize(
     ("solutions", "calls", "status"),
     [
         ([RIGHT], CALLS, "no_solutions"),
-        ([RIGHT, "def span(values):\n    return -1", "def span(values):\n    return 1"], CALLS, "no_agreement"),
+        (
+            [RIGHT, "def span(values):\n    return -1", "def span(values):\n    return 1"],
+            CALLS,
+            "no_agreement",
+        ),
         ([RIGHT, ALSO_RIGHT], CALLS[:3], "too_few_tests"),
         (["def span(values):\n    return 5"] * 2, CALLS, "constant"),
         (["def span(values):\n    return None if len(values) > 9 else len(values)"] * 2, [], "no_agreement"),
@@ -56,7 +67,8 @@ def test_an_exercise_that_shows_too_little_is_turned_away_with_its_reason(prover
 
 
 def test_a_suite_that_mutants_survive_is_weak(prover):
-    solution = "def span(values):\n    if len(values) == 9:\n        return 3 * 4 + len(values) - 2\n    return len(values) > 1"
+    unreached = "    if len(values) == 9:\n        return 3 * 4 + len(values) - 2\n"
+    solution = f"def span(values):\n{unreached}    return len(values) > 1"
     proof = prover.prove(EXERCISE, [solution] * 2, CALLS, [])
     assert proof.status == "weak_tests"
     assert proof.kill_rate < 0.6
@@ -83,7 +95,11 @@ def test_attempts_pass_fail_with_their_kind_or_are_unreadable(prover):
 
     assert attempt(ALSO_RIGHT).passed
     wrong = attempt(WRONG)
-    assert (wrong.status, wrong.failure_kind, tests[wrong.failed_test]["call"]) == ("fail", "wrong_answer", "span([3, 1])")
+    assert (wrong.status, wrong.failure_kind, tests[wrong.failed_test]["call"]) == (
+        "fail",
+        "wrong_answer",
+        "span([3, 1])",
+    )
     raising = attempt("def span(values):\n    return max(values) - min(values)")
     assert (raising.status, raising.failure_kind, raising.failed_test) == ("error", "ValueError", 0)
     assert attempt("def span(values):\n    while True: pass").status == "timeout"

@@ -399,11 +399,16 @@ def test_a_gguf_file_that_lacks_a_tensor_is_not_filled_up_with_random_numbers(tm
 
 def test_a_copy_that_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
     target = tmp_path / "copy"
-    with pytest.raises(OSError, match="disk full"), weights._made_once(target, print) as temporary:
-        assert temporary is not None
-        temporary.mkdir()
-        (temporary / "half").write_text("a")
-        raise OSError("disk full")
+
+    def fail() -> None:
+        with weights._made_once(target, print) as temporary:
+            assert temporary is not None
+            temporary.mkdir()
+            (temporary / "half").write_text("a")
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        fail()
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock" and path.is_dir()] == [
         "wheels"
     ]

@@ -1,6 +1,5 @@
 """What the sandbox says of a machine, and that it refuses to pretend."""
 
-# ruff: noqa: E501  (programs are easier to read unbroken)
 from __future__ import annotations
 
 import os
