@@ -120,13 +120,8 @@ def progress(label: str, total: int) -> Iterator[Progress]:
     )
     from rich.progress import Progress as RichProgress
 
-    columns = [
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    ]
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    columns: tuple[Any, ...] = ("{task.description}", BarColumn(), MofNCompleteColumn(), *times)
     with RichProgress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as rich_bar:
         bar._bar, bar._task = rich_bar, rich_bar.add_task(label, total=total, note="")
         yield bar

@@ -29,6 +29,16 @@ class Statement:
     stub: str
     parameters: tuple[str, ...]
 
+    @property
+    def signature(self) -> str:
+        """The `def` line, on one line, without its colon."""
+        return ast.unparse(_only_function(tree(self.stub))).split('"""')[0].strip().removesuffix(":")
+
+    @property
+    def docstring(self) -> str:
+        """The text of the statement, its examples included."""
+        return (ast.get_docstring(_only_function(tree(self.stub))) or "").strip()
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

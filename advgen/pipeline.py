@@ -215,7 +215,7 @@ class _Build:
         if twin := curate.duplicate_of(statement, self.pool, self.config.gate.max_similarity):
             return _ended(blank, "duplicate", f"too like {twin}", keys)
         self.pool.append((name, statement.stub))
-        question = prompts.messages("solve", stub=statement.stub)
+        question = _question(statement)
         proof, solutions = await self._prove(statement, question, keys)
         blank = replace(blank, prompt=tuple(question), solutions=tuple(solutions), proof=proof)
         if proof.status != "kept":
@@ -223,7 +223,7 @@ class _Build:
         statement = parse.with_examples(
             statement, {test["call"]: literal_eval(test["expected"]) for test in proof.tests}
         )
-        question = prompts.messages("solve", stub=statement.stub)
+        question = _question(statement)
         blank = replace(blank, statement=statement, prompt=tuple(question))
         replies = await self.student.ask_many("attempt", question, self.config.attempts.count)
         keys += [reply.key for reply in replies]
@@ -293,6 +293,11 @@ def _child(parent: dict[str, Any], index: int, round_number: int, strategy: str)
         parent_id=parent["exercise_id"], parent_stub=parent["stub"],
         parent_failure=failing[0]["detail"] if failing else "",
     )  # fmt: skip
+
+
+def _question(statement: parse.Statement) -> list[dict[str, str]]:
+    """What whoever solves it is asked: teacher and student the same."""
+    return prompts.messages("solve", signature=statement.signature, docstring=statement.docstring)
 
 
 def _program(text: str, entry_point: str) -> str:

@@ -159,7 +159,7 @@ def check_model(config: ModelConfig) -> None:
         litellm.get_llm_provider(config.model, api_base=config.api_base or None)
     except litellm.BadRequestError:
         raise ConfigError(
-            f"unknown model {config.model}; give a LiteLLM model string: openai/NAME, anthropic/NAME, local/teacher, ..."
+            f"unknown model {config.model}; give a LiteLLM string: openai/NAME, anthropic/NAME, local/teacher, ..."
         ) from None
     missing = [] if config.api_base else litellm.validate_environment(config.model)["missing_keys"]
     if missing:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -82,7 +83,7 @@ def scripted(messages: list[dict[str, str]], seed: int) -> str:
         return "\n".join(f"{at}. scripted subtopic {at}" for at in range(1, 9))
     if "Write the statement" in text or "Write a new exercise" in text:
         return _fenced(_statement(number % 9_000 + 1_000))
-    name = text.split("def ")[1].split("(")[0]
+    name = re.findall(r"def (\w+)\(", text)[-1]
     offset = int(name.rsplit("_", 1)[1])
     if "show whether an implementation" in text:
         return _fenced(
@@ -96,7 +97,7 @@ def scripted(messages: list[dict[str, str]], seed: int) -> str:
 def scripted_student(messages: list[dict[str, str]], seed: int) -> str:
     """Solves as `scripted` does, but is wrong in three samples of four."""
     text = messages[-1]["content"]
-    name = text.split("def ")[1].split("(")[0]
+    name = re.findall(r"def (\w+)\(", text)[-1]
     offset = int(name.rsplit("_", 1)[1])
     wrong = [
         f"def {name}(values: list[int]) -> int:\n    return sum(values)",
