@@ -80,7 +80,7 @@ def evaluate(
         "tasks_in_bench": len(every),
         "seconds": round(time.monotonic() - start, 1),
         **score(attempts),
-        "tasks": {
+        "results": {
             task.task_id: [asdict(each) for each in tries]
             for task, tries in zip(tasks, attempts, strict=True)
         },
@@ -195,9 +195,9 @@ def score(attempts: Sequence[Sequence[Attempt]]) -> dict[str, Any]:
             shares.append(sum(judged) / len(judged))
     rate = sum(shares) / len(shares) if shares else math.nan
     return {
-        "tasks_scored": len(shares),
-        "pass_at_1": rate,
-        "interval_95": wilson(rate, len(shares)),
+        "tasks": len(shares),
+        "pass@1": rate,
+        "interval": wilson(rate, len(shares)),
         "statuses": dict(Counter(attempt.status for each in attempts for attempt in each).most_common()),
     }
 
@@ -217,13 +217,13 @@ def show(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    low, high = result["interval_95"]
+    low, high = result["interval"]
     table = Table("model", "bench", "tasks", "pass@1", "95% interval", "statuses", "seconds")
     table.add_row(
         result["model"],
         result["bench"],
-        f"{result['tasks_scored']} of {result['tasks_in_bench']}",
-        f"{result['pass_at_1']:.1%}",
+        f"{result['tasks']} of {result['tasks_in_bench']}",
+        f"{result['pass@1']:.1%}",
         f"{low:.1%} to {high:.1%}",
         ", ".join(f"{count} {status}" for status, count in result["statuses"].items()),
         f"{result['seconds']}",

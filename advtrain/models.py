@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ def locate(model: str) -> str:
 
     Raises ConfigError when a name is neither embedded, nor a folder, nor in the form of a Hub id.
     """
-    known = weights.manifest()
+    known = engine.embedded()
     if model in known:
         return str(weights.dense(model, report=_say))
     if Path(model).is_dir() or (hub.is_hub_id(model) and "@" not in model):
@@ -125,6 +127,20 @@ def set_reference(model: Any, adapter: str) -> None:
     if adapter:
         model.load_adapter(adapter, REFERENCE, is_trainable=False)
     model.set_adapter(POLICY)
+
+
+@contextmanager
+def as_reference(model: Any) -> Iterator[None]:
+    """Within the block the PeftModel is the reference that `set_reference` gave it. For use after training."""
+    if REFERENCE not in model.peft_config:
+        with model.disable_adapter():
+            yield
+        return
+    model.set_adapter(REFERENCE)
+    try:
+        yield
+    finally:
+        model.set_adapter(POLICY)
 
 
 def save_adapter(model: Any, folder: Path, base: str) -> None:

@@ -101,7 +101,7 @@ def _margins(
     from advtrain import margins
 
     model, reference = _policy_id(config, str(folder / "adapter")), _reference_id(config)
-    rows = margins.score(trainer, examples, model, reference)
+    rows = margins.score(trainer, examples, model, reference, config.dpo.margin_matmul)
     file = contract.write_round(folder, "margins", dataset.round, rows)
     signature = margins.signature(rows)
     print(

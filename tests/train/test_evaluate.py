@@ -58,15 +58,15 @@ def test_tasks_are_taken_at_even_distances_and_always_the_same():
 
 def test_a_run_that_the_sandbox_lost_is_not_a_fail():
     scored = evaluate.score(attempts("pass", "fail", "sandbox_error", "pass"))
-    assert scored["tasks_scored"] == 3
-    assert scored["pass_at_1"] == pytest.approx(2 / 3)
+    assert scored["tasks"] == 3
+    assert scored["pass@1"] == pytest.approx(2 / 3)
     assert scored["statuses"] == {"pass": 2, "fail": 1, "sandbox_error": 1}
 
 
 def test_several_samples_count_by_their_share():
     (one,) = attempts("pass")
     (two,) = attempts("timeout")
-    assert evaluate.score([[*one, *two], one])["pass_at_1"] == 0.75
+    assert evaluate.score([[*one, *two], one])["pass@1"] == 0.75
 
 
 def test_the_wilson_interval_by_hand():
