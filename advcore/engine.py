@@ -214,29 +214,54 @@ class OpenVinoEngine(Engine):
         vocabulary = [token.decode(errors="replace") for token in self._tokenizer.get_vocab()]
         self._control = [token for token in vocabulary if re.fullmatch(r"<\|?[\w/]+\|?>", token)]
         self._genai = genai
+        self._running = genai.py_openvino_genai.GenerationStatus.RUNNING
         self._next_id = 0
 
     def _run(self, jobs: list[_Job]) -> None:
         running: list[tuple[_Job, Any, int]] = []
+        waiting: list[tuple[_Job, list[int]]] = []
+        leaders: dict[tuple[int, ...], Any] = {}
         try:
-            while jobs or running:
-                running += [self._start(job) for job in jobs]
+            while jobs or waiting or running:
+                waiting += [(job, self._encode(job.messages)) for job in jobs]
+                running, waiting = self._start(running, waiting, leaders)
                 with _stepping:
                     self._pipe.step()
                 running = [entry for entry in running if not self._finish(*entry)]
                 jobs = self._waiting()
         except RuntimeError as error:
-            self._fail([job for job, _, _ in running], error)
+            self._fail([*(job for job, _, _ in running), *(job for job, _ in waiting)], error)
             raise
 
-    def _start(self, job: _Job) -> tuple[_Job, Any, int]:
+    def _start(
+        self,
+        running: list[tuple[_Job, Any, int]],
+        waiting: list[tuple[_Job, list[int]]],
+        leaders: dict[tuple[int, ...], Any],
+    ) -> tuple[list[tuple[_Job, Any, int]], list[tuple[_Job, list[int]]]]:
+        """Hand over what waits, but hold back a prompt that another request is just being read for.
+
+        Samples of one prompt would each read it anew if they began together; once the first has been read, the others
+        find it in the prefix cache. Reading costs about a third of writing, so this is worth the short wait.
+        """
+        held: list[tuple[_Job, list[int]]] = []
+        for job, ids in waiting:
+            leader = leaders.get(tuple(ids))
+            if leader is not None and not leader.can_read() and leader.get_status() == self._running:
+                held.append((job, ids))
+                continue
+            handle = self._add(ids, job.sampling)
+            leaders.setdefault(tuple(ids), handle)
+            running = [*running, (job, handle, len(ids))]
+        return running, held
+
+    def _add(self, ids: list[int], sampling: Sampling) -> Any:
         import numpy
         import openvino
 
-        ids = self._encode(job.messages)
-        tensor = openvino.Tensor(numpy.array([ids], dtype=numpy.int64))
         self._next_id += 1
-        return job, self._pipe.add_request(self._next_id, tensor, self._options(job.sampling)), len(ids)
+        tensor = openvino.Tensor(numpy.array([ids], dtype=numpy.int64))
+        return self._pipe.add_request(self._next_id, tensor, self._options(sampling))
 
     def _encode(self, messages: list[Message]) -> list[int]:
         def render(rendered: list[Message]) -> str:
@@ -258,9 +283,7 @@ class OpenVinoEngine(Engine):
         return options
 
     def _finish(self, job: _Job, handle: Any, prompt_tokens: int) -> bool:
-        from openvino_genai import py_openvino_genai
-
-        if handle.get_status() == py_openvino_genai.GenerationStatus.RUNNING:
+        if handle.get_status() == self._running:
             return False
         outputs = handle.read_all()
         if not outputs:

@@ -30,7 +30,7 @@ from advgen.teacher import Answer, ReplyError, Teacher
 from advgen.verify import Proof, Prover, SandboxBroken
 
 # The longest reply that makes sense, in tokens; a solution may be as long as the config says.
-LONGEST = {"subtopics": 200, "statement": 500, "calls": 500, "asserts": 500}
+LONGEST = {"subtopics": 120, "statement": 500, "calls": 500, "asserts": 500}
 
 INFRASTRUCTURE = ("no_reply", "sandbox_error")  # statuses that count towards `max_failure_share`
 
@@ -109,12 +109,13 @@ class _Build:
         self.pool = [(row["exercise_id"], row["stub"]) for row in parent.pool] if parent else []
         self.failures = 0
         self.draw: dict[str, Any] = {}
+        self.subtopics: dict[str, asyncio.Task[list[str]]] = {}
 
     async def run(self) -> dict[str, Any]:
         started = time.monotonic()
         with Prover(self.config.sandbox, self.config.gate) as self.prover:
             self.origin = self._origin()
-            seeds = self._adversarial_seeds(self.parent) if self.parent else await self._topic_seeds()
+            seeds = self._adversarial_seeds(self.parent) if self.parent else self._topic_seeds()
             with progress(f"round {self.round}", len(seeds)) as bar:
                 records = await _all([self._counted(seed, len(seeds), bar) for seed in seeds])
         return self._write(records, time.monotonic() - started)
@@ -133,8 +134,8 @@ class _Build:
             },
         }  # fmt: skip
 
-    async def _topic_seeds(self) -> list[Seed]:
-        """Seeds of round 0: the teacher divides topics into subtopics, taken in turn."""
+    def _topic_seeds(self) -> list[Seed]:
+        """Seeds of round 0: topics in turn, `per_topic` of each; their subtopics come when they are needed."""
         asked = self.config.exercises
         topics = asked.topics or tuple(tomllib.loads(shipped("data/topics.toml").read_text())["topics"])
         opened = -(-asked.count // asked.per_topic)
@@ -142,22 +143,22 @@ class _Build:
             raise ConfigError(
                 f"{asked.count} exercises at {asked.per_topic} a topic need {opened} topics; there are {len(topics)}"
             )
-        chosen = topics[:opened]
-        found = await asyncio.gather(*(self._subtopics(topic, asked.per_topic) for topic in chosen))
-        couples = [
-            (topic, each) for topic, subtopics in zip(chosen, found, strict=True) for each in subtopics
-        ]
         return [
-            Seed(index=at, round=0, strategy="seed", topic=topic, subtopic=subtopic)
-            for at, (topic, subtopic) in enumerate(couples[: asked.count])
+            Seed(index=at, round=0, strategy="seed", topic=topics[at // asked.per_topic], subtopic="")
+            for at in range(asked.count)
         ]
 
-    async def _subtopics(self, topic: str, count: int) -> list[str]:
-        message = prompts.messages("subtopics", topic=topic, count=max(count, 3), avoid=[])
-        try:
-            answer = await self.teacher.ask("subtopics", message, max_tokens=LONGEST["subtopics"])
-        except ReplyError as error:
-            raise TeacherError(f"the teacher gave no subtopics: {error}") from None
+    async def _with_subtopic(self, seed: Seed) -> Seed:
+        """`seed` with a subtopic of its topic, for which the teacher is asked once a topic."""
+        if seed.topic not in self.subtopics:
+            self.subtopics[seed.topic] = asyncio.create_task(self._subtopics(seed.topic))
+        found = await self.subtopics[seed.topic]
+        return replace(seed, subtopic=found[seed.index % self.config.exercises.per_topic])
+
+    async def _subtopics(self, topic: str) -> list[str]:
+        count = self.config.exercises.per_topic
+        message = prompts.messages("subtopics", topic=topic, count=max(count, 3))
+        answer = await self.teacher.ask("subtopics", message, max_tokens=LONGEST["subtopics"])
         return (parse.subtopics(answer.text) + [topic] * count)[:count]
 
     def _adversarial_seeds(self, parent: Parent) -> list[Seed]:
@@ -198,6 +199,9 @@ class _Build:
             seed=seed, exercise_id=f"r{seed.round}-{seed.index:05d}", status="", origin=self.origin
         )
         try:
+            if seed.strategy == "seed":
+                seed = await self._with_subtopic(seed)
+                blank = replace(blank, seed=seed)
             return await self._proved(seed, blank, keys)
         except parse.ParseError as error:
             return _ended(blank, "unreadable", str(error), keys)

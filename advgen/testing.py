@@ -81,7 +81,7 @@ def scripted(messages: list[dict[str, str]], seed: int) -> str:
     number = int(hashlib.sha256(text.encode()).hexdigest()[:6], 16) + seed
     if "different subtopics of" in text:
         return "\n".join(f"{at}. scripted subtopic {at}" for at in range(1, 9))
-    if "Write the statement" in text or "Write a new exercise" in text:
+    if "You write statements" in text:
         return _fenced(_statement(number % 9_000 + 1_000))
     name = re.findall(r"def (\w+)\(", text)[-1]
     offset = int(name.rsplit("_", 1)[1])
