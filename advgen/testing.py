@@ -89,7 +89,7 @@ def scripted(messages: list[dict[str, str]], seed: int) -> str:
         return _fenced(
             "\n".join(f"{name}({values})" for values in ([], [1], [5, -2], [7, 7], [0, 3, 9], [-4], [2, 8]))
         )
-    if "From the statement alone" in text:
+    if "function alone, write" in text:
         return _fenced(f"assert {name}([1, 1]) == {2 + offset}\nassert {name}([3]) == 0")
     return _fenced(_solution(name, offset))
 
