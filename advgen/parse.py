@@ -55,16 +55,19 @@ def subtopics(text: str) -> list[str]:
     return list(dict.fromkeys(item for item in clean if item))
 
 
-def code_block(text: str) -> str:
-    """The first fenced block, else the whole text. An unclosed fence (a truncated reply) raises ParseError."""
+def code_block(text: str, truncated: bool = False) -> str:
+    """The first fenced block, else the whole text.
+
+    An unclosed fence (a truncated reply) raises ParseError unless a `truncated` block is of use too.
+    """
     opened = re.search(r"```[ \t]*([\w+-]*)[ \t]*\n", text)
     if not opened:
         return text.strip("\n")
     body = text[opened.end() :]
     closing = re.search(r"^[ \t]*```", body, re.MULTILINE)
-    if not closing:
+    if not (closing or truncated):
         raise ParseError("truncated")
-    return body[: closing.start()].rstrip()
+    return body[: closing.start() if closing else len(body)].rstrip()
 
 
 def tree(source: str) -> ast.Module:
@@ -80,8 +83,10 @@ def tree(source: str) -> ast.Module:
 
 
 def statement(text: str) -> Statement:
-    """An exercise: one function with a docstring. A body that was written all the same is cut off."""
-    module = tree(code_block(text))
+    """An exercise: one function with a docstring. A body that was written all the same is cut off, whole or not."""
+    source = code_block(text, truncated=True)
+    header = re.match(r".*?^def .*?(\"{3}|'{3}).*?\1", source, re.DOTALL | re.MULTILINE)
+    module = tree(header[0] if header else source)
     functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
     if len(functions) != 1:
         raise ParseError(f"{len(functions)} functions instead of one")
@@ -216,7 +221,7 @@ def _doctests(stub: str) -> list[doctest.Example]:
 def _code_lines(text: str, entry_point: str) -> str:
     """The lines of the block that parse alone and name the entry point: one broken line must not cost the rest."""
     kept = []
-    for line in code_block(text).splitlines():
+    for line in code_block(text, truncated=True).splitlines():
         line = re.sub(r"^\s*(?:\d+[.)]\s+|>>>\s*)?", "", line) if "assert" not in line else line.strip()
         if entry_point not in line or len(line) > 2000:
             continue

@@ -29,8 +29,9 @@ from advgen.journal import Journal
 from advgen.teacher import Answer, ReplyError, Teacher
 from advgen.verify import Proof, Prover, SandboxBroken
 
-# The longest reply that makes sense, in tokens; a solution may be as long as the config says.
-LONGEST = {"subtopics": 120, "statement": 500, "calls": 500, "asserts": 500}
+# The longest reply that makes sense, in tokens: a statement's end or the last calls are no loss. A solution may be as
+# long as the config says.
+LONGEST = {"subtopics": 120, "statement": 350, "calls": 350, "asserts": 400}
 
 INFRASTRUCTURE = ("no_reply", "sandbox_error")  # statuses that count towards `max_failure_share`
 

@@ -42,7 +42,7 @@ def test_examples_of_the_docstring_become_claims_with_keywords_in_place():
         ("```python\ndef f(x):\n    '''too short'''\n```", "no docstring"),
         ("```python\nx = 1\n```", "0 functions"),
         ("```python\ndef f(x:\n```", "syntax error"),
-        ("```python\ndef f(x): pass\n", "truncated"),
+        ("```python\ndef f(x): pass\n", "no docstring"),
         (REPLY.replace("limit: int = 3", "*limits"), "starred"),
         (REPLY.replace("values: List[int], limit: int = 3", ""), "no parameters"),
         (REPLY.replace("def pick", "def _pick"), "private"),
@@ -118,3 +118,16 @@ def test_examples_that_are_not_kept_are_cut_from_the_statement():
 def test_a_program_loses_its_docstrings_and_nothing_else():
     text = 'def f(x):\n    """Say\n    much."""\n    # why\n    def g():\n        """only"""\n    return x'
     assert parse.program(text, "f") == 'def f(x):\n    # why\n    def g():\n        """only"""\n    return x'
+
+
+def test_a_reply_cut_short_keeps_what_was_whole():
+    exercise = parse.statement(REPLY[: REPLY.index("return value")])
+    assert exercise == parse.statement(REPLY)
+    assert [
+        call.source for call in parse.calls("```python\npick([1], 2)\npick([2, 3], 4)\npick([3", exercise)
+    ] == [
+        "pick([1], 2)",
+        "pick([2, 3], 4)",
+    ]
+    with pytest.raises(ParseError, match="truncated"):
+        parse.program("```python\ndef pick(values, limit):\n    return 1", "pick")
