@@ -9,7 +9,9 @@ RUNS ?= runs/quickstart
 # Made anew when what is to be installed changes, otherwise nothing is done.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@echo "installing into $(VENV)"; start=$$(date +%s); \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]' && \
+	  echo "environment: $$(du -sm $(VENV) | cut -f1) MB installed in $$(( $$(date +%s) - start )) s, downloads included"
 	@touch $@
 
 install: $(VENV)/.installed

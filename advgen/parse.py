@@ -91,24 +91,20 @@ def statement(text: str) -> Statement:
     if len(functions) != 1:
         raise ParseError(f"{len(functions)} functions instead of one")
     function = functions[0]
-    docstring = ast.get_docstring(function)
+    docstring = "\n".join(line.rstrip() for line in (ast.get_docstring(function) or "").splitlines()).strip()
     if not docstring or len(docstring) < 40:
         raise ParseError("no docstring")
     if function.name.startswith("_") or function.decorator_list:
         raise ParseError("private or decorated function")
+    if '"""' in docstring:
+        raise ParseError("docstring cannot be quoted")
     parameters = _positional(function.args)
     imports = [node for node in module.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    function.body = [ast.Expr(ast.Constant(docstring))]
-    header = ast.unparse(ast.Module([*imports, function], []))
-    # unparse writes the docstring on one line of escapes: put it back as a person would write it.
-    head = header[: header.rindex('"""', 0, header.rindex('"""'))] if '"""' in header else ""
-    if not head:
-        raise ParseError("docstring cannot be quoted")
-    body = "\n".join(("    " + line).rstrip() for line in docstring.replace("\\", "\\\\").splitlines())
-    stub = f'{head}"""{body.lstrip()}\n    """'
-    if (ast.get_docstring(_only_function(tree(stub))) or "").strip() != docstring.strip():
-        raise ParseError("docstring cannot be quoted")
-    return Statement(function.name, stub, parameters)
+    function.body = [ast.Pass()]
+    head = ast.unparse(ast.Module([*imports, function], [])).removesuffix("pass")
+    lines = [("    " + line).rstrip() for line in docstring.replace("\\", "\\\\").splitlines()]
+    text = "\n".join(lines).lstrip()
+    return Statement(function.name, f'{head}"""{text}\n    """', parameters)
 
 
 def _only_function(module: ast.Module) -> ast.FunctionDef:

@@ -131,3 +131,13 @@ def test_a_reply_cut_short_keeps_what_was_whole():
     ]
     with pytest.raises(ParseError, match="truncated"):
         parse.program("```python\ndef pick(values, limit):\n    return 1", "pick")
+
+
+def test_trailing_blanks_and_escapes_in_a_docstring_do_no_harm():
+    text = '```python\ndef f(x: str) -> int:\n    """\n    Count the "\\\\n" in `x`. \n    \n    The rest does not matter.  \n    """\n```'
+    found = parse.statement(text)
+    assert found.docstring == 'Count the "\\n" in `x`.\n\nThe rest does not matter.'
+    assert found.signature == "def f(x: str) -> int"
+    assert not any(line != line.rstrip() for line in found.stub.splitlines())
+    with pytest.raises(ParseError, match="quoted"):
+        parse.statement("def f(x):\n    'Three quotes \\'\\'\\' and three more \"\"\" in a long enough docstring.'")
