@@ -7,11 +7,10 @@ module can forget it.
 
 import os
 
-# Both are read once, at the import of huggingface_hub and of the trainers. A user's own setting is left
-# alone only where it does not turn reporting on.
+# Read once, when huggingface_hub and the trainers are imported. Not `setdefault`: nothing is ever reported.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
-# datasets and transformers draw tqdm bars of their own; our one progress line says more.
+# The sandbox and the data loader fork, and the tokenizers library warns about its threads at every fork.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # torch then asks the kernel for large pages: activations come and go by the gigabyte, and a sixth of a CPU
 # run went into faulting them in by 4 KB.
