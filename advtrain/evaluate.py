@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from advcore import ConfigError, engine, runs, weights
+from advcore import ConfigError, chat, engine, runs, weights
 from sandbox import Limits, Sandbox, SandboxUnavailable
 
 BENCHES = ("humaneval",)
@@ -166,20 +166,15 @@ def _execute(
 def program(task: Task, reply: str) -> str:
     """The program to test: the reply's code below what the stub has above the function.
 
-    A reply that does not define the function is taken as its body.
+    A reply that does not define the function is taken as its body. One cut short is run as far as it goes.
     """
-    code = first_fence(reply)
+    code = chat.fenced_code(reply, truncated=True)
+    if code is None:
+        code = reply
     if not re.search(rf"^\s*def\s+{re.escape(task.entry_point)}\b", code, re.MULTILINE):
         return task.stub + code
     above = task.stub[: task.stub.rindex(f"def {task.entry_point}")]
     return f"{above}\n{code}\n"
-
-
-def first_fence(reply: str) -> str:
-    """The text of the first Python code block, else of the first block, else the whole reply."""
-    blocks = re.findall(r"^```[ \t]*(\w*)[^\n]*\n(.*?)(?:^```|\Z)", reply, re.MULTILINE | re.DOTALL)
-    python = [text for language, text in blocks if language.lower() in ("python", "py", "python3")]
-    return next(iter(python), None) or next((text for _, text in blocks), reply)
 
 
 def score(attempts: Sequence[Sequence[Attempt]]) -> dict[str, Any]:

@@ -37,3 +37,32 @@ def test_control_strings_in_content_stay_text(tokenizer):
 
     assert count(hostile) == count(harmless) > 0
     assert ATTACK in tokenizer.decode(chat.encode(tokenizer, hostile, add_generation_prompt=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("no fence", None),
+        ("so:\n```python\nx = 1\n```\nend", "x = 1\n"),
+        ("```\nout\n```\nthen\n```py\nx = 1\n```", "x = 1\n"),
+        ("```sh\nls\n```\n```Python3 title=x\nx = 1\n```", "x = 1\n"),
+        ("```python:main.py\nx = 1\n```", "x = 1\n"),
+        ("```python-repl\n>>> 1\n```\n```\nx = 1\n```", ">>> 1\n"),
+        ("```\r\nx = 1\r\ny = 2\r\n```\r\n", "x = 1\ny = 2\n"),
+        ('```python\ndef f():\n    """\n    ```\n    """\n```', 'def f():\n    """\n    ```\n    """\n'),
+        ("1. so\n   ```python\n   if x:\n       y\n   ```", "if x:\n    y\n"),
+        ("````python\n```\n````", "```\n"),
+        ("inline ```x``` only", None),
+        ("```python\n```", ""),
+        ("```python\nx = 1\n", None),
+        ("```\nout\n```\n```python\nx = 1", None),
+    ],
+)
+def test_fenced_code(text, code):
+    assert chat.fenced_code(text) == code
+
+
+def test_an_unclosed_block_counts_only_when_the_caller_knows_of_it():
+    assert chat.fenced_code("```\nout\n```\n```python\nx = 1", truncated=True) == "x = 1"
+    assert chat.fenced_code("```python", truncated=True) == ""
+    assert chat.fenced_code("plain", truncated=True) is None

@@ -18,14 +18,23 @@ def attempts(*statuses):
     return [[Attempt(status=status, finish_reason="stop", completion_tokens=9)] for status in statuses]
 
 
-def test_the_first_python_block_is_the_code():
-    reply = "Sure.\n```text\nno\n```\n```python\nyes = 1\n```\n```python\nlater = 2\n```\n"
-    assert evaluate.first_fence(reply) == "yes = 1\n"
+DOUBLE = "def double(x):\n    return 2 * x\n"
 
 
-def test_an_unfinished_block_and_a_bare_reply_are_code_too():
-    assert evaluate.first_fence("```python\nx = 1\n") == "x = 1\n"
-    assert evaluate.first_fence("x = 1\n") == "x = 1\n"
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f"Sure.\n```text\nno\n```\n```python title=x\n{DOUBLE}```\n```python\nlater = 2\n```\n",
+        f"```python\n{DOUBLE}",  # cut short
+        f"```python\n{DOUBLE}```\n".replace("\n", "\r\n"),
+        DOUBLE,
+    ],
+)
+def test_the_code_of_a_reply_follows_what_stands_above_the_function(reply):
+    written = evaluate.program(TASK, reply)
+    assert written.rstrip().endswith(f"def helper(x):\n    return x\n\n\n\n{DOUBLE}".rstrip())
+    assert "no\n" not in written
+    assert "later" not in written
 
 
 @pytest.mark.parametrize(
