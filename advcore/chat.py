@@ -37,7 +37,9 @@ def encode(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt
     def ids(text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    control = [token.content for token in tokenizer.added_tokens_decoder.values()]
+    # Some tokenizers add runs of blanks, which control nothing: cutting those would take indentation apart.
+    added = tokenizer.added_tokens_decoder.values()
+    control = [token.content for token in added if token.special or token.content.strip()]
     return encode_with(render, ids, control, messages)
 
 

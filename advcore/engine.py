@@ -16,7 +16,9 @@ import queue
 import re
 import sys
 import threading
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -65,7 +67,11 @@ def open_engine(model: str, backend: Backend = "auto") -> Engine:
     Raises ConfigError: unknown name, a folder that holds no model, a backend that cannot run it.
     """
     key = (model, backend)
+    if key in _engines:  # without a lock: one model's download must not hold up another that is loaded
+        return _engines[key]
     with _lock:
+        opening = _opening.setdefault(key, threading.Lock())
+    with opening:
         if key not in _engines:
             _engines[key] = _open(model, backend)
         return _engines[key]
@@ -83,12 +89,15 @@ def check_model(model: str) -> None:
 
 
 def identity(model: str) -> str:
-    """Content hash of a local model's weights: a retrained adapter at the same path is another model."""
+    """Content hash of a local model's weights: a retrained adapter at the same path is another model.
+
+    Raises ConfigError for an unknown name and for a folder without weights.
+    """
     if model in embedded():
         return weights.manifest()[model].sha256
     folder = _folder(model)
     digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in weight_files(folder):
         with open(file, "rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())
     if (folder / "adapter_config.json").exists():
@@ -97,19 +106,65 @@ def identity(model: str) -> str:
     return digest.hexdigest()
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The weights of a model or adapter folder: safetensors, else PyTorch's own form. ConfigError when neither."""
+    found = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    if not found:
+        raise ConfigError(f"{folder} holds no weights (*.safetensors or *.bin)")
+    return found
+
+
 def adapter_base(folder: Path) -> str:
     """What the adapter in `folder` stands on: an embedded name, a folder or a Hub id.
 
     An adapter trained on an embedded model names the Hub id of its weights, so that others can load it; here that id
-    means the embedded copy again.
+    means the embedded copy again. Raises ConfigError when `adapter_config.json` is malformed.
     """
-    base = str(json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"])
+    file = folder / "adapter_config.json"
+    try:
+        base = str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigError(f"{file} is no PEFT adapter config that names its base model") from None
     return next((name for name in embedded() if weights.manifest()[name].base_model == base), base)
 
 
 def base_name(model: str) -> str:
     """By what an adapter on `model` names its base: `adapter_base` undone."""
     return weights.manifest()[model].base_model if model in embedded() else model
+
+
+def precision() -> tuple[Any, str]:
+    """The torch dtype in which a dense model is held on this machine, and why."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.bfloat16, "GPU"
+    able = torch.cpu.get_capabilities()
+    if able.get("amx_bf16") or able.get("avx512_bf16"):
+        return torch.bfloat16, "CPU with bf16 instructions"
+    return torch.float32, "CPU without bf16 instructions"
+
+
+@contextmanager
+def loading(model: str) -> Iterator[None]:
+    """Turns what transformers and PEFT raise for files that they cannot use into a ConfigError that names `model`."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConfigError(f"cannot load model {model}: {reason}") from None
 
 
 def _folder(model: str) -> Path:
@@ -136,6 +191,7 @@ class Engine:
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._taken: list[_Job] = []  # of the queue, and not answered yet
         self._loaded: Future[None] = Future()
         self._thread = threading.Thread(target=self._work, name=type(self).__name__, daemon=True)
         self._thread.start()
@@ -161,20 +217,24 @@ class Engine:
 
     def _work(self) -> None:
         try:
-            self._load()
+            with _loading:
+                self._load()
         except BaseException as error:  # handed to the caller of the constructor, who raises it
             self._loaded.set_exception(error)
             return
         self._loaded.set_result(None)
         while (first := self._jobs.get()) is not None:
-            jobs = [first, *self._waiting()]
-            try:
-                self._run(jobs)
-            except RuntimeError as error:
-                self._fail(jobs, error)
+            with self._failing(self._taken):
+                self._run(self._take([first, *self._waiting()]))
+
+    def _take(self, jobs: list[_Job]) -> list[_Job]:
+        """Those of `jobs` that nobody has cancelled; from now on nobody can."""
+        taken = [job for job in jobs if job.result.set_running_or_notify_cancel()]
+        self._taken[:] = [*(job for job in self._taken if not job.result.done()), *taken]
+        return taken
 
     def _waiting(self) -> list[_Job]:
-        """Take all jobs that wait now; an end mark among them goes back to the queue."""
+        """All jobs that wait now; an end mark among them goes back to the queue."""
         jobs: list[_Job] = []
         while not self._jobs.empty():
             job = self._jobs.get()
@@ -184,10 +244,35 @@ class Engine:
             jobs.append(job)
         return jobs
 
-    def _fail(self, jobs: list[_Job], error: Exception) -> None:
+    def _encode(self, messages: list[Message]) -> list[int]:
+        raise NotImplementedError
+
+    def _encoded(self, jobs: Iterable[_Job]) -> list[tuple[_Job, list[int]]]:
+        """The jobs with their ids; one that the template or the tokenizer refuses fails alone."""
+        encoded: list[tuple[_Job, list[int]]] = []
+        for job in jobs:
+            with self._failing([job]):
+                encoded.append((job, self._encode(job.messages)))
+        return encoded
+
+    @contextmanager
+    def _failing(self, jobs: list[_Job]) -> Iterator[None]:
+        """Whatever the block raises fails those of `jobs` that have no answer yet."""
+        try:
+            yield
+        # The one broad except: backends raise what they like, and whatever it is, a request that this thread has taken
+        # must end and the thread go on, or its callers wait for ever.
+        except Exception as error:
+            self._fail(jobs, str(error) or type(error).__name__)
+
+    def _fail(self, jobs: list[_Job], reason: str) -> None:
         for job in jobs:
             if not job.result.done():
-                job.result.set_exception(TeacherError(f"local inference failed: {error}"))
+                job.result.set_exception(TeacherError(f"local inference failed: {reason}"))
+
+    def _answer(self, job: _Job, reply: Reply) -> None:
+        if not job.result.done():
+            job.result.set_result(reply)
 
 
 class OpenVinoEngine(Engine):
@@ -221,17 +306,13 @@ class OpenVinoEngine(Engine):
         running: list[tuple[_Job, Any, int]] = []
         waiting: list[tuple[_Job, list[int]]] = []
         leaders: dict[tuple[int, ...], Any] = {}
-        try:
-            while jobs or waiting or running:
-                waiting += [(job, self._encode(job.messages)) for job in jobs]
-                running, waiting = self._start(running, waiting, leaders)
-                with _stepping:
-                    self._pipe.step()
-                running = [entry for entry in running if not self._finish(*entry)]
-                jobs = self._waiting()
-        except RuntimeError as error:
-            self._fail([*(job for job, _, _ in running), *(job for job, _ in waiting)], error)
-            raise
+        while jobs or waiting or running:
+            waiting += self._encoded(jobs)
+            running, waiting = self._start(running, waiting, leaders)
+            with _stepping:
+                self._pipe.step()
+            running = [entry for entry in running if not self._finish(*entry)]
+            jobs = self._take(self._waiting())
 
     def _start(
         self,
@@ -287,12 +368,12 @@ class OpenVinoEngine(Engine):
             return False
         outputs = handle.read_all()
         if not outputs:
-            self._fail([job], RuntimeError(f"the engine ended a request with {handle.get_status().name}"))
+            self._fail([job], f"the engine ended a request with {handle.get_status().name}")
             return True
         ids = list(outputs[0].generated_ids)
         stopped = outputs[0].finish_reason == self._genai.GenerationFinishReason.STOP
         text = self._tokenizer.decode(ids)
-        job.result.set_result(Reply(text, prompt_tokens, len(ids), "stop" if stopped else "length"))
+        self._answer(job, Reply(text, prompt_tokens, len(ids), "stop" if stopped else "length"))
         return True
 
 
@@ -315,33 +396,38 @@ class TransformersEngine(Engine):
             name = adapter_base(self.folder)
             base = weights.dense(name) if name in embedded() else Path(name)
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._tokenizer = AutoTokenizer.from_pretrained(base)
-        self._model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).to(device).eval()
-        if base != self.folder:
-            from peft import PeftModel
+        with loading(str(self.folder)):
+            self._tokenizer = AutoTokenizer.from_pretrained(base)
+            self._model = AutoModelForCausalLM.from_pretrained(base, dtype=precision()[0]).to(device).eval()
+            if base != self.folder:
+                from peft import PeftModel
 
-            self._model = PeftModel.from_pretrained(self._model, str(self.folder)).eval()
+                self._model = PeftModel.from_pretrained(self._model, str(self.folder)).eval()
         self._torch = torch
 
     def _run(self, jobs: list[_Job]) -> None:
-        groups: dict[tuple[float, float, int], list[_Job]] = {}
-        for job in jobs:
+        groups: dict[tuple[float, float, int], list[tuple[_Job, list[int]]]] = {}
+        for job, ids in self._encoded(jobs):
             sampling = job.sampling
-            groups.setdefault((sampling.temperature, sampling.top_p, sampling.max_tokens), []).append(job)
+            groups.setdefault((sampling.temperature, sampling.top_p, sampling.max_tokens), []).append(
+                (job, ids)
+            )
         for group in groups.values():
-            encoded = [
-                (chat.encode(self._tokenizer, job.messages, add_generation_prompt=True), job) for job in group
-            ]
-            encoded.sort(key=lambda pair: len(pair[0]))  # alike lengths pad little
-            for start in range(0, len(encoded), MAX_SEQUENCES):
-                self._batch(encoded[start : start + MAX_SEQUENCES])
+            group.sort(key=lambda pair: len(pair[1]))  # alike lengths pad little
+            for start in range(0, len(group), MAX_SEQUENCES):
+                self._batch(group[start : start + MAX_SEQUENCES])
 
-    def _batch(self, encoded: list[tuple[list[int], _Job]]) -> None:
-        torch, sampling = self._torch, encoded[0][1].sampling
-        width = max(len(ids) for ids, _ in encoded)
-        pad, eos = self._tokenizer.pad_token_id, self._stop_ids()
-        rows = [[pad] * (width - len(ids)) + ids for ids, _ in encoded]
-        mask = [[0] * (width - len(ids)) + [1] * len(ids) for ids, _ in encoded]
+    def _encode(self, messages: list[Message]) -> list[int]:
+        return chat.encode(self._tokenizer, messages, add_generation_prompt=True)
+
+    def _batch(self, encoded: list[tuple[_Job, list[int]]]) -> None:
+        torch, sampling = self._torch, encoded[0][0].sampling
+        width = max(len(ids) for _, ids in encoded)
+        eos, pad = self._stop_ids(), self._tokenizer.pad_token_id
+        if pad is None:  # as Llama 3 has it; the mask hides padding, so that any id will do
+            pad = next(iter(eos), 0)
+        rows = [[pad] * (width - len(ids)) + ids for _, ids in encoded]
+        mask = [[0] * (width - len(ids)) + [1] * len(ids) for _, ids in encoded]
         draw: dict[str, Any] = {"do_sample": sampling.temperature > 0}
         if draw["do_sample"]:
             draw |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
@@ -350,18 +436,18 @@ class TransformersEngine(Engine):
         with torch.inference_mode():
             output = self._model.generate(
                 input_ids=torch.tensor(rows, device=device), attention_mask=torch.tensor(mask, device=device),
-                max_new_tokens=sampling.max_tokens, pad_token_id=pad, eos_token_id=eos, **draw,
+                max_new_tokens=sampling.max_tokens, pad_token_id=pad, eos_token_id=eos or None, **draw,
             )  # fmt: skip
-        for (ids, job), new in zip(encoded, output[:, width:].tolist(), strict=True):
+        for (job, ids), new in zip(encoded, output[:, width:].tolist(), strict=True):
             end = next((at for at, token in enumerate(new) if token in eos), None)
             text = self._tokenizer.decode(new[:end], skip_special_tokens=True)
             count = len(new) if end is None else end + 1
-            job.result.set_result(Reply(text, len(ids), count, "length" if end is None else "stop"))
+            self._answer(job, Reply(text, len(ids), count, "length" if end is None else "stop"))
 
     def _stop_ids(self) -> list[int]:
         stop = self._model.generation_config.eos_token_id
         ids = stop if isinstance(stop, list) else [stop]
-        return sorted({*(token for token in ids if token is not None), self._tokenizer.eos_token_id})
+        return sorted({token for token in (*ids, self._tokenizer.eos_token_id) if token is not None})
 
 
 class _quiet_stdout:
@@ -378,6 +464,9 @@ class _quiet_stdout:
 
 
 _engines: dict[tuple[str, Backend], Engine] = {}
+_opening: dict[tuple[str, Backend], threading.Lock] = {}
 _lock = threading.Lock()
+# Loading swaps this process's stdout and torch's default dtype for a while: one model at a time.
+_loading = threading.Lock()
 # Two engines stepping at once fight over the same cores and both come to a crawl; taking turns costs neither anything.
 _stepping = threading.Lock()

@@ -34,11 +34,13 @@ def load(cls: type[T], path: Path | str, overrides: Iterable[str] = ()) -> T:
     Raises ConfigError: missing or malformed file, unknown key (naming the nearest), value of the wrong type.
     """
     file = Path(path)
+    if file.is_dir():
+        raise ConfigError(f"config file {file} is a folder")
     if not file.is_file():
         raise ConfigError(f"config file {file} does not exist")
     try:
-        values = tomllib.loads(file.read_text())
-    except tomllib.TOMLDecodeError as error:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}") from None
     for override in overrides:
         _apply(values, override)

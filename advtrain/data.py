@@ -62,7 +62,8 @@ class Example:
 def load(dataset: str, config: str, rounds: str = "all") -> Dataset:
     """Read the rows of `config` ("dpo", "sft", "gad") from a folder, a JSONL file or the Hub.
 
-    Raises DataError: nothing there, no such config, a missing column (naming those found), no rows.
+    Raises DataError: nothing there, a file that is no JSONL, no such config, a missing column (naming those
+    found), no rows.
     """
     path = Path(dataset)
     if path.is_dir():
@@ -93,12 +94,12 @@ def check_columns(source: str, rows: Sequence[Row], config: str) -> None:
 
 def _read_jsonl(path: Path) -> list[Row]:
     rows = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = json.loads(line.decode())
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise DataError(f"{path} line {number} is not JSON: {error}") from None
         if not isinstance(row, dict):
             raise DataError(f"{path} line {number} is not a JSON object")

@@ -34,6 +34,13 @@ def columns(example: Example) -> dict[str, Any]:
     return {"prompt_ids": example.prompt, "chosen_ids": chosen, "rejected_ids": rejected}
 
 
+def options(config: RunConfig, folder: Path) -> trl.DPOConfig:
+    """TRL's options for this run. Raises ConfigError for a `[trl]` key that cannot be used."""
+    return trainer.options(
+        config, folder, trl.DPOConfig, beta=config.dpo.beta, loss_type=list(config.dpo.loss_type)
+    )
+
+
 def build(
     config: RunConfig, policy: Any, tokenizer: Any, examples: Sequence[Example], folder: Path
 ) -> PairTrainer:
@@ -47,13 +54,11 @@ def build(
     whole = None if reference == "base" or adapter else models.load_base(reference)
     if adapter:
         models.check_adapter(adapter, config.model)
-    arguments = trainer.options(
-        config, folder, trl.DPOConfig, beta=config.dpo.beta, loss_type=list(config.dpo.loss_type)
-    )
     rows = datasets.Dataset.from_list([columns(example) for example in examples if not example.dropped])
     built = PairTrainer(
-        model=policy, ref_model=whole, args=arguments, train_dataset=rows, processing_class=tokenizer
-    )
+        model=policy, ref_model=whole, args=options(config, folder), train_dataset=rows,
+        processing_class=tokenizer,
+    )  # fmt: skip
     models.set_reference(policy, adapter)
     models.score_labelled_only(policy.get_base_model())
     if whole is not None:

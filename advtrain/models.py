@@ -1,4 +1,4 @@
-"""Loads models, tokenizers and adapters: the only module here that does, so precision is decided once.
+"""Loads models, tokenizers and adapters: the only module here that does.
 
 Does not train and does not fetch: embedded names come from `advcore.weights`. Called by `run`, `sft`, `dpo`.
 """
@@ -31,17 +31,6 @@ def on_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def precision() -> tuple[torch.dtype, str]:
-    """The dtype of frozen weights here, and why; adapter weights are always float32 (steps of 5e-6 vanish
-    in bf16)."""
-    if on_gpu():
-        return torch.bfloat16, "GPU"
-    able = torch.cpu.get_capabilities()
-    if able.get("amx_bf16") or able.get("avx512_bf16"):
-        return torch.bfloat16, "CPU with bf16 instructions"
-    return torch.float32, "CPU without bf16 instructions"
-
-
 def locate(model: str) -> str:
     """What `from_pretrained` takes for `model`: the dense copy of an embedded name, else the name itself.
 
@@ -68,23 +57,20 @@ def load_tokenizer(model: str) -> Any:
 
 
 def load_base(model: str) -> Any:
-    """The dense causal language model on the CPU, in the dtype of `precision`, with its dropout as
-    configured."""
+    """The dense causal language model on the CPU, in the dtype of `engine.precision`, with its dropout as
+    configured. Adapters on it are always float32: steps of 5e-6 vanish in bf16."""
     attention = "sdpa"
     if on_gpu() and transformers.utils.is_flash_attn_2_available():
         attention = "flash_attention_2"
-    dtype, _ = precision()
+    dtype, _ = engine.precision()
     return _from_pretrained(
         transformers.AutoModelForCausalLM, model, dtype=dtype, attn_implementation=attention
     )
 
 
 def _from_pretrained(cls: Any, model: str, **options: Any) -> Any:
-    try:
+    with engine.loading(model):
         return cls.from_pretrained(locate(model), **options)
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"cannot load model {model}: {reason}") from None
 
 
 def load_policy(model: str, adapter: str, lora: Lora, seed: int) -> Any:
@@ -95,7 +81,8 @@ def load_policy(model: str, adapter: str, lora: Lora, seed: int) -> Any:
     base = load_base(model)
     if adapter:
         check_adapter(adapter, model)
-        return peft.PeftModel.from_pretrained(base, adapter, adapter_name=POLICY, is_trainable=True)
+        with engine.loading(adapter):
+            return peft.PeftModel.from_pretrained(base, adapter, adapter_name=POLICY, is_trainable=True)
     transformers.set_seed(seed)  # before the first weights of the adapter are drawn
     settings = peft.LoraConfig(
         r=lora.r, lora_alpha=lora.alpha, target_modules=lora.target, task_type="CAUSAL_LM"
@@ -125,7 +112,8 @@ def set_reference(model: Any, adapter: str) -> None:
     if REFERENCE in model.peft_config:
         model.delete_adapter(REFERENCE)
     if adapter:
-        model.load_adapter(adapter, REFERENCE, is_trainable=False)
+        with engine.loading(adapter):
+            model.load_adapter(adapter, REFERENCE, is_trainable=False)
     model.set_adapter(POLICY)
 
 

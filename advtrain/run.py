@@ -16,6 +16,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from advcore import DataError, contract, engine, runs, settings
@@ -34,30 +35,51 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
     """
     manifest_file = folder / "manifest.json"
     if manifest_file.exists():
-        runs.open_run(folder, settings.resolved(config))
+        _open_run(folder, config, read_dataset(config))
         manifest: dict[str, Any] = json.loads(manifest_file.read_text())
         print(f"{folder}: done", file=sys.stderr)
         return manifest
     dataset, tokenizer, examples = prepare(config)  # before the folder is there: bad input leaves no trace
-    runs.open_run(folder, settings.resolved(config))
+    _open_run(folder, config, dataset)
     return _train(config, folder, dataset, tokenizer, examples)
+
+
+def _open_run(folder: Path, config: RunConfig, dataset: Dataset) -> None:
+    """As `runs.open_run`; other rows at the same path make another run too."""
+    runs.open_run(folder, {**settings.resolved(config), "dataset_revision": dataset.revision})
 
 
 def prepare(config: RunConfig) -> tuple[Dataset, Any, list[Example]]:
     """The dataset and its rows as ids; tells on stderr which rows do not fit. Loads no model.
 
-    Raises DataError when no row fits.
+    Raises ConfigError for a `[trl]` key that cannot be used, DataError when no row fits.
     """
     from advtrain import models
 
-    name = config.sft.config if config.method == "sft" else "dpo"
-    dataset = data.load(config.dataset, name, config.rounds)
+    _method(config).options(config, Path())
+    dataset = read_dataset(config)
     tokenizer = models.load_tokenizer(config.model)
-    examples = data.encode(tokenizer, dataset.rows, name, config.max_length)
+    examples = data.encode(tokenizer, dataset.rows, _dataset_config(config), config.max_length)
     _report_lengths(examples, config.max_length)
     if all(example.dropped for example in examples):
         raise DataError(f"no prompt of {dataset.source} fits max_length = {config.max_length}")
     return dataset, tokenizer, examples
+
+
+def read_dataset(config: RunConfig) -> Dataset:
+    """The rows that this run trains on. Raises DataError as `data.load` does."""
+    return data.load(config.dataset, _dataset_config(config), config.rounds)
+
+
+def _dataset_config(config: RunConfig) -> str:
+    return config.sft.config if config.method == "sft" else "dpo"
+
+
+def _method(config: RunConfig) -> ModuleType:
+    """The module of the method, `dpo` or `sft`: both have `options` and `build`."""
+    from advtrain import dpo, sft
+
+    return dpo if config.method == "dpo" else sft
 
 
 def _report_lengths(examples: Sequence[Example], max_length: int) -> None:
@@ -76,14 +98,13 @@ def _report_lengths(examples: Sequence[Example], max_length: int) -> None:
 def _train(
     config: RunConfig, folder: Path, dataset: Dataset, tokenizer: Any, examples: list[Example]
 ) -> dict[str, Any]:
-    from advtrain import dpo, models, sft, trainer
+    from advtrain import models, trainer
 
     adapter = folder / "adapter"
     trained = adapter.exists()
     start = str(adapter) if trained else config.adapter
     policy = models.load_policy(config.model, start, config.lora, config.seed)
-    build = dpo.build if config.method == "dpo" else sft.build
-    built = build(config, policy, tokenizer, examples, folder)
+    built = _method(config).build(config, policy, tokenizer, examples, folder)
     if not trained:
         trainer.fit(built, folder, config.method)
         models.save_adapter(policy, adapter, engine.base_name(config.model))
@@ -130,18 +151,20 @@ def _policy_id(config: RunConfig, adapter: str) -> str:
 
 
 def _reference_id(config: RunConfig) -> str:
+    """As `_policy_id` for an adapter; a whole model is its name, or the hash of its weights if it is a folder."""
+    from advtrain import models
+
     if config.reference == "base":
         return config.model
-    if config.reference == "previous":
-        return _policy_id(config, config.adapter)
-    return _policy_id(config, config.reference)
+    reference = config.adapter if config.reference == "previous" else config.reference
+    if models.is_adapter(reference):
+        return _policy_id(config, reference)
+    return engine.identity(reference) if Path(reference).is_dir() else reference
 
 
 def _lineage(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
     """What the run came from: enough to make it again, and to see that two runs differ."""
-    from advtrain import models
-
-    dtype, reason = models.precision()
+    dtype, reason = engine.precision()
     parent = {"path": config.adapter, "sha256": _hash_folder(config.adapter)} if config.adapter else None
     return {
         "method": config.method,
@@ -177,7 +200,7 @@ def _outcome(folder: Path) -> dict[str, Any]:
 
 
 def _hash_folder(folder: str) -> str:
-    return _hash(sorted(Path(folder).glob("*.safetensors")))
+    return _hash(engine.weight_files(Path(folder)))
 
 
 def _hash(files: Sequence[Path]) -> str:

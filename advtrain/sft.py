@@ -35,12 +35,17 @@ def columns(example: Example) -> dict[str, Any]:
     }
 
 
+def options(config: RunConfig, folder: Path) -> trl.SFTConfig:
+    """TRL's options for this run. Raises ConfigError for a `[trl]` key that cannot be used."""
+    return trainer.options(config, folder, trl.SFTConfig)
+
+
 def build(
     config: RunConfig, policy: Any, tokenizer: Any, examples: Sequence[Example], folder: Path
 ) -> CompletionTrainer:
     """A trainer over the examples that were not dropped. Raises ConfigError for a `[trl]` key it cannot
     use."""
-    arguments = trainer.options(config, folder, trl.SFTConfig)
+    arguments = options(config, folder)
     rows = datasets.Dataset.from_list([columns(example) for example in examples if not example.dropped])
     built = CompletionTrainer(model=policy, args=arguments, train_dataset=rows, processing_class=tokenizer)
     models.score_labelled_only(policy.get_base_model())

@@ -32,6 +32,9 @@ DONE_HERE = {
     "completion_only_loss", "eos_token", "model_init_kwargs", "dataset_kwargs", "skip_prepare_dataset",
 }  # fmt: skip
 
+# TRL options that put another reference in the place of the one that `reference` names, or move it.
+REFERENCE_HERE = {"precompute_ref_log_probs", "sync_ref_model"}
+
 
 def options(config: RunConfig, folder: Path, cls: Any, **method: Any) -> Any:
     """A `cls` (DPOConfig or SFTConfig) for this run; `method` holds what only that method has.
@@ -48,6 +51,8 @@ def options(config: RunConfig, folder: Path, cls: Any, **method: Any) -> Any:
             raise ConfigError(f"trl.{key} is set by {OWN_KEY.get(key, f'{config.method}.{key}')}")
         if key in DONE_HERE:
             raise ConfigError(f"trl.{key} would do nothing: advtrain loads the model and tokenises by itself")
+        if key in REFERENCE_HERE:
+            raise ConfigError(f"trl.{key} would change the reference, which `reference` alone decides")
     try:
         return cls(**(ours | config.trl))
     except (ValueError, TypeError) as error:

@@ -39,6 +39,21 @@ def test_control_strings_in_content_stay_text(tokenizer):
     assert ATTACK in tokenizer.decode(chat.encode(tokenizer, hostile, add_generation_prompt=True))
 
 
+def test_blanks_that_a_tokenizer_added_do_not_take_indentation_apart(tmp_path):
+    from tokenizers import AddedToken
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model(tmp_path))
+    tokenizer.add_tokens([AddedToken("    ", normalized=False), AddedToken("<tool>", normalized=False)])
+    messages = [{"role": "user", "content": "def f():\n    return 1"}]
+    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    ids = chat.encode(tokenizer, messages, add_generation_prompt=True)
+    assert ids == tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    assert tokenizer.convert_tokens_to_ids("    ") in ids
+    tool = chat.encode(tokenizer, [{"role": "user", "content": "<tool>"}], add_generation_prompt=True)
+    assert tokenizer.convert_tokens_to_ids("<tool>") not in tool
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import shutil
+import threading
 
 import pytest
 
-from advcore import ConfigError, engine
+from advcore import ConfigError, TeacherError, engine
 from advcore.engine import Sampling
 from advcore.testing import tiny_model
 from advgen.config import ModelConfig
@@ -23,7 +25,9 @@ def tiny(tmp_path_factory):
 
 def gather(running, *requests):
     async def ask():
-        return await asyncio.gather(*(running.generate(messages, sampling) for messages, sampling in requests))
+        return await asyncio.gather(
+            *(running.generate(messages, sampling) for messages, sampling in requests)
+        )
 
     return asyncio.run(ask())
 
@@ -80,7 +84,11 @@ def test_an_adapter_on_an_embedded_model_names_the_hub_id_and_finds_the_embedded
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("studnet", "did you mean student"), ("humaneval", "no local model"), ("/nowhere/at/all", "no local model")],
+    [
+        ("studnet", "did you mean student"),
+        ("humaneval", "no local model"),
+        ("/nowhere/at/all", "no local model"),
+    ],
 )
 def test_an_unknown_local_model_is_one_clear_line(name, says):
     with pytest.raises(ConfigError, match=says):
@@ -102,12 +110,205 @@ def test_litellm_reaches_a_model_folder_by_its_path(tiny, tmp_path):
     journal.close()
 
 
+class Echo(engine.Engine):
+    """Answers with the text it was asked; waits for `gate` first; the text `crash` breaks the backend."""
+
+    def __init__(self):
+        self.gate, self.at_gate = threading.Event(), threading.Event()
+        self.ran = []
+        super().__init__()
+
+    def _load(self):
+        pass
+
+    def _encode(self, messages):
+        return list(messages[0]["content"].encode())
+
+    def _run(self, jobs):
+        encoded = self._encoded(jobs)
+        self.at_gate.set()
+        self.gate.wait(10)
+        for job, ids in encoded:
+            text = bytes(ids).decode()
+            self.ran.append(text)
+            if text == "crash":
+                raise KeyError("not a RuntimeError")
+            self._answer(job, engine.Reply(text, len(ids), 1, "stop"))
+
+
+def ask(running, *texts):
+    """The outcome of each request, errors too; none may take ten seconds."""
+
+    async def outcomes():
+        requests = (running.generate([{"role": "user", "content": text}], Sampling()) for text in texts)
+        return await asyncio.wait_for(asyncio.gather(*requests, return_exceptions=True), 10)
+
+    return asyncio.run(outcomes())
+
+
+def test_whatever_the_backend_raises_ends_its_requests_and_the_worker_goes_on():
+    running = Echo()
+    running.gate.set()
+    assert all(isinstance(each, TeacherError) for each in ask(running, "crash"))
+    first, *others = ask(running, "good", "crash", "never reached")
+    assert isinstance(first, TeacherError) or first.text == "good"
+    assert all(isinstance(each, TeacherError) or each.text == "never reached" for each in others)
+    assert ask(running, "after")[0].text == "after"
+    running.close()
+
+
+def test_a_message_that_cannot_be_encoded_fails_alone():
+    running = Echo()
+    running.gate.set()
+    wrong, right = ask(running, 7, "right")
+    assert isinstance(wrong, TeacherError)
+    assert right.text == "right"
+    running.close()
+
+
+def test_a_cancelled_request_is_dropped_and_one_cancelled_while_it_runs_does_no_harm():
+    running = Echo()
+
+    async def cancel_two():
+        def request(text):
+            return asyncio.ensure_future(running.generate([{"role": "user", "content": text}], Sampling()))
+
+        taken = request("taken")
+        await asyncio.to_thread(running.at_gate.wait, 10)
+        waiting, kept = request("waiting"), request("kept")
+        await asyncio.sleep(0.01)
+        taken.cancel()
+        waiting.cancel()
+        await asyncio.sleep(0.01)
+        running.gate.set()
+        return await asyncio.wait_for(kept, 10)
+
+    assert asyncio.run(cancel_two()).text == "kept"
+    assert running.ran == ["taken", "kept"]
+    running.close()
+
+
+def test_a_template_error_fails_its_request_only_on_a_model_folder(tiny, tmp_path):
+    folder = shutil.copytree(tiny, tmp_path / "strict")
+    template = folder / "chat_template.jinja"
+    template.write_text(
+        "{% if messages[0]['role'] != 'user' %}{{ raise_exception('roles!') }}{% endif %}"
+        + template.read_text()
+    )
+    running, sampling = engine.TransformersEngine(folder), Sampling(max_tokens=2)
+
+    async def both():
+        requests = [[{"role": "cook", "content": "soup"}], HELLO]
+        tasks = (running.generate(messages, sampling) for messages in requests)
+        return await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
+
+    wrong, right = asyncio.run(both())
+    assert isinstance(wrong, TeacherError)
+    assert "roles!" in str(wrong)
+    assert right.completion_tokens > 0
+    running.close()
+
+
+def test_a_model_without_a_padding_token_pads_all_the_same(tiny, tmp_path):
+    folder = shutil.copytree(tiny, tmp_path / "unpadded")
+    for name, key in (("tokenizer_config.json", "pad_token"), ("config.json", "pad_token_id")):
+        settings = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**settings, key: None}))
+    (folder / "generation_config.json").unlink()
+    running = engine.TransformersEngine(folder)
+    assert running._tokenizer.pad_token_id is None
+    sampling = Sampling(max_tokens=4)
+    expected = gather(engine.open_engine(tiny), (HELLO, sampling), (LONGER, sampling))
+    assert gather(running, (HELLO, sampling), (LONGER, sampling)) == expected
+    running.close()
+
+
+def test_a_loaded_model_is_served_while_another_loads(tiny, monkeypatch):
+    loaded, loading, go_on = engine.open_engine(tiny), threading.Event(), threading.Event()
+
+    def slow(model, backend):
+        loading.set()
+        go_on.wait(10)
+        return f"{model} opened"
+
+    monkeypatch.setattr(engine, "_open", slow)
+    monkeypatch.setattr(engine, "_engines", {(tiny, "auto"): loaded})
+    opened = []
+    threads = [threading.Thread(target=lambda: opened.append(engine.open_engine("other"))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert loading.wait(10)
+    found = []
+    asking = threading.Thread(target=lambda: found.append(engine.open_engine(tiny)))
+    asking.start()
+    asking.join(5)
+    assert found == [loaded]
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert opened == ["other opened"] * 2
+
+
+def test_a_folder_without_weights_has_no_identity_and_bin_files_are_weights_too(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="holds no weights"):
+        engine.identity(str(tmp_path))
+    (tmp_path / "pytorch_model.bin").write_bytes(b"one")
+    one = engine.identity(str(tmp_path))
+    (tmp_path / "pytorch_model.bin").write_bytes(b"two")
+    assert engine.identity(str(tmp_path)) != one
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", b"\xff"])
+def test_a_malformed_adapter_config_is_one_line(tmp_path, text):
+    (tmp_path / "adapter_config.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match="is no PEFT adapter config"):
+        engine.open_engine(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", "{"),
+        ("config.json", '{"model_type": "none-such"}'),
+        ("model.safetensors", "rubbish"),
+        ("model.safetensors", None),
+        ("tokenizer.json", "{}"),
+    ],
+)
+def test_a_folder_that_cannot_be_loaded_is_one_line(tiny, tmp_path, file, content):
+    folder = shutil.copytree(tiny, tmp_path / "broken")
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_text(content)
+    with pytest.raises(ConfigError, match="cannot load model") as caught:
+        engine.open_engine(str(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_adapter_that_peft_cannot_read_is_one_line(tiny, tmp_path):
+    adapter = tmp_path / "adapter"
+    make_adapter(tiny, adapter, scale=1.0)
+    (adapter / "adapter_model.safetensors").write_text("rubbish")
+    with pytest.raises(ConfigError, match="cannot load model"):
+        engine.open_engine(str(adapter))
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": tiny}))
+    with pytest.raises(ConfigError, match="cannot load model"):
+        engine.open_engine(str(adapter))
+
+
 @pytest.mark.real_models
 def test_the_embedded_engine_batches_calls_and_repeats_a_seeded_draw():
     running = engine.open_engine("student-small")
     draw = Sampling(temperature=0.8, max_tokens=12, seed=5)
-    requests = [(HELLO, draw), (LONGER, Sampling(temperature=0.0, max_tokens=12)), (HELLO, Sampling(max_tokens=3))]
-    first = gather(running, *requests, *[(HELLO, Sampling(temperature=0.9, max_tokens=12, seed=s)) for s in range(6)])
+    requests = [
+        (HELLO, draw),
+        (LONGER, Sampling(temperature=0.0, max_tokens=12)),
+        (HELLO, Sampling(max_tokens=3)),
+    ]
+    first = gather(
+        running, *requests, *[(HELLO, Sampling(temperature=0.9, max_tokens=12, seed=s)) for s in range(6)]
+    )
     assert first[1].text == gather(running, requests[1])[0].text
     assert len({reply.text for reply in first[3:]}) > 1
     assert (first[2].finish_reason, first[2].completion_tokens) == ("length", 3)

@@ -60,6 +60,14 @@ def test_a_missing_file_is_named(tmp_path):
         settings.load(Outer, tmp_path / "none.toml")
 
 
+def test_a_folder_and_a_file_that_is_no_text_are_one_line_each(tmp_path):
+    with pytest.raises(ConfigError, match="is a folder"):
+        settings.load(Outer, tmp_path)
+    (tmp_path / "config.toml").write_bytes(b'model = "\xff"')
+    with pytest.raises(ConfigError, match=r"config\.toml is not valid TOML: .*utf-8"):
+        settings.load(Outer, tmp_path / "config.toml")
+
+
 def test_the_resolved_config_builds_the_same_config_again():
     config = Outer(model="m", inner=Inner(names=("x",)))
     assert settings.build(Outer, settings.resolved(config)) == config

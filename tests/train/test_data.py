@@ -77,6 +77,19 @@ def test_a_broken_line_is_named(tmp_path):
         data.load(str(file), "dpo")
 
 
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b'{"prompt": "p"}\n{"prompt": "\xff"}\n')
+    with pytest.raises(DataError, match=r"line 2 is not JSON: .*utf-8"):
+        data.load(str(file), "dpo")
+
+
+def test_a_line_separator_inside_a_string_ends_no_row(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"prompt": "p", "completion": "a\u2028b"}\n', encoding="utf-8")
+    assert data.load(str(file), "sft").rows[0]["completion"] == "a\u2028b"
+
+
 def test_a_dataset_that_is_nowhere_is_refused():
     with pytest.raises(DataError, match="no folder, no JSONL file"):
         data.load("no-such-thing", "dpo")

@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from advcore import ConfigError, contract, settings
+from advcore import ConfigError, contract, engine, settings
 from advtrain import data, dpo, margins, models, run, trainer
 from advtrain.config import load
 
@@ -43,6 +43,19 @@ def test_a_finished_run_is_left_alone_and_another_config_is_refused(config, tmp_
         run.run(config(seed=1), tmp_path / "run")
 
 
+def test_other_rows_at_the_same_path_are_refused_in_a_finished_and_in_a_half_trained_folder(
+    config, pairs, tmp_path
+):
+    run.run(config(), tmp_path / "run")
+    changed = pairs.read_text().replace("adds 3", "adds three")
+    pairs.write_text(changed)
+    with pytest.raises(ConfigError, match="another dataset_revision"):
+        run.run(config(), tmp_path / "run")
+    (tmp_path / "run" / "manifest.json").unlink()
+    with pytest.raises(ConfigError, match="another dataset_revision"):
+        run.run(config(), tmp_path / "run")
+
+
 def test_sft_then_dpo_on_its_adapter_with_either_reference(config, tmp_path):
     completions = tmp_path / "sft.jsonl"
     completions.write_text(json.dumps({"prompt": "Add.", "completion": "def f(x):\n    return x\n"}) + "\n")
@@ -68,6 +81,9 @@ def test_a_reference_may_be_a_whole_model(config, tiny, tmp_path):
     same = run.run(config(), tmp_path / "base")
     whole = run.run(config(reference=tiny), tmp_path / "whole")
     assert whole["margins"]["mean"] == pytest.approx(same["margins"]["mean"], abs=2e-2)
+    assert whole["reference"] == engine.identity(tiny)
+    assert run._reference_id(config(reference="student")) == "student"
+    assert run._reference_id(config(reference="user/name")) == "user/name"
 
 
 def test_margins_equal_those_computed_one_pair_at_a_time(config, tmp_path):
@@ -187,11 +203,14 @@ def test_a_batch_of_the_margin_pass_stays_within_its_budget():
         ({"beta": 1.0}, "trl.beta is set by dpo.beta"),
         ({"truncation_mode": "keep_end"}, "trl.truncation_mode would do nothing"),
         ({"lr_scheduler_type": "zigzag"}, "TRL refuses these options"),
+        ({"precompute_ref_log_probs": True}, "trl.precompute_ref_log_probs would change the reference"),
+        ({"sync_ref_model": True}, "trl.sync_ref_model would change the reference"),
     ],
 )
 def test_a_trl_option_that_cannot_be_used_is_refused(config, tmp_path, section, message):
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
         run.run(config(trl=section), tmp_path / "run")
+    assert not (tmp_path / "run").exists()  # a typo must not lock the folder
 
 
 def test_a_trl_option_reaches_trl(config, tmp_path):
@@ -209,6 +228,12 @@ def test_models_and_adapters_that_do_not_fit_are_refused(config, tmp_path):
     (other / "adapter_config.json").write_text('{"base_model_name_or_path": "somebody/else"}')
     with pytest.raises(ConfigError, match="was trained on somebody/else, not on"):
         run.run(config(adapter=str(other)), tmp_path / "c")
+    (other / "adapter_config.json").write_text("{")
+    with pytest.raises(ConfigError, match="is no PEFT adapter config"):
+        run.run(config(adapter=str(other)), tmp_path / "d")
+    (other / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": config().model}))
+    with pytest.raises(ConfigError, match="cannot load model"):
+        run.run(config(adapter=str(other)), tmp_path / "e")
     with pytest.raises(ConfigError, match='reference = "previous" needs `adapter`'):
         config(reference="previous")
 

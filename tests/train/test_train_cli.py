@@ -51,7 +51,19 @@ def test_bad_input_is_one_line_and_exit_code_2(toml, tmp_path, capsys):
         capsys, "run", toml(dataset=columns), "--out", run
     )
     assert "trl.betta" in refusal(capsys, "run", toml(), "--out", run, "--set", "trl.betta=1")
+    assert "is a folder" in refusal(capsys, "run", str(tmp_path))
+    columns.write_bytes(b"\xff")
+    assert "is not JSON" in refusal(capsys, "run", toml(dataset=columns), "--out", run)
     assert "unknown bench mbpp" in refusal(capsys, "eval", "student", "--bench", "mbpp")
+
+
+def test_a_model_folder_that_cannot_be_loaded_is_one_line_of_eval(tmp_path, capsys, monkeypatch):
+    from advtrain import evaluate
+
+    task = evaluate.Task(task_id="T/0", entry_point="f", stub="def f():\n", tests="")
+    monkeypatch.setattr(evaluate, "load_tasks", lambda bench: [task])
+    (tmp_path / "config.json").write_text("{}")
+    assert "cannot load model" in refusal(capsys, "eval", str(tmp_path))
 
 
 def test_bad_input_leaves_no_run_folder(toml, tmp_path):
