@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUNS ?= runs/quickstart
 
-.PHONY: install quickstart test lint soak wheel-test clean
+.PHONY: install quickstart test lint soak clean
 
 # Made anew when what is to be installed changes, otherwise nothing is done.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -66,7 +66,10 @@ def assertion(test: Mapping[str, Any]) -> str:
     if "code" in test:
         return str(test["code"])
     call, expected = test["call"], test["expected"]
-    if isinstance(ast.literal_eval(expected), float):
+    value = ast.literal_eval(expected)
+    if value is None or isinstance(value, bool):  # 1 == True, but an exercise that asks for a bool means one
+        return f"assert {call} is {expected}"
+    if isinstance(value, float):
         return f"assert abs({call} - {expected}) <= 1e-9 * max(1.0, abs({expected}))"
     return f"assert {call} == {expected}"
 
@@ -136,12 +139,30 @@ def write_round(folder: Path, config: str, round_number: int, rows: Iterable[Map
 
 def read(folder: Path, config: str) -> list[dict[str, Any]]:
     """All rows of `config`, in the order of the rounds. Raises DataError when the folder has no such config."""
-    import pyarrow.parquet
-
     files = sorted((folder / config).glob("*.parquet"))
     if not files:
         raise DataError(f"{folder} has no {config} config (no {config}/*.parquet)")
-    return [row for file in files for row in pyarrow.parquet.read_table(file).to_pylist()]
+    return [row for file in files for row in _read_file(file, config)]
+
+
+def _read_file(file: Path, config: str) -> list[dict[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(file)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
+    if missing := [name for name in COLUMNS[config] if name not in table.column_names]:
+        raise DataError(
+            f"{file} lacks the columns {', '.join(missing)}; it has {', '.join(table.column_names)}"
+        )
+    rows: list[dict[str, Any]] = table.to_pylist()
+    if rows and rows[0]["schema_version"] > SCHEMA_VERSION:
+        raise DataError(
+            f"{file} has schema version {rows[0]['schema_version']}; this release reads {SCHEMA_VERSION}"
+        )
+    return rows
 
 
 def _arrow_schema(config: str) -> Any:

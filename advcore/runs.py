@@ -39,7 +39,9 @@ def append_json(path: Path, row: dict[str, Any]) -> None:
 
 def sha256_of(value: Any) -> str:
     """Content hash of any JSON value, independent of key order."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass")
+    ).hexdigest()
 
 
 def open_run(folder: Path, config: dict[str, Any]) -> Path:
@@ -48,6 +50,8 @@ def open_run(folder: Path, config: dict[str, Any]) -> Path:
     Raises ConfigError when `config.json` is there and differs, naming the first key that does.
     """
     file = folder / "config.json"
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; give the path of a folder")
     if file.exists():
         before = json.loads(file.read_text())
         changed = _first_difference(before, config)

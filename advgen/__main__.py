@@ -1,6 +1,8 @@
 """`python -m advgen`: the `advgen` command."""
 
+import sys
+
 from advgen.cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,7 @@ def build(
         raise ConfigError("--margins belong to a --parent round")
     before = pipeline.open_parent(parent, margins) if parent else None
     if dry_run:
+        pipeline.validate(resolved, before)
         print(
             json.dumps(
                 {"config": settings.resolved(resolved), "plan": pipeline.plan(resolved, before)}, indent=2
@@ -69,7 +71,10 @@ def push(
     folder, funnel = run / "dataset", run / "funnel.json"
     if not (folder.is_dir() and funnel.is_file()):
         raise ConfigError(f"{run} holds no finished build (dataset/ and funnel.json)")
-    number = json.loads(funnel.read_text())["round"]
+    try:
+        number = json.loads(funnel.read_text())["round"]
+    except (ValueError, KeyError):
+        raise ConfigError(f"{funnel} is broken; run the build again") from None
     print(hub.push(folder, repo, private=private, tag=f"round-{number}", message=f"Round {number}"))
 
 
@@ -104,18 +109,20 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def main() -> None:
-    """Entry point: errors that a person can mend are one line and exit code 2, others one line and 1."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0 done, 1 failed, 2 something to correct."""
     from sandbox import SandboxUnavailable
 
     try:
-        app()
+        app(args=None if argv is None else list(argv))
+    except SystemExit as end:  # Typer's own end, also of --help and of wrong usage
+        if end.code == 130:
+            _say("stopped; run the same command again to resume")
+        return int(end.code or 0)
     except (ConfigError, DataError) as error:
         _say(f"error: {error}")
-        sys.exit(2)
+        return 2
     except (TeacherError, SandboxUnavailable) as error:
         _say(f"error: {error}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        _say("stopped; run the same command again to resume")
-        sys.exit(130)
+        return 1
+    return 0

@@ -5,6 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+Strategy = Literal["incremental", "opposite", "deceptive"]
+
+
+def _at_least(least: float, section: object, *names: str) -> None:
+    """Raise ValueError, naming the field, unless each is at least `least`."""
+    for name in names:
+        if (value := getattr(section, name)) < least:
+            raise ValueError(
+                f"{type(section).__name__.removesuffix('Config').lower()}.{name} is {value}, under {least}"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
@@ -29,6 +40,10 @@ class ModelConfig:
     retries: int = 4
     """Further tries after a timeout, a connection error, a rate limit or a server error."""
 
+    def __post_init__(self) -> None:
+        _at_least(1, self, "max_tokens", "concurrency")
+        _at_least(0, self, "temperature", "top_p", "timeout_s", "retries")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExercisesConfig:
@@ -47,6 +62,11 @@ class ExercisesConfig:
     asserts: int = 6
     """Asserts written from the statement alone, as a cross-check; 0 leaves that request out."""
 
+    def __post_init__(self) -> None:
+        _at_least(2, self, "solutions")
+        _at_least(1, self, "count", "per_topic", "calls")
+        _at_least(0, self, "asserts")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateConfig:
@@ -63,6 +83,10 @@ class GateConfig:
     max_similarity: float = 0.7
     """A statement whose word 3-grams overlap with one of the pool by more (Jaccard) is turned away as a duplicate."""
 
+    def __post_init__(self) -> None:
+        _at_least(1, self, "min_tests")
+        _at_least(0, self, "agreement", "min_kill_rate", "max_mutants", "max_similarity")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptsConfig:
@@ -72,6 +96,9 @@ class AttemptsConfig:
     """Attempts an exercise."""
     pairs_per_exercise: int = 1
     """Preference pairs an exercise at most, each with another failing program."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, self, "count", "pairs_per_exercise")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +114,11 @@ class SandboxConfig:
     allow_unsandboxed: bool = False
     """Go on below level L2; every record then carries the level it was run at."""
 
+    def __post_init__(self) -> None:
+        _at_least(0, self, "slots")
+        _at_least(0.1, self, "wall_s")
+        _at_least(1 << 26, self, "memory_bytes")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurriculumConfig:
@@ -96,8 +128,13 @@ class CurriculumConfig:
     """`margin`: AKD's softmax(-M/tau); `band`: pass rates near 0.5 first; `regret`: teacher minus student pass rate."""
     tau: float = 1.0
     """Temperature over z-scored margins."""
-    strategies: tuple[str, ...] = ("incremental", "opposite", "deceptive")
+    strategies: tuple[Strategy, ...] = ("incremental", "opposite", "deceptive")
     """Templates the drawn parents are handed to, in turn."""
+
+    def __post_init__(self) -> None:
+        _at_least(0.01, self, "tau")
+        if not self.strategies:
+            raise ValueError("curriculum.strategies is empty")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,3 +159,9 @@ class BuildConfig:
     """Limits of a run."""
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     """How parents of a later round are drawn."""
+
+    def __post_init__(self) -> None:
+        if self.teacher.temperature == 0:
+            raise ValueError(
+                "teacher.temperature is 0: solutions that are all the same prove nothing by agreeing"
+            )

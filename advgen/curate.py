@@ -18,8 +18,9 @@ from advcore.contract import SCHEMA_VERSION
 from advgen.parse import Statement
 from advgen.verify import Attempt, Proof
 
-# What teaches format instead of correctness when it is rejected.
-UNPAIRED = ("unreadable", "flaky", "sandbox_error", "test_error", "no_tests")
+# Verdicts that prove a program wrong on a test of its exercise. A timeout may be the machine's, and what does not even
+# load teaches format.
+PROVED_WRONG = ("fail", "error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,8 @@ class Record:
     prompt: tuple[dict[str, str], ...] = ()
     solutions: tuple[str, ...] = ()
     proof: Proof | None = None
+    response: str = ""
+    """The teacher's reply that held the first right solution, as it came."""
     attempts: tuple[Attempt, ...] = ()
     requests: tuple[str, ...] = ()
     """Journal keys of every reply used."""
@@ -75,9 +78,14 @@ def pairs(record: Record, most: int) -> list[dict[str, Any]]:
     if not record.kept or record.proof is None:
         return []
     chosen = record.proof.right[0]
-    failing = [each for each in record.attempts if not each.passed and each.status not in UNPAIRED]
+    right = {shape(code) for code in record.proof.right}
+    failing = [each for each in record.attempts if _proved_wrong(each) and shape(each.code) not in right]
     distinct = list({shape(attempt.code): attempt for attempt in reversed(failing)}.values())[::-1]
     return [_pair(record, chosen, attempt) for attempt in distinct[:most]]
+
+
+def _proved_wrong(attempt: Attempt) -> bool:
+    return attempt.status in PROVED_WRONG and attempt.failed_test >= 0
 
 
 def _pair(record: Record, chosen: str, attempt: Attempt) -> dict[str, Any]:
@@ -104,9 +112,9 @@ def rows(records: Iterable[Record], pairs_per_exercise: int) -> dict[str, list[d
         common = {"prompt": list(record.prompt), **_lineage(record), **_origin(record)}
         right = reply(record.proof.right[0])
         made["sft"].append({**common, "completion": right})
-        made["gad"].append({**common, "teacher_response": right[0]["content"]})
+        made["gad"].append({**common, "teacher_response": record.response})
         made["rl"].append(common)
-        judged = [attempt for attempt in record.attempts if attempt.passed or attempt.status not in UNPAIRED]
+        judged = [attempt for attempt in record.attempts if attempt.passed or _proved_wrong(attempt)]
         made["kto"] += [{**common, "completion": reply(each.code), "label": each.passed} for each in judged]
     return made
 

@@ -14,6 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from advcore.chat import fenced_code
+
+MAX_DEPTH = 80  # of a syntax tree; people stay below 30
 MAX_SOURCE_CHARS = 20_000  # beyond it a reply is a runaway, and Python's parser a risk
 
 
@@ -33,6 +36,11 @@ class Statement:
     def signature(self) -> str:
         """The `def` line, on one line, without its colon."""
         return ast.unparse(_only_function(tree(self.stub))).split('"""')[0].strip().removesuffix(":")
+
+    @property
+    def summary(self) -> str:
+        """The first paragraph of the docstring, on one line."""
+        return " ".join(self.docstring.split("\n\n")[0].split())
 
     @property
     def docstring(self) -> str:
@@ -56,18 +64,17 @@ def subtopics(text: str) -> list[str]:
 
 
 def code_block(text: str, truncated: bool = False) -> str:
-    """The first fenced block, else the whole text.
+    """The fenced Python block, else the whole text.
 
-    An unclosed fence (a truncated reply) raises ParseError unless a `truncated` block is of use too.
+    An unclosed fence (a reply cut short) raises ParseError unless a `truncated` block is of use too.
     """
-    opened = re.search(r"```[ \t]*([\w+-]*)[ \t]*\n", text)
-    if not opened:
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "```" not in text:
         return text.strip("\n")
-    body = text[opened.end() :]
-    closing = re.search(r"^[ \t]*```", body, re.MULTILINE)
-    if not (closing or truncated):
+    code = fenced_code(text, truncated=truncated)
+    if code is None:
         raise ParseError("truncated")
-    return body[: closing.start() if closing else len(body)].rstrip()
+    return code.rstrip()
 
 
 def tree(source: str) -> ast.Module:
@@ -77,9 +84,27 @@ def tree(source: str) -> ast.Module:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in a model's strings are not our concern
-            return ast.parse(source)
+            module = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ParseError(f"syntax error: {type(error).__name__}") from None
+    _check_size(module)
+    return module
+
+
+def _check_size(module: ast.Module) -> None:
+    """Refuse trees that would break who walks, copies or prints them."""
+    level: list[ast.AST] = [module]
+    for _ in range(MAX_DEPTH):
+        if any(isinstance(node, ast.Constant) and _is_huge(node.value) for node in level):
+            raise ParseError("a number of over 1000 digits")
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return
+    raise ParseError("nested too deep")
+
+
+def _is_huge(value: Any) -> bool:
+    return isinstance(value, int) and abs(value) >= 10**1000
 
 
 def statement(text: str) -> Statement:
@@ -126,33 +151,37 @@ def program(text: str, entry_point: str) -> str:
     What runs by itself is cut off, and so are docstrings, which repeat the statement on one side of a pair only.
     """
     source = _without_docstrings(code_block(text))
-    module = tree(source)
-    kept = [node for node in module.body if isinstance(node, _DEFINITIONS)]
+    kept = [node for node in tree(source).body if not _runs_by_itself(node)]
     if entry_point not in {name for node in kept for name in _defined(node)}:
         raise ParseError("no such function")
-    lines = source.splitlines()
+    lines = source.split("\n")
     parts = ["\n".join(lines[_first_line(node) - 1 : node.end_lineno]) for node in kept]
     gaps = ["\n\n" if isinstance(node, _BLOCKS) else "\n" for node in kept[1:]]
     return parts[0] + "".join(gap + part for gap, part in zip(gaps, parts[1:], strict=True))
 
 
+def _runs_by_itself(node: ast.stmt) -> bool:
+    """Prints, asserts and the `__main__` part; anything else at the top level may be what the function needs."""
+    if isinstance(node, ast.If):
+        return "__name__" in {each.id for each in ast.walk(node.test) if isinstance(each, ast.Name)}
+    return isinstance(node, ast.Expr | ast.Assert)
+
+
 def _without_docstrings(source: str) -> str:
-    lines = source.splitlines()
+    lines = source.split("\n")
     functions = [
         node for node in ast.walk(tree(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
     for function in sorted(functions, key=lambda node: -node.lineno):
-        text = function.body[0]
-        alone = (
-            len(function.body) == 1 or text.lineno == function.lineno
-        )  # nothing would be left, or left on its line
+        text, after = function.body[0], function.body[1:2]
+        # Left where nothing else would be left, or where another statement shares its line.
+        alone = not after or after[0].lineno == text.end_lineno or text.lineno == function.lineno
         if ast.get_docstring(function, clean=False) is not None and not alone:
             del lines[text.lineno - 1 : text.end_lineno]
     return "\n".join(lines)
 
 
 _BLOCKS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_DEFINITIONS = (*_BLOCKS, ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign)
 
 
 def _first_line(node: ast.stmt) -> int:

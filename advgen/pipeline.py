@@ -8,30 +8,37 @@ recorded status; a run whose infrastructure fails too often stops.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
+import os
 import sys
 import time
 import tomllib
 from ast import literal_eval
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from advcore import ConfigError, DataError, TeacherError, contract, hub
 from advcore.runs import Progress, open_run, progress, sha256_of, write_json
 from advcore.settings import resolved, shipped
 from advgen import curate, curriculum, parse, prompts, publish
-from advgen.config import BuildConfig
+from advgen.config import BuildConfig, ModelConfig
 from advgen.curate import Record, Seed
 from advgen.journal import Journal
-from advgen.teacher import Answer, ReplyError, Teacher
+from advgen.teacher import Answer, ReplyError, Teacher, check_model, price
 from advgen.verify import Proof, Prover, SandboxBroken
+
+T = TypeVar("T")
 
 # The longest reply that makes sense, in tokens: a statement's end or the last calls are no loss. A solution may be as
 # long as the config says.
 LONGEST = {"subtopics": 120, "statement": 350, "calls": 350, "asserts": 400}
+
+PROMPT_TOKENS = 500  # of one request, for estimates; the longest template with its statement stays below it
 
 INFRASTRUCTURE = ("no_reply", "sandbox_error")  # statuses that count towards `max_failure_share`
 
@@ -56,7 +63,7 @@ def open_parent(spec: str, margins: str) -> Parent:
     pool = [row for row in rows if row["status"] == "kept"]
     if not pool:
         raise DataError(f"{spec} has no kept exercise to grow a round from")
-    source = Path(margins) if margins else folder
+    source = hub.resolve(margins) if margins else folder
     found = contract.read(source, "margins") if margins or (source / "margins").is_dir() else []
     usable = {row["exercise_id"]: row["margin"] for row in found if not row["dropped"]}
     return Parent(folder, max(row["round"] for row in rows), pool, usable)
@@ -66,15 +73,49 @@ def build(config: BuildConfig, out: Path, parent: Parent | None) -> dict[str, An
     """Build one round into `out` and return its funnel; a finished one is returned as it stands, unless a template
     has changed since. Raises TeacherError, SandboxUnavailable, ConfigError.
     """
-    open_run(out, {**resolved(config), "parent": str(parent.folder) if parent else ""})
-    finished = out / "funnel.json"
-    if finished.exists() and (funnel := json.loads(finished.read_text()))["templates"] == _templates():
-        return dict(funnel)
+    validate(config, parent)
+    origin = (
+        {"folder": str(parent.folder), "content": sha256_of([parent.pool, parent.margins])} if parent else {}
+    )
+    open_run(out, {**resolved(config), "parent": origin})
+    if funnel := _finished(out):
+        return funnel
     journal = Journal(out / "journal.sqlite")
     try:
         return asyncio.run(_Build(config, out, parent, journal).run())
     finally:
         journal.close()
+
+
+def validate(config: BuildConfig, parent: Parent | None) -> None:
+    """Raise ConfigError for what would only fail later: models that cannot be asked, too few topics."""
+    check_model(config.teacher)
+    check_model(config.student)
+    if parent is None:
+        _topics(config)
+
+
+def _topics(config: BuildConfig) -> list[str]:
+    """The topic of each seed of round 0: topics in turn, `per_topic` of each."""
+    asked = config.exercises
+    topics = asked.topics or tuple(tomllib.loads(shipped("data/topics.toml").read_text())["topics"])
+    opened = -(-asked.count // asked.per_topic)
+    if opened > len(topics):
+        raise ConfigError(
+            f"{asked.count} exercises at {asked.per_topic} a topic need {opened} topics; there are {len(topics)}"
+        )
+    return [topics[at // asked.per_topic] for at in range(asked.count)]
+
+
+def _finished(out: Path) -> dict[str, Any]:
+    """The funnel of a build that has nothing left to do, else {}: rows that failed for want of infrastructure, and
+    changed templates, are asked again."""
+    file = out / "funnel.json"
+    if not file.exists():
+        return {}
+    funnel: dict[str, Any] = json.loads(file.read_text())
+    lost = any(status in funnel["turned_away"] for status in INFRASTRUCTURE)
+    return {} if lost or funnel["templates"] != _templates() else funnel
 
 
 def plan(config: BuildConfig, parent: Parent | None) -> dict[str, Any]:
@@ -84,6 +125,7 @@ def plan(config: BuildConfig, parent: Parent | None) -> dict[str, Any]:
     topics = 0 if parent else -(-asked.count // asked.per_topic)
     teacher = topics + asked.count * (asked.solutions + extra)
     student = asked.count * config.attempts.count
+    costs = (_most_cost(config.teacher, teacher), _most_cost(config.student, student))
     return {
         "round": parent.round + 1 if parent else 0,
         "exercises": asked.count,
@@ -91,7 +133,14 @@ def plan(config: BuildConfig, parent: Parent | None) -> dict[str, Any]:
         "teacher_tokens_at_most": teacher * config.teacher.max_tokens,
         "student_requests_at_most": student,
         "student_tokens_at_most": student * config.student.max_tokens,
+        "cost_usd_at_most": "unknown" if None in costs else round(sum(cost or 0.0 for cost in costs), 4),
     }
+
+
+def _most_cost(model: ModelConfig, requests: int) -> float | None:
+    """USD if every reply is as long as it may be; None without a listed price."""
+    prices = price(model.model)
+    return None if prices is None else requests * (PROMPT_TOKENS * prices[0] + model.max_tokens * prices[1])
 
 
 def _templates() -> dict[str, str]:
@@ -110,6 +159,8 @@ class _Build:
         self.pool = [(row["exercise_id"], row["stub"]) for row in parent.pool] if parent else []
         self.failures = 0
         self.draw: dict[str, Any] = {}
+        self.statements: list[asyncio.Future[tuple[str, str] | None]] = []
+        self.workers = ThreadPoolExecutor(config.sandbox.slots or os.cpu_count())
         self.subtopics: dict[str, asyncio.Task[list[str]]] = {}
 
     async def run(self) -> dict[str, Any]:
@@ -117,6 +168,7 @@ class _Build:
         with Prover(self.config.sandbox, self.config.gate) as self.prover:
             self.origin = self._origin()
             seeds = self._adversarial_seeds(self.parent) if self.parent else self._topic_seeds()
+            self.statements = [asyncio.get_running_loop().create_future() for _ in seeds]
             with progress(f"round {self.round}", len(seeds)) as bar:
                 records = await _all([self._counted(seed, len(seeds), bar) for seed in seeds])
         return self._write(records, time.monotonic() - started)
@@ -136,17 +188,10 @@ class _Build:
         }  # fmt: skip
 
     def _topic_seeds(self) -> list[Seed]:
-        """Seeds of round 0: topics in turn, `per_topic` of each; their subtopics come when they are needed."""
-        asked = self.config.exercises
-        topics = asked.topics or tuple(tomllib.loads(shipped("data/topics.toml").read_text())["topics"])
-        opened = -(-asked.count // asked.per_topic)
-        if opened > len(topics):
-            raise ConfigError(
-                f"{asked.count} exercises at {asked.per_topic} a topic need {opened} topics; there are {len(topics)}"
-            )
+        """Seeds of round 0; their subtopics come when they are needed."""
         return [
-            Seed(index=at, round=0, strategy="seed", topic=topics[at // asked.per_topic], subtopic="")
-            for at in range(asked.count)
+            Seed(index=at, round=0, strategy="seed", topic=topic, subtopic="")
+            for at, topic in enumerate(_topics(self.config))
         ]
 
     async def _with_subtopic(self, seed: Seed) -> Seed:
@@ -210,19 +255,27 @@ class _Build:
             return _ended(blank, "no_reply" if error.infrastructure else "refused", str(error), keys)
         except SandboxBroken as error:
             return _ended(blank, "sandbox_error", str(error), keys)
+        except (RecursionError, MemoryError) as error:  # text made to break whoever walks it
+            return _ended(blank, "unreadable", type(error).__name__, keys)
+        finally:
+            if not self.statements[seed.index].done():
+                self.statements[seed.index].set_result(None)
 
     async def _proved(self, seed: Seed, blank: Record, keys: list[str]) -> Record:
         answer = await self._ask_statement(seed)
         keys.append(answer.key)
         statement = parse.statement(answer.text)
         name = sha256_of(statement.stub)[:16]
+        self.statements[seed.index].set_result((name, statement.stub))
         blank = replace(blank, exercise_id=name, statement=statement)
-        if twin := curate.duplicate_of(statement, self.pool, self.config.gate.max_similarity):
+        if twin := await self._twin(seed, statement):
             return _ended(blank, "duplicate", f"too like {twin}", keys)
-        self.pool.append((name, statement.stub))
         question = _question(statement)
-        proof, solutions = await self._prove(statement, question, keys)
-        blank = replace(blank, prompt=tuple(question), solutions=tuple(solutions), proof=proof)
+        proof, replies = await self._prove(statement, question, keys)
+        response = replies[proof.right[0]] if proof.right else ""
+        blank = replace(
+            blank, prompt=tuple(question), solutions=tuple(replies), proof=proof, response=response
+        )
         if proof.status != "kept":
             return _ended(blank, proof.status, proof.reason, keys)
         statement = parse.with_examples(
@@ -230,24 +283,44 @@ class _Build:
         )
         question = _question(statement)
         blank = replace(blank, statement=statement, prompt=tuple(question))
-        replies = await self.student.ask_many("attempt", question, self.config.attempts.count)
-        keys += [reply.key for reply in replies]
+        answers = await self.student.ask_many("attempt", question, self.config.attempts.count)
+        keys += [answer.key for answer in answers]
         attempts = await asyncio.gather(
-            *(asyncio.to_thread(self.prover.attempt, reply.text, statement, proof.tests) for reply in replies)
+            *(self._in_worker(self.prover.attempt, answer.text, statement, proof.tests) for answer in answers)
         )
         return _ended(replace(blank, attempts=tuple(attempts)), "kept", "", keys)
+
+    async def _twin(self, seed: Seed, statement: parse.Statement) -> str:
+        """The id of what `statement` is too like: the parents' pool, or a seed with a lower index.
+
+        By index and not by arrival, so that a replay decides as the first run did.
+        """
+        earlier = await asyncio.gather(*(asyncio.shield(each) for each in self.statements[: seed.index]))
+        pool = [*self.pool, *(each for each in earlier if each)]
+        return curate.duplicate_of(statement, pool, self.config.gate.max_similarity)
+
+    async def _in_worker(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Sandbox work in threads of its own, so that it never keeps a model call waiting for one."""
+        return await asyncio.get_running_loop().run_in_executor(
+            self.workers, functools.partial(function, *arguments)
+        )
 
     async def _ask_statement(self, seed: Seed) -> Answer:
         if seed.strategy == "seed":
             message = prompts.messages("exercise", topic=seed.topic, subtopic=seed.subtopic)
         else:
-            message = prompts.messages(seed.strategy, stub=seed.parent_stub, failure=seed.parent_failure)
+            # Its outline only: a small teacher that sees the whole statement writes it down again.
+            parent = parse.statement(seed.parent_stub)
+            message = prompts.messages(
+                seed.strategy, signature=parent.signature, summary=parent.summary, failure=seed.parent_failure
+            )
         # The sample index keeps apart two seeds that were drawn with the same parent and strategy.
         return await self.teacher.ask("statement", message, seed.index, LONGEST["statement"])
 
     async def _prove(
         self, statement: parse.Statement, question: list[dict[str, str]], keys: list[str]
-    ) -> tuple[Proof, list[str]]:
+    ) -> tuple[Proof, dict[str, str]]:
+        """The proof, and the solutions that could be read, each with the reply that held it."""
         asked = self.config.exercises
         about = {"stub": statement.stub, "entry_point": statement.entry_point}
         solutions, calls, claims = await asyncio.gather(
@@ -256,11 +329,18 @@ class _Build:
             self._ask_about("asserts", asked.asserts, about),
         )
         keys += [answer.key for answer in (*solutions, *calls, *claims)]
-        programs = [code for answer in solutions if (code := _program(answer.text, statement.entry_point))]
+        read = [
+            (code, each.text) for each in solutions if (code := _program(each.text, statement.entry_point))
+        ]
         claimed = [pair for answer in claims for pair in parse.asserts(answer.text, statement)]
-        claimed += parse.examples(statement)
-        wanted = [call for answer in calls for call in parse.calls(answer.text, statement)]
-        return await asyncio.to_thread(self.prover.prove, statement, programs, wanted, claimed), programs
+        # The statement's own examples are only calls: whoever solved it had seen what they should give.
+        wanted = [call for call, _ in parse.examples(statement)]
+        wanted += [call for answer in calls for call in parse.calls(answer.text, statement)]
+        programs = [code for code, _ in read]
+        proof = await self._in_worker(
+            self.prover.prove, statement, programs, wanted, claimed, asked.solutions
+        )
+        return proof, dict(reversed(read))
 
     async def _ask_about(self, purpose: str, count: int, about: dict[str, str]) -> list[Answer]:
         """One reply about a statement, or none when `count` is 0."""

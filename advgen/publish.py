@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,11 +26,13 @@ def write_dataset(
     for config, config_rows in rows.items():
         if config_rows:
             contract.write_round(folder, config, round_number, config_rows)
+        else:  # left by an earlier build of this round
+            (folder / config / f"round-{round_number:04d}.parquet").unlink(missing_ok=True)
 
 
 def write_card(folder: Path, funnel: Mapping[str, Any], teacher: str, student: str) -> None:
     """README.md with the loader's YAML and what the build measured."""
-    configs = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    configs = sorted({path.parent.name for path in folder.glob("*/*.parquet")})
     pairs = contract.read(folder, "dpo") if "dpo" in configs else []
     by_strategy = Counter(row["strategy"] for row in pairs)
     by_failure = Counter(row["failure_kind"] for row in pairs)
@@ -68,4 +71,7 @@ chosen passes all tests and rejected fails one of them, twice, in a sandbox. Ter
 
 
 def _table(counts: Mapping[str, int]) -> str:
-    return "".join(f"| {name} | {count} |\n" for name, count in sorted(counts.items()))
+    return "".join(
+        f"| {html.escape(name).replace('|', '&#124;')} | {count} |\n"
+        for name, count in sorted(counts.items())
+    )

@@ -45,19 +45,23 @@ class Answer:
 
 @dataclass(slots=True)
 class Usage:
-    """Running totals of one model in one process. `replayed` replies came from the journal and cost nothing now."""
+    """Totals of one model over all replies a run used; `replayed` ones came from the journal and cost nothing now."""
 
     requests: int = 0
     replayed: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0
+    truncated: int = 0
+    """Replies that ended at `max_tokens`."""
+    fresh_tokens: int = 0
+    """Generated in this process, not replayed."""
     busy_s: float = 0.0
     """Time during which at least one request was in flight."""
 
     def as_json(self) -> dict[str, Any]:
         """The totals as plain values, with the rate of generated tokens while busy."""
-        rate = self.completion_tokens / self.busy_s if self.busy_s else 0.0
+        rate = self.fresh_tokens / self.busy_s if self.busy_s else 0.0
         return {**asdict(self), "tokens_per_s": round(rate, 1)}
 
 
@@ -85,8 +89,7 @@ class Teacher:
         }  # fmt: skip
         name = key(payload, sample)
         if stored := self.journal.get(name):
-            self.usage.replayed += 1
-            return Answer(**stored, key=name)
+            return self._counted(Answer(**stored, key=name), replayed=True)
         async with self._slots:
             self._enter()
             try:
@@ -94,8 +97,7 @@ class Teacher:
             finally:
                 self._leave()
         self.journal.put(name, purpose, payload, sample, reply)
-        self._count(reply)
-        return Answer(**reply, key=name)
+        return self._counted(Answer(**reply, key=name), replayed=False)
 
     async def ask_many(self, purpose: str, messages: Messages, count: int) -> list[Answer]:
         """`count` independent samples."""
@@ -111,11 +113,15 @@ class Teacher:
         if self._in_flight == 0:
             self.usage.busy_s += time.monotonic() - self._busy_since
 
-    def _count(self, reply: dict[str, Any]) -> None:
+    def _counted(self, answer: Answer, *, replayed: bool) -> Answer:
         self.usage.requests += 1
-        self.usage.prompt_tokens += reply["prompt_tokens"]
-        self.usage.completion_tokens += reply["completion_tokens"]
-        self.usage.cost_usd += reply["cost_usd"]
+        self.usage.replayed += replayed
+        self.usage.prompt_tokens += answer.prompt_tokens
+        self.usage.completion_tokens += answer.completion_tokens
+        self.usage.fresh_tokens += 0 if replayed else answer.completion_tokens
+        self.usage.cost_usd += answer.cost_usd
+        self.usage.truncated += answer.finish_reason == "length"
+        return answer
 
     async def _with_retries(self, request: dict[str, Any]) -> dict[str, Any]:
         litellm = _litellm()
@@ -144,8 +150,11 @@ class Teacher:
         request = {name: value for name, value in payload.items() if name != "identity"}
         request |= {"timeout": self.config.timeout_s, "seed": seed, "num_retries": 0}
         if self.config.api_base:
-            # Self-hosted servers want a key to be present and do not look at it.
-            request |= {"api_base": self.config.api_base, "api_key": os.environ.get("OPENAI_API_KEY", "none")}
+            request["api_base"] = self.config.api_base
+            if self.config.model.startswith("openai/") and not os.environ.get("OPENAI_API_KEY"):
+                request["api_key"] = (
+                    "none"  # self-hosted servers want one to be present and do not look at it
+                )
         return request
 
 
@@ -166,6 +175,14 @@ def check_model(config: ModelConfig) -> None:
         raise ConfigError(f"{config.model} needs the environment variable {' or '.join(missing)}")
 
 
+def price(model: str) -> tuple[float, float] | None:
+    """USD per prompt token and per completion token; None for a model that has no listed price."""
+    if model.startswith("local/"):
+        return 0.0, 0.0
+    listed = _litellm().model_cost.get(model) or _litellm().model_cost.get(model.partition("/")[2])
+    return (listed["input_cost_per_token"], listed["output_cost_per_token"]) if listed else None
+
+
 def _identity(config: ModelConfig) -> str:
     if config.model.startswith("local/"):
         return engine.identity(config.model.removeprefix("local/"))
@@ -173,20 +190,23 @@ def _identity(config: ModelConfig) -> str:
 
 
 def _reply(response: Any) -> dict[str, Any]:
+    if not response.choices:
+        raise ReplyError("the reply holds no choice", infrastructure=False)
     choice = response.choices[0]
-    usage = response.usage
+    usage = getattr(response, "usage", None)
     return {
-        "text": choice.message.content or "",
+        # A lone surrogate would break every hash and file that the text comes into.
+        "text": (choice.message.content or "").encode(errors="replace").decode(),
         "finish_reason": choice.finish_reason or "",
-        "prompt_tokens": int(usage.prompt_tokens),
-        "completion_tokens": int(usage.completion_tokens),
+        "prompt_tokens": int(usage.prompt_tokens) if usage else 0,
+        "completion_tokens": int(usage.completion_tokens) if usage else 0,
         "cost_usd": float(response._hidden_params.get("response_cost") or 0.0),
     }
 
 
 def _plain(error: Exception) -> str:
     """The error's first line, with every secret of the environment blotted out."""
-    text = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
+    text = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:300]}"
     for name, value in os.environ.items():
         if name.endswith(("_KEY", "_TOKEN", "_SECRET")) and len(value) >= 8:
             text = text.replace(value, "***")

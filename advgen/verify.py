@@ -6,10 +6,12 @@ Nothing a model wrote runs outside the sandbox, and a `sandbox_error` is never c
 
 from __future__ import annotations
 
+import builtins
 import json
 import math
 import os
 import platform
+from ast import literal_eval
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +23,7 @@ from advgen.mutants import mutants
 from advgen.parse import Call, ParseError, Statement, program
 from sandbox import Limits, Report, Sandbox
 
+MAX_VALUE_CHARS = 2_000  # an expected value longer than this is no test that a person would read
 HASH_SEEDS = (0, 1)  # the first decides, the others must agree
 
 
@@ -88,13 +91,19 @@ class Prover:
         exercise: Statement,
         solutions: Sequence[str],
         calls: Sequence[Call],
-        claims: Sequence[tuple[Call, Any]],
+        claims: Sequence[tuple[Call, Any]] = (),
+        asked: int = 0,
     ) -> Proof:
-        """Tests from agreement on all calls, those of `claims` too; then every gate in turn. Raises SandboxBroken."""
-        if len(solutions) < 2:
-            return Proof(status="no_solutions", reason=f"{len(solutions)} of the solutions could be read")
+        """Tests from agreement on all calls, those of `claims` too; then every gate in turn. Raises SandboxBroken.
+
+        Shares are of the solutions `asked` for, so that one that could not be read counts as one that disagrees.
+        """
+        asked = max(asked, len(solutions))
+        needed = max(2, math.ceil(self.gate.agreement * asked))
+        if len(solutions) < needed:
+            return Proof(status="no_solutions", reason=f"{len(solutions)} of {asked} solutions could be read")
         probes = list({call.source: call for call in [*calls, *(call for call, _ in claims)]}.values())
-        tests = self._agreed_tests(exercise, solutions, probes)
+        tests = self._agreed_tests(exercise, solutions, probes, needed)
         stated = {call.source: _literal_repr(value) for call, value in claims}
         for test in tests:  # the cross-check: the statement alone led to the same value
             if stated.get(test["call"]) == test["expected"]:
@@ -105,15 +114,14 @@ class Prover:
             return Proof(
                 status="no_agreement", reason=f"{len(right)} of {len(solutions)} solutions agree throughout"
             )
-        share = len(right) / len(solutions)
+        share = len(right) / asked
         proof = Proof(status="kept", tests=tuple(tests), right=tuple(right), teacher_pass_rate=share)
         return self._strong(exercise, proof)
 
     def _agreed_tests(
-        self, exercise: Statement, solutions: Sequence[str], calls: Sequence[Call]
+        self, exercise: Statement, solutions: Sequence[str], calls: Sequence[Call], needed: int
     ) -> list[dict[str, Any]]:
         rows = [self._outputs(solution, exercise.entry_point, calls) for solution in solutions]
-        needed = max(2, math.ceil(self.gate.agreement * len(solutions)))
         tests = []
         for call, column in zip(calls, zip(*rows, strict=True), strict=True):
             value, votes = (
@@ -161,13 +169,12 @@ class Prover:
         report = self._check(code, tests)
         if report.passed:
             return Attempt(code=code, status="pass")
-        if self._check(code, tests, self.boxes[-1]).passed:
+        failed = _first_failure(report)
+        again = self._check(code, tests, self.boxes[-1])
+        if (again.status, _first_failure(again)) != (report.status, failed):
             return Attempt(code=code, status="flaky", failure_kind="flaky")
-        failed = next((at for at, outcome in enumerate(report.outcomes) if outcome in ("fail", "error")), -1)
-        detail = f"{report.error.type}: {report.error.message}"[:300] if report.error else ""
-        return Attempt(
-            code=code, status=report.status, failure_kind=_kind(report), failed_test=failed, detail=detail
-        )
+        kind, detail = _kind(report), _detail(report)
+        return Attempt(code=code, status=report.status, failure_kind=kind, failed_test=failed, detail=detail)
 
     def _check(self, solution: str, tests: Sequence[dict[str, Any]], box: Sandbox | None = None) -> Report:
         report = (box or self.boxes[0]).check(solution, "\n".join(assertion(test) for test in tests))
@@ -176,11 +183,27 @@ class Prover:
         return report
 
 
+def _first_failure(report: Report) -> int:
+    return next((at for at, outcome in enumerate(report.outcomes) if outcome in ("fail", "error")), -1)
+
+
 def _kind(report: Report) -> str:
-    """The failure in one word: the verdict, or the exception's type where the program raised."""
+    """The failure in one word: the verdict, or the exception's type where the program raised.
+
+    A class that the program itself defines is `exception`: its name is the model's text.
+    """
     if report.status == "fail":
         return "wrong_answer"
-    return report.error.type if report.status == "error" and report.error else report.status
+    if report.status == "error" and report.error:
+        known = isinstance(getattr(builtins, report.error.type, None), type)
+        return report.error.type if known else "exception"
+    return report.status
+
+
+def _detail(report: Report) -> str:
+    """Type and message of the error, cut; a lone surrogate in it must not break who writes it down."""
+    text = f"{report.error.type}: {report.error.message}" if report.error else ""
+    return text[:300].encode(errors="replace").decode()
 
 
 def _turned_away(proof: Proof, status: str, reason: str, kill_rate: float = 0.0) -> Proof:
@@ -188,20 +211,33 @@ def _turned_away(proof: Proof, status: str, reason: str, kill_rate: float = 0.0)
 
 
 def _literal_repr(value: Any) -> str:
-    """repr of a value that can stand in a test, else the empty string.
+    """`value` as the text of a test, the same for equal values; '' for what no test can hold.
 
     A float inside a container is turned away: only a float by itself is compared with a tolerance.
     """
     if type(value) is float:
         return repr(float(f"{value:.12g}")) if math.isfinite(value) else ""
-    return repr(value) if _exact(value) else ""
+    try:
+        text = _canonical(value)
+        return text if len(text) <= MAX_VALUE_CHARS and literal_eval(text) == value else ""
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # unknown type, huge number, deep nesting
+        return ""
 
 
-def _exact(value: Any) -> bool:
+def _canonical(value: Any) -> str:
+    """repr with the members of sets and dicts in a fixed order. Raises ValueError for other types."""
     if type(value) in (list, tuple):
-        return all(map(_exact, value))
+        items = [_canonical(item) for item in value]
+        joined = ", ".join(items) + ("," if type(value) is tuple and len(items) == 1 else "")
+        return f"[{joined}]" if type(value) is list else f"({joined})"
     if type(value) is dict:
-        return all(_exact(key) and _exact(item) for key, item in value.items())
-    if type(value) is set:
-        return bool(value) and all(map(_exact, value))
-    return value is None or type(value) in (int, bool, str, bytes)
+        return (
+            "{"
+            + ", ".join(sorted(f"{_canonical(key)}: {_canonical(item)}" for key, item in value.items()))
+            + "}"
+        )
+    if type(value) is set and value:
+        return "{" + ", ".join(sorted(map(_canonical, value))) + "}"
+    if value is None or type(value) in (int, bool, str, bytes):
+        return repr(value)
+    raise ValueError(f"{type(value).__name__} cannot stand in a test")

@@ -20,11 +20,9 @@ def run(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
 
     def call(command, *arguments):
-        monkeypatch.setattr(sys, "argv", [command, *arguments])
-        with pytest.raises(SystemExit) as ended:
-            importlib.import_module(f"{command}.cli").main()
+        code = importlib.import_module(f"{command}.cli").main(arguments)
         streams = capfd.readouterr()
-        return SimpleNamespace(returncode=ended.value.code or 0, stdout=streams.out, stderr=streams.err)
+        return SimpleNamespace(returncode=code, stdout=streams.out, stderr=streams.err)
 
     return call
 
@@ -42,6 +40,10 @@ def run(tmp_path, monkeypatch, capfd):
         (BUILD, ["--margins", "x"], "--margins belong to a --parent round"),
         (BUILD, ["--set", "exercises.count=9000"], "9000 exercises"),
         ("[teacher\n", [], "not valid TOML"),
+        (BUILD, ["--set", "exercises.per_topic=0"], "exercises.per_topic is 0, under 1"),
+        (BUILD, ["--set", "curriculum.strategies=['sideways']"], "curriculum.strategies is 'sideways'"),
+        (BUILD, ["--set", "teacher.concurrency=0"], "model.concurrency is 0"),
+        (BUILD, ["--set", "teacher.temperature=0.0"], "teacher.temperature is 0"),
     ],
 )
 def test_advgen_build_explains_a_mistake_in_one_line(tmp_path, run, config, arguments, says):
@@ -102,3 +104,23 @@ def test_the_module_is_the_command_and_ends_with_its_exit_code(tmp_path):
     command = [sys.executable, "-m", "advgen", "build", "missing.toml", "--out", "run"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "error: config file missing.toml does not exist\n")
+
+
+def test_a_mistake_does_not_lock_the_run_folder(run, tmp_path):
+    (tmp_path / "c.toml").write_text(BUILD)
+    assert (
+        run("advgen", "build", "c.toml", "--out", "run", "--set", "teacher.model=nobody/gpt").returncode == 2
+    )
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").write_text("")
+    done = run("advgen", "build", "c.toml", "--out", "file")
+    assert (done.returncode, done.stderr) == (2, "error: file is a file; give the path of a folder\n")
+
+
+def test_a_broken_parent_is_one_line(run, tmp_path):
+    (tmp_path / "c.toml").write_text(BUILD)
+    (tmp_path / "parent" / "raw").mkdir(parents=True)
+    (tmp_path / "parent" / "raw" / "round-0000.parquet").write_text("no parquet")
+    done = run("advgen", "build", "c.toml", "--out", "run", "--parent", "parent")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "cannot be read" in done.stderr

@@ -61,6 +61,7 @@ def test_a_test_becomes_an_assert_and_floats_get_a_tolerance():
         contract.assertion({"call": "f(1)", "expected": "[2]", "source": "agreement"}) == "assert f(1) == [2]"
     )
     assert contract.assertion({"code": "assert g()"}) == "assert g()"
+    assert contract.assertion({"call": "f(1)", "expected": "True"}) == "assert f(1) is True"
     scope = {"f": lambda x: 0.1 + 0.2, "g": lambda x: 0.31}
     exec(contract.assertion({"call": "f(1)", "expected": "0.3"}), scope)
     with pytest.raises(AssertionError):

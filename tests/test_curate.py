@@ -21,6 +21,7 @@ def record(*attempts, status="kept"):
     return Record(
         seed=Seed(index=0, round=0, strategy="seed", topic="t", subtopic="s"), exercise_id="e", status=status,
         statement=STATEMENT, prompt=({"role": "user", "content": "p"},), proof=Proof(status="kept", right=(GOOD,)),
+        response=f"Here:\n```python\n{GOOD}\n```",
         attempts=attempts, origin={"teacher": "t", "student": "s", "sandbox": "{}", "provenance": {}},
     )  # fmt: skip
 
@@ -39,6 +40,8 @@ def test_chosen_and_rejected_are_written_in_the_same_form():
 def test_what_execution_did_not_separate_is_never_a_pair():
     assert not curate.pairs(record(Attempt(code=GOOD, status="pass")), most=2)
     assert not curate.pairs(record(failing(status="flaky"), failing(code="", status="unreadable")), most=2)
+    assert not curate.pairs(record(failing(status="timeout"), failing(code=GOOD)), most=2)
+    assert not curate.pairs(record(replace(failing(), failed_test=-1)), most=2)
     assert not curate.pairs(record(failing(), status="weak_tests"), most=2)
 
 

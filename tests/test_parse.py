@@ -48,6 +48,8 @@ def test_examples_of_the_docstring_become_claims_with_keywords_in_place():
         (REPLY.replace("def pick", "def _pick"), "private"),
         ("x" * 30_000, "too long"),
         ("(" * 5_000, "syntax error"),
+        (REPLY.replace("limit: int = 3", "limit: int = " + "-" * 90 + "3"), "nested too deep"),
+        (REPLY.replace("limit: int = 3", "limit: int = 0x" + "f" * 5000), "over 1000 digits"),
     ],
 )
 def test_a_malformed_statement_says_what_is_wrong(text, reason):
@@ -57,7 +59,7 @@ def test_a_malformed_statement_says_what_is_wrong(text, reason):
 
 def test_a_program_loses_what_runs_by_itself():
     source = parse.program(
-        "```python\nimport os\nLIMIT = 2\n\n\ndef f(x):\n    return x\n\nprint(f(1))\nwhile True: pass\n"
+        "```python\nimport os\nLIMIT = 2\n\n\ndef f(x):\n    return x\n\nprint(f(1))\nassert f(1)\n"
         "if __name__ == '__main__':\n    f(2)\n```",
         "f",
     )
@@ -134,10 +136,33 @@ def test_a_reply_cut_short_keeps_what_was_whole():
 
 
 def test_trailing_blanks_and_escapes_in_a_docstring_do_no_harm():
-    text = '```python\ndef f(x: str) -> int:\n    """\n    Count the "\\\\n" in `x`. \n    \n    The rest does not matter.  \n    """\n```'
+    docstring = '"""\n    Count the "\\\\n" in `x`. \n    \n    The rest does not matter.  \n    """'
+    text = f"```python\ndef f(x: str) -> int:\n    {docstring}\n```"
     found = parse.statement(text)
     assert found.docstring == 'Count the "\\n" in `x`.\n\nThe rest does not matter.'
     assert found.signature == "def f(x: str) -> int"
     assert not any(line != line.rstrip() for line in found.stub.splitlines())
     with pytest.raises(ParseError, match="quoted"):
-        parse.statement("def f(x):\n    'Three quotes \\'\\'\\' and three more \"\"\" in a long enough docstring.'")
+        parse.statement(
+            "def f(x):\n    'Three quotes \\'\\'\\' and three more \"\"\" in a long enough docstring.'"
+        )
+
+
+def test_what_a_function_needs_stays_with_it():
+    source = "TABLE = {}\nfor i in range(3):\n    TABLE[i] = i\ntry:\n    from math import gcd\nexcept ImportError:\n"
+    source += "    gcd = None"
+    code = f'{source}\n\ndef f(x):\n    """Text."""; y = 2\n    return "a\x0cb"'
+    assert parse.program(f"```python\n{code}\n```", "f") == code
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "```python\r\ndef f(x):\r\n    return x\r\n```",
+        '```python title="x.py"\ndef f(x):\n    return x\n```',
+        "```bash\npip install y\n```\nthen\n```python\ndef f(x):\n    return x\n```",
+        "def f(x):\n    return x",
+    ],
+)
+def test_a_program_is_found_however_it_is_fenced(text):
+    assert parse.program(text, "f") == "def f(x):\n    return x"

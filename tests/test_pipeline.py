@@ -25,11 +25,9 @@ def test_a_build_yields_pairs_that_execution_separated(tmp_path, build_config):
         assert 0 <= row["failed_test"] < len(json.loads(row["tests"]))
         assert json.loads(row["sandbox"])["level"] in ("L2", "L3")
     tests = [test for row in rows for test in json.loads(row["tests"])]
-    # The scripted asserts claim one true value and one false one: only the true one is a cross-checked test.
-    assert {test["call"].split("(")[1] for test in tests if test["source"] == "assert"} == {
-        "[1, 1])",
-        "[1, 2])",
-    }
+    # The scripted asserts claim one true value and one false one: only the true one is a cross-checked test. The
+    # statement's own example is a test, but no cross-check.
+    assert {test["call"].split("(")[1] for test in tests if test["source"] == "assert"} == {"[1, 1])"}
     assert all(test["expected"] != "0" for test in tests)
     for config in ("sft", "kto", "rl", "gad", "raw"):
         assert contract.read(tmp_path / "run" / "dataset", config)
@@ -131,3 +129,42 @@ def test_a_killed_build_loses_no_committed_reply(tmp_path, build_config, servers
 def test_a_parent_without_kept_exercises_is_one_clear_line(tmp_path):
     with pytest.raises(DataError):
         pipeline.open_parent(str(tmp_path / "nothing"), "")
+
+
+HOSTILE = [
+    "def evil_1(x: int) -> int:\n    return 10 ** 5000",
+    "def evil_1(x: int) -> int:\n"
+    + "".join(f"    {'el' if i else ''}if x == {i}: return {i}\n" for i in range(300)),
+    "def evil_1(x: int = " + "-" * 500 + "1) -> int:\n    return x",
+    "def evil_1(x: int) -> int:\n    made = []\n    for _ in range(250): made = [made]\n    return made",
+    "def evil_1(x: int) -> int:\n    raise type('| <b>', (Exception,), {})('\\ud800')",
+    "def evil_1(x: int) -> int:\n    return 1\x00",
+    "```",
+    "\ud800",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_replies_cost_their_row_only(tmp_path, build_config, text):
+    """As solution, as calls, as attempt, and as a subtopic: the run ends, and its data can be written."""
+    stub = (
+        'def evil_1(x: int) -> int:\n    """Something about the number x that is long enough to be read."""'
+    )
+
+    def respond(messages, seed):
+        asked = messages[-1]["content"]
+        if "different subtopics" in asked:
+            return f"1. a subtopic {text}"
+        return f"```python\n{stub}\n```" if "You write statements" in asked else f"```python\n{text}\n```"
+
+    with MockServer(respond) as server:
+        both = {"api_base": server.api_base}
+        topics = {"topics": ["one"], "per_topic": 1, "count": 1}
+        funnel = pipeline.build(
+            build_config(teacher=both, student=both, exercises=topics), tmp_path / "run", None
+        )
+    assert funnel["asked"] == 1
+    (row,) = contract.read(tmp_path / "run" / "dataset", "raw")
+    assert row["status"] not in ("no_reply", "sandbox_error")
+    assert (tmp_path / "run" / "dataset" / "README.md").read_text()

@@ -62,7 +62,7 @@ def test_tests_are_what_solutions_agree_on_cross_checked_by_claims(prover):
     ],
 )
 def test_an_exercise_that_shows_too_little_is_turned_away_with_its_reason(prover, solutions, calls, status):
-    proof = prover.prove(EXERCISE, solutions, calls, [])
+    proof = prover.prove(EXERCISE, solutions, calls, asked=len(solutions))
     assert (proof.status, bool(proof.reason)) == (status, True)
 
 
@@ -114,3 +114,37 @@ def test_an_attempt_that_fails_only_under_one_hash_seed_is_a_flake(prover):
     assert seeds[0] != seeds[1]
     flaky = f"{RIGHT}\ndef span_(v): pass".replace("return 0", f"return 0 if {first} != {seeds[0]!r} else 1")
     assert prover.attempt(f"```python\n{flaky}\n```", EXERCISE, tests).status == "flaky"
+
+
+def test_a_solution_that_could_not_be_read_counts_as_one_that_disagrees(prover):
+    assert prover.prove(EXERCISE, [RIGHT, ALSO_RIGHT], CALLS, asked=4).status == "no_solutions"
+    assert prover.prove(EXERCISE, [RIGHT, ALSO_RIGHT, RIGHT], CALLS, asked=4).teacher_pass_rate == 0.75
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["10**5000", "x()", "[0.5]", "float('nan')", "set()", "object", "nest(300)", "'a' * 3000", "{1: object}"],
+)
+def test_what_cannot_stand_in_a_test_is_no_expected_value(prover, value):
+    helpers = "def nest(n):\n    made = []\n    for _ in range(n):\n        made = [made]\n    return made"
+    solution = f"{helpers}\ndef x():\n    return x\ndef span(values):\n    return {value} if values else 0"
+    proof = prover.prove(EXERCISE, [solution] * 2, CALLS)
+    assert {test["expected"] for test in proof.tests} <= {"0"}
+
+
+def test_equal_sets_and_dicts_get_one_text(prover):
+    one = "def span(values):\n    return {v: {str(v), 'x', 'y'} for v in values}"
+    other = "def span(values):\n    return {v: {'y', 'x', str(v)} for v in sorted(values)}"
+    proof = prover.prove(EXERCISE, [one, other], [*CALLS, *parse.calls("span([3, 2])", EXERCISE)])
+    expected = {test["call"]: test["expected"] for test in proof.tests}
+    assert expected["span([3, 2])"] == "{2: {'2', 'x', 'y'}, 3: {'3', 'x', 'y'}}"
+
+
+def test_an_exception_class_of_the_program_lends_no_name_to_the_data(prover):
+    tests = prover.prove(EXERCISE, [RIGHT, ALSO_RIGHT], CALLS).tests
+    code = (
+        "class Evil(Exception): pass\nEvil.__name__ = 'a | b'\ndef span(values):\n    raise Evil('\\ud800')"
+    )
+    attempt = prover.attempt(f"```python\n{code}\n```", EXERCISE, tests)
+    assert (attempt.status, attempt.failure_kind) == ("error", "exception")
+    assert attempt.detail.encode()
