@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -137,11 +138,13 @@ class Echo(engine.Engine):
 
 
 def ask(running, *texts):
-    """The outcome of each request, errors too; none may take ten seconds."""
+    """The outcome of each request, errors too; none may hang."""
 
     async def outcomes():
-        requests = (running.generate([{"role": "user", "content": text}], Sampling()) for text in texts)
-        return await asyncio.wait_for(asyncio.gather(*requests, return_exceptions=True), 10)
+        requests = (
+            running.generate([{"role": "user", "content": text}], Sampling(max_tokens=4)) for text in texts
+        )
+        return await asyncio.wait_for(asyncio.gather(*requests, return_exceptions=True), 30)
 
     return asyncio.run(outcomes())
 
@@ -220,6 +223,17 @@ def test_a_model_without_a_padding_token_pads_all_the_same(tiny, tmp_path):
     sampling = Sampling(max_tokens=4)
     expected = gather(engine.open_engine(tiny), (HELLO, sampling), (LONGER, sampling))
     assert gather(running, (HELLO, sampling), (LONGER, sampling)) == expected
+    running.close()
+
+
+@pytest.mark.parametrize(("able", "dtype"), [({}, "float32"), ({"avx512_bf16": True}, "bfloat16")])
+def test_a_model_is_held_in_what_the_processor_computes_in(tiny, monkeypatch, able, dtype):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    running = engine.TransformersEngine(Path(tiny))
+    assert running._model.dtype == engine.precision()[0] == getattr(torch, dtype)
     running.close()
 
 
@@ -313,6 +327,13 @@ def test_the_embedded_engine_batches_calls_and_repeats_a_seeded_draw():
     assert len({reply.text for reply in first[3:]}) > 1
     assert (first[2].finish_reason, first[2].completion_tokens) == ("length", 3)
     assert all(reply.prompt_tokens > 0 for reply in first)
+
+
+@pytest.mark.real_models
+def test_a_message_that_cannot_be_encoded_fails_alone_on_the_embedded_engine():
+    wrong, right = ask(engine.open_engine("student-small"), 7, "hello")
+    assert isinstance(wrong, TeacherError)
+    assert right.completion_tokens > 0
 
 
 @pytest.mark.real_models
