@@ -74,9 +74,7 @@ def build(config: BuildConfig, out: Path, parent: Parent | None) -> dict[str, An
     has changed since. Raises TeacherError, SandboxUnavailable, ConfigError.
     """
     validate(config, parent)
-    origin = (
-        {"folder": str(parent.folder), "content": sha256_of([parent.pool, parent.margins])} if parent else {}
-    )
+    origin = sha256_of([parent.pool, parent.margins]) if parent else ""
     open_run(out, {**resolved(config), "parent": origin})
     if funnel := _finished(out):
         return funnel
