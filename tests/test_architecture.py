@@ -62,6 +62,8 @@ def test_every_module_says_what_it_is_for(package):
 
 # What Typer brings along; anything else that --help loads has to be argued for here.
 LIGHT = {
+    "attr",  # rich looks whether it is there
+    "attrs",
     "typer",
     "click",
     "rich",
