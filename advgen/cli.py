@@ -41,13 +41,13 @@ def build(
 ) -> None:
     """Write, prove and attempt one round of exercises; the dataset lands in OUT/dataset."""
     from advcore import settings
-    from advgen import pipeline
+    from advgen import pipeline, seeds
     from advgen.config import BuildConfig
 
     resolved = settings.load(BuildConfig, config, set_ or [])
     if margins and not parent:
         raise ConfigError("--margins belong to a --parent round")
-    before = pipeline.open_parent(parent, margins) if parent else None
+    before = seeds.open_parent(parent, margins) if parent else None
     if dry_run:
         pipeline.validate(resolved, before)
         print(

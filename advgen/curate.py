@@ -16,25 +16,12 @@ from typing import Any
 
 from advcore.contract import SCHEMA_VERSION
 from advgen.parse import Statement
+from advgen.seeds import Seed
 from advgen.verify import Attempt, Proof
 
 # Verdicts that prove a program wrong on a test of its exercise. A timeout may be the machine's, and what does not even
 # load teaches format.
 PROVED_WRONG = ("fail", "error")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seed:
-    """One exercise to be asked for: where it comes from."""
-
-    index: int
-    round: int
-    strategy: str
-    topic: str
-    subtopic: str
-    parent_id: str = ""
-    parent_stub: str = ""
-    parent_failure: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

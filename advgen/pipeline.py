@@ -13,22 +13,22 @@ import json
 import os
 import sys
 import time
-import tomllib
 from ast import literal_eval
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from advcore import ConfigError, DataError, TeacherError, contract, hub
+from advcore import TeacherError
 from advcore.runs import Progress, open_run, progress, sha256_of, write_json
-from advcore.settings import resolved, shipped
-from advgen import curate, curriculum, parse, prompts, publish
+from advcore.settings import resolved
+from advgen import curate, parse, prompts, publish
 from advgen.config import BuildConfig, ModelConfig
-from advgen.curate import Record, Seed
+from advgen.curate import Record
 from advgen.journal import Journal
+from advgen.seeds import Parent, Seed, adversarial_seeds, topic_seeds
 from advgen.teacher import Answer, ReplyError, Teacher, check_model, price
 from advgen.verify import Proof, Prover, SandboxBroken
 
@@ -41,32 +41,6 @@ LONGEST = {"subtopics": 120, "statement": 350, "calls": 350, "asserts": 400}
 PROMPT_TOKENS = 500  # of one request, for estimates; the longest template with its statement stays below it
 
 INFRASTRUCTURE = ("no_reply", "sandbox_error")  # statuses that count towards `max_failure_share`
-
-
-@dataclass(frozen=True, slots=True)
-class Parent:
-    """The round before: its dataset, the kept exercises of all rounds so far, and their margins."""
-
-    folder: Path
-    round: int
-    pool: list[dict[str, Any]]
-    margins: dict[str, float]
-
-
-def open_parent(spec: str, margins: str) -> Parent:
-    """A run folder, a dataset folder or `user/name@revision`; `margins` is a folder that holds that config, or ''.
-
-    Raises DataError: nothing there, or no kept exercise to grow from.
-    """
-    folder = Path(spec) / "dataset" if (Path(spec) / "dataset").is_dir() else hub.resolve(spec)
-    rows = contract.read(folder, "raw")
-    pool = [row for row in rows if row["status"] == "kept"]
-    if not pool:
-        raise DataError(f"{spec} has no kept exercise to grow a round from")
-    source = hub.resolve(margins) if margins else folder
-    found = contract.read(source, "margins") if margins or (source / "margins").is_dir() else []
-    usable = {row["exercise_id"]: row["margin"] for row in found if not row["dropped"]}
-    return Parent(folder, max(row["round"] for row in rows), pool, usable)
 
 
 def build(config: BuildConfig, out: Path, parent: Parent | None) -> dict[str, Any]:
@@ -90,19 +64,7 @@ def validate(config: BuildConfig, parent: Parent | None) -> None:
     check_model(config.teacher)
     check_model(config.student)
     if parent is None:
-        _topics(config)
-
-
-def _topics(config: BuildConfig) -> list[str]:
-    """The topic of each seed of round 0: topics in turn, `per_topic` of each."""
-    asked = config.exercises
-    topics = asked.topics or tuple(tomllib.loads(shipped("data/topics.toml").read_text())["topics"])
-    opened = -(-asked.count // asked.per_topic)
-    if opened > len(topics):
-        raise ConfigError(
-            f"{asked.count} exercises at {asked.per_topic} a topic need {opened} topics; there are {len(topics)}"
-        )
-    return [topics[at // asked.per_topic] for at in range(asked.count)]
+        topic_seeds(config)
 
 
 def _finished(out: Path) -> dict[str, Any]:
@@ -165,11 +127,20 @@ class _Build:
         started = time.monotonic()
         with Prover(self.config.sandbox, self.config.gate) as self.prover:
             self.origin = self._origin()
-            seeds = self._adversarial_seeds(self.parent) if self.parent else self._topic_seeds()
+            seeds, self.draw = self._seeds()
             self.statements = [asyncio.get_running_loop().create_future() for _ in seeds]
             with progress(f"round {self.round}", len(seeds)) as bar:
                 records = await _all([self._counted(seed, len(seeds), bar) for seed in seeds])
         return self._write(records, time.monotonic() - started)
+
+    def _seeds(self) -> tuple[list[Seed], dict[str, Any]]:
+        if self.parent is None:
+            return topic_seeds(self.config), {}
+        seeds, draw = adversarial_seeds(self.config, self.parent)
+        print(f"draw: {json.dumps(draw)}", file=sys.stderr)
+        if draw["rule"] == "margin" and not draw["with_margin"]:
+            print("draw: no exercise has a margin, so the draw is uniform", file=sys.stderr)
+        return seeds, draw
 
     def _origin(self) -> dict[str, Any]:
         sampling = {
@@ -185,13 +156,6 @@ class _Build:
             },
         }  # fmt: skip
 
-    def _topic_seeds(self) -> list[Seed]:
-        """Seeds of round 0; their subtopics come when they are needed."""
-        return [
-            Seed(index=at, round=0, strategy="seed", topic=topic, subtopic="")
-            for at, topic in enumerate(_topics(self.config))
-        ]
-
     async def _with_subtopic(self, seed: Seed) -> Seed:
         """`seed` with a subtopic of its topic, for which the teacher is asked once a topic."""
         if seed.topic not in self.subtopics:
@@ -204,23 +168,6 @@ class _Build:
         message = prompts.messages("subtopics", topic=topic, count=max(count, 3))
         answer = await self.teacher.ask("subtopics", message, max_tokens=LONGEST["subtopics"])
         return (parse.subtopics(answer.text) + [topic] * count)[:count]
-
-    def _adversarial_seeds(self, parent: Parent) -> list[Seed]:
-        """Seeds of a later round: parents drawn by margin, handed to the strategies in turn."""
-        how, count = self.config.curriculum, self.config.exercises.count
-        weights = curriculum.sampling_weights(parent.pool, parent.margins, how.rule, how.tau)
-        rows = {row["exercise_id"]: row for row in parent.pool}
-        drawn = curriculum.draw(weights, how.strategies, count, seed=self.config.seed + self.round)
-        with_margin = sum(name in parent.margins for name in rows)
-        self.draw = {
-            "rule": how.rule, "pool": len(rows), "with_margin": with_margin,
-            "parents": len({name for name, _ in drawn}),
-            "effective_sample_size": round(curriculum.effective_sample_size(weights), 2),
-        }  # fmt: skip
-        print(f"draw: {json.dumps(self.draw)}", file=sys.stderr)
-        if how.rule == "margin" and not with_margin:
-            print("draw: no exercise has a margin, so the draw is uniform", file=sys.stderr)
-        return [_child(rows[name], at, self.round, strategy) for at, (name, strategy) in enumerate(drawn)]
 
     async def _counted(self, seed: Seed, total: int, bar: Progress) -> Record:
         record = await self._exercise(seed)
@@ -367,15 +314,6 @@ async def _all(coroutines: Sequence[Coroutine[Any, Any, Record]]) -> list[Record
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
     return [task.result() for task in running]
-
-
-def _child(parent: dict[str, Any], index: int, round_number: int, strategy: str) -> Seed:
-    failing = [each for each in json.loads(parent["attempts"]) if each["detail"]]
-    return Seed(
-        index=index, round=round_number, strategy=strategy, topic=parent["topic"], subtopic=parent["subtopic"],
-        parent_id=parent["exercise_id"], parent_stub=parent["stub"],
-        parent_failure=failing[0]["detail"] if failing else "",
-    )  # fmt: skip
 
 
 def _question(statement: parse.Statement) -> list[dict[str, str]]:

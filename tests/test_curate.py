@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from advgen import curate, parse
-from advgen.curate import Record, Seed
+from advgen.curate import Record
+from advgen.seeds import Seed
 from advgen.verify import Attempt, Proof
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden.jsonl"

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from advcore import ConfigError, DataError, TeacherError, contract
-from advgen import pipeline
+from advgen import pipeline, seeds
 from advgen.testing import MockServer
 
 
@@ -58,7 +58,7 @@ def test_an_adversarial_round_grows_from_margins_with_all_three_strategies(tmp_p
     kept = [row["exercise_id"] for row in contract.read(tmp_path / "zero" / "dataset", "raw")]
     margins = [_margin(name, float(at)) for at, name in enumerate(kept)]
     contract.write_round(tmp_path / "trained", "margins", 0, margins)
-    parent = pipeline.open_parent(str(tmp_path / "zero"), str(tmp_path / "trained"))
+    parent = seeds.open_parent(str(tmp_path / "zero"), str(tmp_path / "trained"))
     assert parent.margins == {name: float(at) for at, name in enumerate(kept)}
     funnel = pipeline.build(build_config(exercises={"count": 6}), tmp_path / "one", parent)
     assert funnel["round"] == 1
@@ -128,7 +128,7 @@ def test_a_killed_build_loses_no_committed_reply(tmp_path, build_config, servers
 
 def test_a_parent_without_kept_exercises_is_one_clear_line(tmp_path):
     with pytest.raises(DataError):
-        pipeline.open_parent(str(tmp_path / "nothing"), "")
+        seeds.open_parent(str(tmp_path / "nothing"), "")
 
 
 HOSTILE = [
