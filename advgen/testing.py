@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -94,17 +95,28 @@ def scripted(messages: list[dict[str, str]], seed: int) -> str:
     return _fenced(_solution(name, offset))
 
 
-def scripted_student(messages: list[dict[str, str]], seed: int) -> str:
-    """Solves as `scripted` does, but is wrong in three samples of four."""
-    text = messages[-1]["content"]
-    name = re.findall(r"def (\w+)\(", text)[-1]
-    offset = int(name.rsplit("_", 1)[1])
-    wrong = [
-        f"def {name}(values: list[int]) -> int:\n    return sum(values)",
-        f"def {name}(values: list[int]) -> int:\n    return values[0] + {offset}",
-        f"def {name}(values: list[int]) -> int:\n    return sum(values) + {offset + 1}",
-    ]
-    return _fenced([*wrong, _solution(name, offset)][seed % 4])
+class ScriptedStudent:
+    """Solves as `scripted` does, but is wrong in three replies of four to each prompt, in three different ways.
+
+    By the count of replies and not by the seed, so that a test knows what it will see.
+    """
+
+    def __init__(self) -> None:
+        self._replies: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def __call__(self, messages: list[dict[str, str]], seed: int) -> str:
+        text = messages[-1]["content"]
+        name = re.findall(r"def (\w+)\(", text)[-1]
+        offset = int(name.rsplit("_", 1)[1])
+        wrong = [
+            f"def {name}(values: list[int]) -> int:\n    return sum(values)",
+            f"def {name}(values: list[int]) -> int:\n    return values[0] + {offset}",
+            f"def {name}(values: list[int]) -> int:\n    return sum(values) + {offset + 1}",
+        ]
+        with self._lock:
+            self._replies[text] += 1
+            return _fenced([_solution(name, offset), *wrong][self._replies[text] % 4])
 
 
 def _statement(offset: int) -> str:

@@ -11,9 +11,9 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 @pytest.fixture
 def servers():
     """A scripted teacher and a scripted student on loopback."""
-    from advgen.testing import MockServer, scripted, scripted_student
+    from advgen.testing import MockServer, ScriptedStudent, scripted
 
-    with MockServer(scripted) as teacher, MockServer(scripted_student) as student:
+    with MockServer(scripted) as teacher, MockServer(ScriptedStudent()) as student:
         yield teacher, student
 
 
