@@ -1,7 +1,7 @@
 """Fakes at advgen's outward seam: a scripted teacher that LiteLLM reaches like any OpenAI-compatible server.
 
 `MockServer` listens on loopback and answers `/v1/chat/completions` with what a function of the messages returns;
-`scripted` is such a function, which plays teacher and student over a few exercises of its own. Nothing here is used by
+`scripted` and `ScriptedStudent` are such functions, which play teacher and student over exercises of their own. Nothing here is used by
 a real run.
 """
 
@@ -73,10 +73,9 @@ def _completion(body: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 def scripted(messages: list[dict[str, str]], seed: int) -> str:
-    """A teacher and a student in one: knows every request advgen makes by a phrase of its template.
+    """A teacher that knows every request advgen makes by a phrase of its template, and is always right.
 
-    The student, asked as model `student`, is told apart by nothing: whoever solves is right, or wrong in one of three
-    ways, by the seed. Statements are drawn from a small family, so that evolving one gives another.
+    Statements are drawn from a small family by what was asked, so that evolving one gives another.
     """
     text = messages[-1]["content"]
     number = int(hashlib.sha256(text.encode()).hexdigest()[:6], 16) + seed
