@@ -16,11 +16,13 @@ import typer
 from advcore import ConfigError, DataError, TeacherError
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Build preference data that is proved by execution."
-)
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Build preference data that is proved by execution.",
+)  # fmt: skip
 models = typer.Typer(
-    no_args_is_help=True, help="The embedded models: fetched by SHA-256, kept in $ADVDISTILL_HOME."
-)
+    no_args_is_help=True, rich_markup_mode=None,
+    help="The embedded models: fetched by SHA-256, kept in $ADVDISTILL_HOME.",
+)  # fmt: skip
 app.add_typer(models, name="models")
 
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set exercises.count=8")]
@@ -111,8 +113,6 @@ def _say(line: str) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0 done, 1 failed, 2 something to correct."""
-    from sandbox import SandboxUnavailable
-
     try:
         app(args=None if argv is None else list(argv))
     except SystemExit as end:  # Typer's own end, also of --help and of wrong usage
@@ -122,7 +122,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, DataError) as error:
         _say(f"error: {error}")
         return 2
-    except (TeacherError, SandboxUnavailable) as error:
+    except RuntimeError as error:
+        from sandbox import SandboxUnavailable  # here, since only a run that failed needs to know it
+
+        if not isinstance(error, TeacherError | SandboxUnavailable):
+            raise
         _say(f"error: {error}")
         return 1
     return 0

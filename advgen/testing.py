@@ -1,8 +1,8 @@
 """Fakes at advgen's outward seam: a scripted teacher that LiteLLM reaches like any OpenAI-compatible server.
 
 `MockServer` listens on loopback and answers `/v1/chat/completions` with what a function of the messages returns;
-`scripted` and `ScriptedStudent` are such functions, which play teacher and student over exercises of their own. Nothing here is used by
-a real run.
+`scripted` and `ScriptedStudent` are such functions, which play teacher and student over exercises of their own.
+Nothing here is used by a real run.
 """
 
 from __future__ import annotations

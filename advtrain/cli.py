@@ -17,10 +17,9 @@ from typing import Annotated
 import typer
 
 from advcore import ConfigError, DataError, TeacherError, runs
-from sandbox import SandboxUnavailable
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Train a student on a dataset that advgen built.",
 )  # fmt: skip
 
@@ -89,7 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(end.code or 0)
     except (ConfigError, DataError) as error:
         return _fail(error, 2)
-    except (TeacherError, SandboxUnavailable) as error:
+    except RuntimeError as error:
+        from sandbox import SandboxUnavailable  # here, since only a run that failed needs to know it
+
+        if not isinstance(error, TeacherError | SandboxUnavailable):
+            raise
         return _fail(error, 1)
     return 0
 
