@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import os
 import sys
 import time
 from ast import literal_eval
@@ -120,7 +119,7 @@ class _Build:
         self.failures = 0
         self.draw: dict[str, Any] = {}
         self.statements: list[asyncio.Future[tuple[str, str] | None]] = []
-        self.workers = ThreadPoolExecutor(config.sandbox.slots or os.cpu_count())
+        self.worker = ThreadPoolExecutor(max_workers=1)
         self.subtopics: dict[str, asyncio.Task[list[str]]] = {}
 
     async def run(self) -> dict[str, Any]:
@@ -209,13 +208,13 @@ class _Build:
     async def _proved(self, seed: Seed, blank: Record, keys: list[str]) -> Record:
         answer = await self._ask_statement(seed)
         keys.append(answer.key)
-        statement = parse.statement(answer.text)
+        statement = await self._in_worker(parse.statement, answer.text)
         name = sha256_of(statement.stub)[:16]
         self.statements[seed.index].set_result((name, statement.stub))
         blank = replace(blank, exercise_id=name, statement=statement)
         if twin := await self._twin(seed, statement):
             return _ended(blank, "duplicate", f"too like {twin}", keys)
-        question = _question(statement)
+        question = await self._in_worker(_question, statement)
         proof, replies = await self._prove(statement, question, keys)
         response = replies[proof.right[0]] if proof.right else ""
         blank = replace(
@@ -223,10 +222,8 @@ class _Build:
         )
         if proof.status != "kept":
             return _ended(blank, proof.status, proof.reason, keys)
-        statement = parse.with_examples(
-            statement, {test["call"]: literal_eval(test["expected"]) for test in proof.tests}
-        )
-        question = _question(statement)
+        statement = await self._in_worker(_confirmed, statement, proof)
+        question = await self._in_worker(_question, statement)
         blank = replace(blank, statement=statement, prompt=tuple(question))
         answers = await self.student.ask_many("attempt", question, self.config.attempts.count)
         keys += [answer.key for answer in answers]
@@ -245,20 +242,19 @@ class _Build:
         return curate.duplicate_of(statement, pool, self.config.gate.max_similarity)
 
     async def _in_worker(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Sandbox work in threads of its own, so that it never keeps a model call waiting for one."""
+        """Everything that parses Python or runs it, in one thread apart from the model calls.
+
+        One, because CPython 3.11 parses wrongly in two threads at once ("AST constructor recursion depth mismatch").
+        """
         return await asyncio.get_running_loop().run_in_executor(
-            self.workers, functools.partial(function, *arguments)
+            self.worker, functools.partial(function, *arguments)
         )
 
     async def _ask_statement(self, seed: Seed) -> Answer:
         if seed.strategy == "seed":
             message = prompts.messages("exercise", topic=seed.topic, subtopic=seed.subtopic)
         else:
-            # Its outline only: a small teacher that sees the whole statement writes it down again.
-            parent = parse.statement(seed.parent_stub)
-            message = prompts.messages(
-                seed.strategy, signature=parent.signature, summary=parent.summary, failure=seed.parent_failure
-            )
+            message = await self._in_worker(_evolve, seed)
         # The sample index keeps apart two seeds that were drawn with the same parent and strategy.
         return await self.teacher.ask("statement", message, seed.index, LONGEST["statement"])
 
@@ -274,17 +270,19 @@ class _Build:
             self._ask_about("asserts", asked.asserts, about),
         )
         keys += [answer.key for answer in (*solutions, *calls, *claims)]
-        read = [
-            (code, each.text) for each in solutions if (code := _program(each.text, statement.entry_point))
-        ]
-        claimed = [pair for answer in claims for pair in parse.asserts(answer.text, statement)]
+        texts = [[answer.text for answer in answers] for answers in (solutions, calls, claims)]
+        return await self._in_worker(self._prove_texts, statement, *texts)
+
+    def _prove_texts(
+        self, statement: parse.Statement, solutions: list[str], calls: list[str], claims: list[str]
+    ) -> tuple[Proof, dict[str, str]]:
+        read = [(code, text) for text in solutions if (code := _program(text, statement.entry_point))]
+        claimed = [pair for text in claims for pair in parse.asserts(text, statement)]
         # The statement's own examples are only calls: whoever solved it had seen what they should give.
         wanted = [call for call, _ in parse.examples(statement)]
-        wanted += [call for answer in calls for call in parse.calls(answer.text, statement)]
-        programs = [code for code, _ in read]
-        proof = await self._in_worker(
-            self.prover.prove, statement, programs, wanted, claimed, asked.solutions
-        )
+        wanted += [call for text in calls for call in parse.calls(text, statement)]
+        asked = self.config.exercises.solutions
+        proof = self.prover.prove(statement, [code for code, _ in read], wanted, claimed, asked)
         return proof, dict(reversed(read))
 
     async def _ask_about(self, purpose: str, count: int, about: dict[str, str]) -> list[Answer]:
@@ -314,6 +312,22 @@ async def _all(coroutines: Sequence[Coroutine[Any, Any, Record]]) -> list[Record
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
     return [task.result() for task in running]
+
+
+def _evolve(seed: Seed) -> list[dict[str, str]]:
+    """The request for a child of `seed`'s parent. It shows the outline only: a small teacher that sees the whole
+    statement writes it down again."""
+    parent = parse.statement(seed.parent_stub)
+    return prompts.messages(
+        seed.strategy, signature=parent.signature, summary=parent.summary, failure=seed.parent_failure
+    )
+
+
+def _confirmed(statement: parse.Statement, proof: Proof) -> parse.Statement:
+    """The statement with those of its examples that execution confirmed."""
+    return parse.with_examples(
+        statement, {test["call"]: literal_eval(test["expected"]) for test in proof.tests}
+    )
 
 
 def _question(statement: parse.Statement) -> list[dict[str, str]]:
