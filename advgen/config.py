@@ -105,8 +105,6 @@ class AttemptsConfig:
 class SandboxConfig:
     """Limits of one sandboxed run."""
 
-    slots: int = 0
-    """Runs at once; 0 is one a core."""
     wall_s: float = 4.0
     """Wall time of a run."""
     memory_bytes: int = 1 << 30
@@ -115,7 +113,6 @@ class SandboxConfig:
     """Go on below level L2; every record then carries the level it was run at."""
 
     def __post_init__(self) -> None:
-        _at_least(0, self, "slots")
         _at_least(0.1, self, "wall_s")
         _at_least(1 << 26, self, "memory_bytes")
 

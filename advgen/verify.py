@@ -9,7 +9,6 @@ from __future__ import annotations
 import builtins
 import json
 import math
-import os
 import platform
 from ast import literal_eval
 from collections import Counter
@@ -66,9 +65,8 @@ class Prover:
     def __init__(self, config: SandboxConfig, gate: GateConfig) -> None:
         self.gate = gate
         limits = Limits(wall_s=config.wall_s, memory_bytes=config.memory_bytes)
-        slots = config.slots or os.cpu_count() or 1
         self.boxes = [
-            Sandbox(slots, limits, hash_seed=seed, allow_unsandboxed=config.allow_unsandboxed)
+            Sandbox(1, limits, hash_seed=seed, allow_unsandboxed=config.allow_unsandboxed)
             for seed in HASH_SEEDS
         ]
 

@@ -111,7 +111,7 @@ def test_a_killed_build_loses_no_committed_reply(tmp_path, build_config, servers
     config.write_text(
         f'[teacher]\nmodel = "openai/teacher"\napi_base = "{teacher.api_base}"\nconcurrency = 1\n'
         f'[student]\nmodel = "openai/student"\napi_base = "{student.api_base}"\nconcurrency = 1\n'
-        "[exercises]\ncount = 12\nsolutions = 2\n[sandbox]\nslots = 1\n"
+        "[exercises]\ncount = 12\nsolutions = 2\n"
     )
     command = [sys.executable, "-m", "advgen", "build", str(config), "--out", str(tmp_path / "run")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)

@@ -20,7 +20,7 @@ def test_a_storm_of_kills_loses_no_committed_reply_and_ends_in_the_same_dataset(
     config.write_text(
         f'[teacher]\nmodel = "openai/teacher"\napi_base = "{teacher.api_base}"\nconcurrency = 2\n'
         f'[student]\nmodel = "openai/student"\napi_base = "{student.api_base}"\nconcurrency = 2\n'
-        "[exercises]\ncount = 40\nsolutions = 2\n[sandbox]\nslots = 2\n"
+        "[exercises]\ncount = 40\nsolutions = 2\n"
     )
 
     def command(out):

@@ -22,7 +22,7 @@ CALLS = parse.calls(
 
 @pytest.fixture(scope="module")
 def prover():
-    with Prover(SandboxConfig(slots=1, wall_s=2.0), GateConfig()) as made:
+    with Prover(SandboxConfig(wall_s=2.0), GateConfig()) as made:
         yield made
 
 
