@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUNS ?= runs/quickstart
+# Folder of public benchmark files (HumanEval.jsonl.gz, mbpp.jsonl, ...); the tests that need one are skipped without it.
+export BENCHMARKS ?= $(wildcard $(CURDIR)/../shared/data/code)
 
 .PHONY: install quickstart test lint soak clean
 

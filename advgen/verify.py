@@ -106,7 +106,9 @@ class Prover:
         for test in tests:  # the cross-check: the statement alone led to the same value
             if stated.get(test["call"]) == test["expected"]:
                 test["source"] = "assert"
-        reports = [self._check(solution, tests) for solution in solutions] if tests else []
+        reports = (
+            [self._check(solution, tests, exercise.entry_point) for solution in solutions] if tests else []
+        )
         right = [solution for solution, report in zip(solutions, reports, strict=False) if report.passed]
         if len(right) < math.ceil(self.gate.agreement * len(solutions)):
             return Proof(
@@ -144,13 +146,15 @@ class Prover:
         if len({test["expected"] for test in tests}) < 2:
             return _turned_away(proof, "constant", "every test expects the same value")
         null = f"{exercise.stub}\n    return None\n"
-        if self._check(null, tests).passed:
+        if self._check(null, tests, exercise.entry_point).passed:
             return _turned_away(proof, "null_passes", "a function that returns None passes")
         for box in self.boxes[1:]:
-            if not all(self._check(solution, tests, box).passed for solution in proof.right):
+            if not all(
+                self._check(solution, tests, exercise.entry_point, box).passed for solution in proof.right
+            ):
                 return _turned_away(proof, "nondeterministic", "a solution fails under another hash seed")
         wrong = mutants(reference, self.gate.max_mutants)
-        killed = sum(not self._check(mutant, tests).passed for mutant in wrong)
+        killed = sum(not self._check(mutant, tests, exercise.entry_point).passed for mutant in wrong)
         kill_rate = killed / len(wrong) if wrong else 0.0
         if kill_rate < self.gate.min_kill_rate:
             return _turned_away(proof, "weak_tests", f"{killed} of {len(wrong)} mutants fail", kill_rate)
@@ -164,18 +168,21 @@ class Prover:
             return Attempt(
                 code="", status="unreadable", failure_kind=str(error).split(":")[0].replace(" ", "_")
             )
-        report = self._check(code, tests)
+        report = self._check(code, tests, exercise.entry_point)
         if report.passed:
             return Attempt(code=code, status="pass")
         failed = _first_failure(report)
-        again = self._check(code, tests, self.boxes[-1])
+        again = self._check(code, tests, exercise.entry_point, self.boxes[-1])
         if (again.status, _first_failure(again)) != (report.status, failed):
             return Attempt(code=code, status="flaky", failure_kind="flaky")
         kind, detail = _kind(report), _detail(report)
         return Attempt(code=code, status=report.status, failure_kind=kind, failed_test=failed, detail=detail)
 
-    def _check(self, solution: str, tests: Sequence[dict[str, Any]], box: Sandbox | None = None) -> Report:
-        report = (box or self.boxes[0]).check(solution, "\n".join(assertion(test) for test in tests))
+    def _check(
+        self, solution: str, tests: Sequence[dict[str, Any]], entry_point: str, box: Sandbox | None = None
+    ) -> Report:
+        text = "\n".join(assertion(test) for test in tests)
+        report = (box or self.boxes[0]).check(solution, text, entry_point)
         if report.status == "sandbox_error":
             raise SandboxBroken(report.error.message if report.error else "no verdict")
         return report

@@ -70,6 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SandboxUnavailable as problem:
         print(problem, file=sys.stderr)
         return 1
+    except (
+        OSError,
+        UnicodeDecodeError,
+        ValueError,
+    ) as problem:  # a file that is not there, limits that are too small
+        print(f"error: {problem}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

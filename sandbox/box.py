@@ -11,35 +11,37 @@ import json
 import os
 import platform
 import queue
-import random
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, get_args
 
-from . import zygote
+from . import judge, zygote
 from .report import Failure, Limits, Mode, Outcome, Output, Report, SandboxUnavailable, Status
-from .wire import Decoder, Encoder, WireError, dumps, loads
+from .wire import Budget, CannotCross, Decoder, Encoder, WireError, dumps, loads
 
 LAYERS = ("user", "mount", "pid", "net", "ipc", "uts", "landlock", "seccomp", "rlimits")
 _NEEDED_FOR_L3 = frozenset(("mount", "pid", "net", "ipc"))
 _START_S = 20.0
 _WATCHDOG_S = 5.0
 _RUNS_PER_SLOT = 2000
+_CLOSED = "the sandbox is closed"
 _ATTEMPTS = 3  # a run gets one retry; one more, because a slot can also be killed while it starts
-_TWINS = 3
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))
 # Registered by hand, so that a slot imports its own modules only and the caller's sys.path not at all.
 _BOOT = (
     "import sys, types; p = types.ModuleType('sandbox'); p.__path__ = [sys.argv[3]];"
     "sys.modules['sandbox'] = p; from sandbox.zygote import main; main()"
 )
+_JUDGED = {*get_args(Status), "gone"} - {"sandbox_error"}
 _CURES = """\
 Cures, any one of them:
   - run as an ordinary user, on Linux >= 5.13 with Landlock in /sys/kernel/security/lsm, x86_64 or aarch64;
@@ -58,6 +60,26 @@ class _Evidence:
     result: zygote.RunResult
     verdict: bytes
     stdout: bytes
+
+
+_Site = int | str
+"""An assert site by its index, or the name of a test method."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """Plans of a test text as it is and bent, for runs in the solution's own process."""
+
+    straight: bytes
+    twins: tuple[tuple[bytes, frozenset[_Site]], ...]
+    """Each with the sites that have to fail in it."""
+    needed: frozenset[_Site]
+    """What has to pass when nothing is bent."""
+    bendable: frozenset[_Site]
+
+
+_Run = Callable[[Mode, bytes], tuple[Report, dict[str, Any]]]
+"""Mode, test text or plan -> report, the judge's record."""
 
 
 def level_of(layers: Iterable[str]) -> str:
@@ -81,7 +103,7 @@ def explain(layer: str, text: str) -> str:
 
 
 class Slot:
-    """One zygote and the socket to it. Not thread-safe: whoever took it from the queue has it alone."""
+    """One zygote and the socket to it. Not thread-safe but for `close`: whoever took it from the queue has it alone."""
 
     def __init__(
         self, index: int, limits: Limits, hash_seed: int, preload: Sequence[str], without: Sequence[str]
@@ -91,10 +113,15 @@ class Slot:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._runs = 0
+        self._closed = False
+        self.lock = threading.Lock()
+        """Held by whoever is starting or using it."""
         self.refused: dict[str, str] = {}
 
     def ensure_started(self) -> None:
-        """Raises SlotLost with what the interpreter said when it does not come up."""
+        """Raises SlotLost with what the interpreter said when it does not come up, or after `close`."""
+        if self._closed:
+            raise SlotLost(_CLOSED)
         if self._process is not None and self._process.poll() is None and self._runs < _RUNS_PER_SLOT:
             return
         self.kill()
@@ -133,14 +160,24 @@ class Slot:
         """Raises SlotLost when no result comes back in time."""
         self.ensure_started()
         assert self._control is not None
-        fds = [_memfd(solution), _memfd(request), _memfd(b""), _memfd(b"")]
+        fds: list[int] = []
         try:
+            fds += (_memfd(payload) for payload in (solution, request, b"", b""))
             self._control.settimeout(self._limits.wall_s + _WATCHDOG_S)
             result = self._ask(kind, fds)
             self._runs += 1
             if result.strays:
                 self.kill()
-            return _Evidence(result, _contents(fds[2], zygote.VERDICT_BYTES), _contents(fds[3], 1 << 30))
+            if result.clerk_lost:
+                raise SlotLost("the clerk died during the run")
+            return _Evidence(
+                result,
+                _contents(fds[2], zygote.CLERK_BYTES),
+                _contents(fds[3], self._limits.output_bytes + 1),
+            )
+        except BaseException:  # an answer may be on its way, and must not become the next run's
+            self.kill()
+            raise
         finally:
             for fd in fds:
                 os.close(fd)
@@ -157,6 +194,14 @@ class Slot:
             self.kill()
             raise SlotLost("the zygote died or fell silent during the run")
         return zygote.RunResult.unpack(data)
+
+    def close(self) -> None:
+        """End it for good, from any thread: what it is doing for another one ends as lost."""
+        self._closed = True
+        if (process := self._process) is not None:
+            process.kill()
+        with self.lock:
+            self.kill()
 
     def kill(self) -> None:
         """End the launcher, and by that everything in the slot; safe to repeat."""
@@ -211,7 +256,7 @@ def _site_paths() -> list[str]:
 def _kill_slots(slots: Sequence[Slot], owner: int) -> None:
     if os.getpid() == owner:  # a forked copy of this object owns nothing
         for slot in slots:
-            slot.kill()
+            slot.close()
 
 
 class Sandbox:
@@ -235,6 +280,8 @@ class Sandbox:
             raise ValueError(f"no such layer: {', '.join(sorted(unknown))}; there are {', '.join(LAYERS)}")
         if not sys.platform.startswith("linux"):
             raise SandboxUnavailable(f"the sandbox needs Linux, this is {platform.system()}\n{_CURES}")
+        if not 0 <= hash_seed < 1 << 32:
+            raise ValueError(f"hash_seed {hash_seed} is not in 0 .. 2**32 - 1")
         if slots < 1:
             raise ValueError("slots must be at least 1")
         self.limits = limits or Limits()
@@ -255,6 +302,10 @@ class Sandbox:
             raise SandboxUnavailable(
                 f"only level {self.level} is available; missing layers:\n{missing}\n{_CURES}"
             )
+        if self.limits.scratch_bytes and "mount" in self.refused:
+            self.close()
+            why = explain("mount", self.refused["mount"])
+            raise SandboxUnavailable(f"scratch_bytes needs a mount namespace of its own: {why}")
         for slot in reversed(self._slots):
             self._free.put(slot)
 
@@ -272,15 +323,14 @@ class Sandbox:
 
     def check(self, solution: str, tests: str, entry_point: str | None = None) -> Report:
         """One solution against one test text; `entry_point` goes to an uncalled `check(candidate)`."""
-        request: dict[str, Any] = {"tests": tests, "entry_point": entry_point, "bend": []}
+        text = tests.encode("utf-8", "surrogatepass")
         with self._slot() as slot:
-            report, verdict = self._checked(slot, "split", solution, request)
+            run = partial(self._checked, slot, solution, entry_point)
+            report, verdict = run("split", text)
             if "unsplittable" not in verdict:
                 return report
-            report, verdict = self._checked(slot, "in-process", solution, request)
-            if not report.passed:
-                return report
-            return self._twins_agree(slot, solution, request, report, verdict["bendable"])
+            family = self._twins(slot, text)
+            return family if isinstance(family, Report) else _in_process(run, family)
 
     def check_many(self, pairs: Iterable[tuple[str, str]]) -> list[Report]:
         """In the order given, on every slot at once."""
@@ -302,12 +352,13 @@ class Sandbox:
     def call(self, solution: str, entry_point: str, args_list: Sequence[tuple[Any, ...]]) -> list[Output]:
         """What the entry point returns for each tuple of arguments, all in one solution process.
 
-        Raises wire.CannotCross when an argument is not made of exact builtin types.
+        Raises wire.CannotCross when an argument is not made of exact builtin types. The outputs are the solution's own
+        word: what it computes, or makes up, nobody compares here.
         """
-        calls = [Encoder(exact=True).encode(tuple(args)) for args in args_list]
+        calls = [_encoded(tuple(args)) for args in args_list]
         request = {"entry_point": entry_point, "calls": calls}
         with self._slot() as slot:
-            evidence = self._evidence(slot, zygote.CALL, solution, request)
+            evidence = self._evidence(slot, zygote.CALL, solution, dumps(request))
         if isinstance(evidence, str):
             return [Output(status="sandbox_error", error=evidence)] * len(args_list)
         return self._outputs(evidence, len(args_list))
@@ -324,92 +375,145 @@ class Sandbox:
     @contextmanager
     def _slot(self) -> Iterator[Slot]:
         if not self._closer.alive:
-            raise RuntimeError("the sandbox is closed")
+            raise RuntimeError(_CLOSED)
         slot = self._free.get()
         try:
             yield slot
         finally:
             self._free.put(slot)
 
-    def _evidence(self, slot: Slot, kind: int, solution: str, request: dict[str, Any]) -> _Evidence | str:
+    def _evidence(self, slot: Slot, kind: int, solution: str, request: bytes) -> _Evidence | str:
         """Tried again on a fresh slot when the slot is lost; in the end, the infrastructure's own words."""
         # a lone surrogate is the compiler's to refuse, inside
-        payloads = solution.encode("utf-8", "surrogatepass"), dumps(request)
+        program = solution.encode("utf-8", "surrogatepass")
         lost = ""
         for _ in range(_ATTEMPTS):
             try:
-                return self._at_level(slot, kind, *payloads)
+                return self._at_level(slot, kind, program, request)
             except (SlotLost, OSError) as problem:
                 slot.kill()
                 lost = str(problem)
         return lost
 
     def _at_level(self, slot: Slot, kind: int, solution: bytes, request: bytes) -> _Evidence:
-        slot.ensure_started()
-        if slot.refused.keys() - self.refused.keys():
-            raise SlotLost(f"the slot came up with fewer layers than before: {slot.refused}")
-        return slot.run(kind, solution, request)
+        with slot.lock:
+            slot.ensure_started()
+            if slot.refused.keys() - self.refused.keys():
+                raise SlotLost(f"the slot came up with fewer layers than before: {slot.refused}")
+            return slot.run(kind, solution, request)
 
     def _checked(
-        self, slot: Slot, mode: Mode, solution: str, request: dict[str, Any]
+        self, slot: Slot, solution: str, entry_point: str | None, mode: Mode, tests: bytes
     ) -> tuple[Report, dict[str, Any]]:
-        """The report and the judge's own record, which is empty when there is none."""
-        kind = zygote.SPLIT if mode == "split" else zygote.IN_PROCESS
-        evidence = self._evidence(slot, kind, solution, request)
+        """The report, and the judge's own record, which is empty when there is none. `tests` is a text, or for
+        in-process mode a plan.
+        """
+        kind, text_bytes = (zygote.SPLIT, len(tests)) if mode == "split" else (zygote.IN_PROCESS, 0)
+        evidence = self._evidence(slot, kind, solution, _request(entry_point, text_bytes, tests))
         stamp: dict[str, Any] = {"mode": mode, "level": self.level, "layers": self.layers}
         if isinstance(evidence, str):
-            error = Failure(type="SandboxError", message=evidence)
-            return Report(status="sandbox_error", error=error, **stamp), {}
-        verdict = _read_verdict(evidence.verdict)
-        result = evidence.result
+            return Report(status="sandbox_error", error=_lost(evidence), **stamp), {}
+        verdict, result = _read_verdict(evidence.verdict), evidence.result
         stamp |= {"cpu_s": result.cpu_s, "wall_s": result.wall_s, "max_rss_bytes": result.max_rss_bytes}
         stamp["stdout"] = evidence.stdout[: self.limits.output_bytes].decode(errors="replace")
         if verdict is not None and "unsplittable" in verdict:
             return Report(status="test_error", **stamp), verdict
         return _judged(verdict, evidence, mode, self.limits, stamp), verdict or {}
 
-    def _twins_agree(
-        self, slot: Slot, solution: str, request: dict[str, Any], report: Report, bendable: list[int]
-    ) -> Report:
-        """An in-process pass stands when twins of the tests, one expectation bent in each, fail."""
-        sites = [site for site in bendable if report.outcomes[site] == "pass"]
-        random.shuffle(sites)
-        if not sites:
-            message = "tests that cannot be split need an == or assertEqual that can be bent to prove a pass"
-            return _restated(report, "test_error", Failure(type="Tripwire", message=message))
-        runs: list[list[int]] = [[site] for site in sites[:_TWINS]] + [[], []]
-        random.shuffle(runs)
-        for bend in runs:
-            twin, _ = self._checked(slot, "in-process", solution, request | {"bend": bend})
-            if twin.passed is bool(bend):
-                message = f"tests bent at {bend} gave {twin.status}"
-                return _restated(report, "tampered", Failure(type="Tripwire", message=message))
-        return report
+    def _twins(self, slot: Slot, tests: bytes) -> _Family | Report:
+        evidence = self._evidence(slot, zygote.TWINS, "", _request(None, len(tests), tests))
+        stamp: dict[str, Any] = {"mode": "in-process", "level": self.level, "layers": self.layers}
+        if isinstance(evidence, str):
+            return Report(status="sandbox_error", error=_lost(evidence), **stamp)
+        try:
+            made = loads(evidence.verdict)
+            twins = tuple((bytes.fromhex(plan), frozenset(bends)) for plan, bends in made["twins"])
+            needed, bendable = frozenset(made["needed"]), frozenset(made["bendable"])
+            return _Family(bytes.fromhex(made["straight"]), twins, needed, bendable)
+        except (WireError, TypeError, ValueError, KeyError) as problem:
+            return Report(status="test_error", error=Failure(type="TestError", message=str(problem)), **stamp)
 
     def _outputs(self, evidence: _Evidence, count: int) -> list[Output]:
+        if len(evidence.stdout) > self.limits.output_bytes:
+            return [Output(status="output_limit", error="too much on standard output")] * count
         lines = evidence.verdict.split(b"\n")[:-1]
-        outputs = []
+        outputs: list[Output] = []
+        budget = Budget()
         for line in lines[:count]:
             try:
                 record = loads(line)
                 if "load" in record:
-                    return [_output(record["load"])] * count
-                outputs.append(_output(record))
+                    return [_output(record["load"], ("error", "memory", "exited"), budget)] * count
+                outputs.append(_output(record, ("ok", "error", "memory", "exited"), budget))
             except (WireError, KeyError, TypeError) as problem:
                 outputs.append(Output(status="tampered", error=str(problem)))
-        over = len(evidence.stdout) > self.limits.output_bytes
-        status = "output_limit" if over else _end_of_solution(evidence.result, self.limits)
+        status = _end_of_solution(evidence.result, self.limits)
         missing = Output(status=status, error=f"the run ended as {status} before this call did")
         return outputs + [missing] * (count - len(outputs))
 
 
-def _output(record: dict[str, Any]) -> Output:
-    status = record["status"]
-    if status not in ("ok", "error", "memory", "exited"):
-        raise WireError("unknown status")
-    args = Decoder(exact=True).decode(record["args"]) if "args" in record else None
-    value = Decoder(exact=True).decode(record["value"]) if status == "ok" else None
-    return Output(status=status, value=value, error=record.get("error"), mutated_args=args)
+def _in_process(run: _Run, family: _Family) -> Report:
+    """A pass in the solution's own process stands when every site that has to pass did, and when every twin fails where
+    it was bent and nowhere else. Of what the solution wrote nothing is believed that the twins do not bear out.
+    """
+    report, verdict = run("in-process", family.straight)
+    if not report.passed:
+        return report
+    if not family.bendable:
+        message = "tests that cannot be split need an == or assertEqual with a literal that can be bent to prove a pass"
+        return replace(report, status="test_error", error=Failure(type="Tripwire", message=message))
+    if wrong := _contradiction(report, verdict, family.needed, frozenset()):
+        return replace(report, status="test_error", error=Failure(type="Tripwire", message=wrong))
+    for plan, bends in family.twins:
+        twin, verdict = run("in-process", plan)
+        if twin.status in ("sandbox_error", "timeout"):
+            return twin
+        if wrong := _contradiction(twin, verdict, family.bendable, bends):
+            message = f"in a twin of the tests, {wrong}"
+            return replace(report, status="tampered", error=Failure(type="Tripwire", message=message))
+    return report
+
+
+def _contradiction(report: Report, verdict: dict[str, Any], sites: Set[_Site], bends: Set[_Site]) -> str:
+    """The first of `sites` that did not fail although it is bent, or did not pass although it is not."""
+    found = dict(zip(_sites(verdict), report.outcomes, strict=False)) if verdict else {}
+    for site in sites:
+        if found.get(site) != (wanted := "fail" if site in bends else "pass"):
+            return f"assert {site} should be {wanted}, not {found.get(site)}"
+    return ""
+
+
+def _sites(verdict: dict[str, Any]) -> list[_Site]:
+    """What twins call each site: its index, or the name of its test method."""
+    labels = verdict.get("labels", [])
+    return [*range(verdict["total"] - len(labels)), *labels]
+
+
+def _request(entry_point: str | None, text_bytes: int, tests: bytes) -> bytes:
+    """What `judge.Request` reads."""
+    return dumps({"entry_point": entry_point, "bytes": text_bytes}) + b"\n" + tests
+
+
+def _lost(words: str) -> Failure:
+    return Failure(type="SandboxError", message=words)
+
+
+def _encoded(args: tuple[Any, ...]) -> Any:
+    try:
+        return Encoder(exact=Budget()).encode(args)
+    except RecursionError:
+        raise CannotCross("an argument contains itself, or is nested too deeply") from None
+
+
+def _output(record: dict[str, Any], allowed: tuple[str, ...], budget: Budget) -> Output:
+    status, error = record["status"], record.get("error")
+    if status not in allowed or type(error) not in (str, type(None)):
+        raise WireError("not the record of a call")
+    args = Decoder(exact=budget).decode(record["args"]) if "args" in record else None
+    if type(args) not in (tuple, type(None)):
+        raise WireError("arguments that are no tuple")
+    value = Decoder(exact=budget).decode(record["value"]) if status == "ok" else None
+    return Output(status=status, value=value, error=error, mutated_args=args)
 
 
 def _read_verdict(data: bytes) -> dict[str, Any] | None:
@@ -424,15 +528,31 @@ def _read_verdict(data: bytes) -> dict[str, Any] | None:
         return verdict
     total, outcomes = verdict.get("total"), verdict.get("outcomes")
     whole = (
-        verdict.get("status") in (*get_args(Status), "gone")
+        verdict.get("status") in _JUDGED
         and type(total) is int
         and type(verdict.get("run")) is int
         and isinstance(outcomes, list)
         and len(outcomes) == total
-        and all(type(site) is int and 0 <= site < total for site in verdict.get("bendable", ()))
-        and set(outcomes) <= set(get_args(Outcome))
+        and isinstance(labels := verdict.get("labels", []), list)
+        and len(labels) <= total
+        and all(type(label) is str for label in labels)
+        and all(outcome in get_args(Outcome) for outcome in outcomes)
+        and _is_failure(verdict.get("error"))
     )
     return verdict if whole else None
+
+
+def _is_failure(error: Any) -> bool:
+    """Whether `Failure` can be made of it; in-process, this too is only the solution's word."""
+    if error is None:
+        return True
+    kinds = {"type": str, "message": str, "assert_index": int, "expected": str, "got": str}
+    return (
+        isinstance(error, dict)
+        and {"type", "message"} <= error.keys() <= kinds.keys()
+        and all(value is None or type(value) is kinds[name] for name, value in error.items())
+        and all(len(value) <= judge.MAX_TEXT for value in error.values() if isinstance(value, str))
+    )
 
 
 def _judged(
@@ -485,11 +605,6 @@ def _counts(verdict: dict[str, Any]) -> dict[str, Any]:
 def _failure(verdict: dict[str, Any] | None) -> Failure | None:
     error = verdict.get("error") if verdict else None
     return Failure(**error) if error else None
-
-
-def _restated(report: Report, status: Status, error: Failure) -> Report:
-    facts = {name: getattr(report, name) for name in report.__slots__}
-    return Report(**facts | {"status": status, "error": error})
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,22 @@ import socket
 import sys
 import types
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
-from .wire import MUTABLE, CannotCross, Channel, Decoder, Encoder, Node, WireError, dumps, loads
+from .wire import (
+    MUTABLE,
+    Budget,
+    CannotCross,
+    Channel,
+    Decoder,
+    Encoder,
+    Node,
+    WireError,
+    dumps,
+    loads,
+    words_of,
+)
 
 _BASES = (
     tuple,
@@ -59,7 +72,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "issubclass": issubclass,
     "next": next,
     "enter": lambda manager: manager.__enter__(),
-    "exit": lambda manager: manager.__exit__(None, None, None),
+    "exit": lambda manager, kind, text: manager.__exit__(kind, kind and kind(text), None),
     **{f.__name__: f for f in (len, iter, bool, repr, str, hash, int, float, reversed, round, dir)},
     **{name: getattr(operator, name) for name in _OPERATORS.split()},
 }
@@ -81,19 +94,17 @@ def load(source_fd: int, file_name: str = "solution.py") -> types.ModuleType:
     return module
 
 
-def serve(sock: socket.socket, source_fd: int) -> None:
+def serve(sock: socket.socket, source_fd: int) -> NoReturn:
     """Split mode: load, say which names there are, then answer until the other side closes."""
-    _keep_builtins()
     channel = Channel(sock)
     host = Host(channel)
     channel.send(host.introduce(source_fd))
-    try:
+    with suppress(EOFError):
         host.answer_until(lambda message: False)
-    except EOFError:
-        os._exit(0)
+    os._exit(0)
 
 
-def _keep_builtins() -> None:
+def keep_builtins() -> None:
     """Give our own modules their builtins for good: a program that patches them should fail, not break the
     answers.
     """
@@ -158,6 +169,8 @@ class Host:
         return reply
 
     def _refer(self, value: Any) -> Node:
+        if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+            return self._encode(value.item())  # a numpy scalar: tests compare it as the number it is
         number = self._numbers.setdefault(id(value), len(self._objects))
         if number == len(self._objects):
             self._objects.append(value)
@@ -173,6 +186,8 @@ class Host:
     def _resolve(self, node: list[Node]) -> Any:
         if node[0] == "h":
             return self._objects[node[1]]
+        if node[0] == "builtin":
+            return getattr(builtins, node[1])
         if node[0] == "iterator":
             return iter(Decoder(foreign=self._resolve).decode(node[1]))
         if node[0] == "callback":
@@ -201,9 +216,9 @@ class Host:
         try:
             args = Encoder().encode(problem.args)
         except (CannotCross, RecursionError):
-            args = ["t", str(problem)]
+            args = ["t", words_of(problem)]
         kinds = [kind.__name__ for kind in type(problem).__mro__]
-        return {"raise": kinds, "args": args, "text": str(problem)[:1000]}
+        return {"raise": kinds, "args": args, "text": words_of(problem)[:1000]}
 
 
 def _snapshot(value: Any) -> Any:
@@ -220,7 +235,7 @@ def _same(old: list[Any], value: Any) -> bool:
     return all(map(operator.is_, old, value))
 
 
-def call_all(source_fd: int, calls_fd: int, output_fd: int) -> None:
+def call_all(source_fd: int, calls_fd: int, output_fd: int) -> NoReturn:
     """Call mode: one line of JSON per call, written as it ends, so that a crash keeps those before it."""
     request = loads(read_all(calls_fd))
     try:
@@ -228,8 +243,9 @@ def call_all(source_fd: int, calls_fd: int, output_fd: int) -> None:
     except BaseException as problem:
         _write_line(output_fd, {"load": _failure(problem)})
         os._exit(0)
+    budget = Budget()
     for node in request["calls"]:
-        _write_line(output_fd, _one_call(function, node))
+        _write_line(output_fd, _one_call(function, node, budget))
     os._exit(0)
 
 
@@ -240,23 +256,23 @@ def _entry_point(module: types.ModuleType, name: str) -> Callable[..., Any]:
     return function
 
 
-def _one_call(function: Callable[..., Any], node: Node) -> dict[str, Node]:
-    decoder = Decoder(exact=True)
+def _one_call(function: Callable[..., Any], node: Node, budget: Budget) -> dict[str, Node]:
+    decoder = Decoder(exact=Budget())
     args = decoder.decode(node)
     try:
         value = function(*args)
         sys.stdout.flush()
     except BaseException as problem:
-        return _failure(problem) | _mutated(args)
+        return _failure(problem) | _mutated(args, budget)
     try:
-        return {"status": "ok", "value": Encoder(exact=True).encode(value)} | _mutated(args)
+        return {"status": "ok", "value": Encoder(exact=budget).encode(value)} | _mutated(args, budget)
     except (CannotCross, RecursionError) as problem:
-        return _failure(problem) | _mutated(args)
+        return _failure(problem) | _mutated(args, budget)
 
 
-def _mutated(args: tuple[Any, ...]) -> dict[str, Node]:
+def _mutated(args: tuple[Any, ...], budget: Budget) -> dict[str, Node]:
     try:
-        return {"args": Encoder(exact=True).encode(args)}
+        return {"args": Encoder(exact=budget).encode(args)}
     except (CannotCross, RecursionError):
         return {}
 
@@ -269,7 +285,7 @@ def _failure(problem: BaseException) -> dict[str, Node]:
         if isinstance(problem, SystemExit)
         else "error"
     )
-    return {"status": status, "error": f"{type(problem).__name__}: {problem}"[:500]}
+    return {"status": status, "error": f"{type(problem).__name__}: {words_of(problem)}"[:500]}
 
 
 def _write_line(fd: int, record: dict[str, Node]) -> None:

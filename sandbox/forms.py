@@ -7,30 +7,21 @@ in.
 
 from __future__ import annotations
 
+import io
 import sys
 import types
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any, Protocol
-
-DOCTEST_PROMPT = ">>> "
-_EQUALITIES = (
-    "assertEqual", "assertMultiLineEqual", "assertSequenceEqual", "assertListEqual", "assertTupleEqual",
-    "assertSetEqual", "assertDictEqual", "assertCountEqual",
-)  # fmt: skip
 
 
 class Recorder(Protocol):
     """What `judge.Sites` offers here."""
 
-    def add(self) -> int: ...
-    def bent(self, index: int, value: Any) -> Any: ...
+    def add(self, label: str) -> int: ...
     def passed(self, index: int) -> None: ...
     def differs(self, index: int, expected: str, got: str) -> None: ...
     def broke(self, index: int, soft: bool) -> None: ...
-
-
-def is_doctest(tests: str) -> bool:
-    return tests.lstrip().startswith(DOCTEST_PROMPT)
 
 
 def run_unittest_classes(namespace: dict[str, Any], sites: Recorder) -> None:
@@ -40,33 +31,43 @@ def run_unittest_classes(namespace: dict[str, Any], sites: Recorder) -> None:
         return
     cases = [c for c in namespace.values() if isinstance(c, type) and issubclass(c, unittest.TestCase)]
     for case in (case for case in cases if case.__module__ == namespace["__name__"]):
-        for test in unittest.defaultTestLoader.loadTestsFromTestCase(case):
-            _run_method(unittest, test, sites)
+        unittest.defaultTestLoader.loadTestsFromTestCase(case).run(_recording(unittest, sites))
 
 
-def _bending(equal: Callable[..., None], index: int, sites: Recorder) -> Callable[..., None]:
-    return lambda first, second, *rest, **named: equal(first, sites.bent(index, second), *rest, **named)
+def _recording(unittest: types.ModuleType, sites: Recorder) -> Any:
+    """A TestResult that makes each method a site; what breaks around methods (setUpClass) is one of its own."""
+
+    class Recording(unittest.TestResult):  # type: ignore[misc,name-defined]  # the module is only here at run time
+        index = -1
+
+        def startTest(self, test: Any) -> None:
+            super().startTest(test)
+            self.index = sites.add(f"{type(test).__name__}.{test._testMethodName}")
+
+        def stopTest(self, test: Any) -> None:
+            super().stopTest(test)
+            self.index = -1
+
+        def addSuccess(self, test: Any) -> None:
+            sites.passed(self.index)
+
+        def addError(self, test: Any, problem: Any) -> None:
+            _record(problem[1], self.index if self.index >= 0 else sites.add(""), sites)
+
+        addFailure = addError
+
+        def addSubTest(self, test: Any, part: Any, problem: Any) -> None:
+            if problem:
+                self.addError(test, problem)
+
+    return Recording()
 
 
-def _run_method(unittest: types.ModuleType, test: Any, sites: Recorder) -> None:
-    index = sites.add()
-    problems: list[BaseException] = []
-    skipped: list[str] = []
-    result = unittest.TestResult()
-    result.addError = result.addFailure = lambda _, info: problems.append(info[1])
-    result.addSubTest = lambda _, part, info: problems.append(info[1]) if info else None
-    result.addSkip = lambda _, reason: skipped.append(reason)
-    for name in _EQUALITIES:
-        setattr(test, name, _bending(getattr(test, name), index, sites))
-    test.run(result)
+def _record(problem: BaseException, index: int, sites: Recorder) -> None:
     try:
-        if problems:
-            raise problems[0]
+        raise problem
     except BaseException:
         sites.broke(index, True)
-    else:
-        if not skipped:
-            sites.passed(index)
 
 
 def run_doctest(tests: str, namespace: dict[str, Any], sites: Recorder) -> None:
@@ -79,7 +80,7 @@ def run_doctest(tests: str, namespace: dict[str, Any], sites: Recorder) -> None:
         if not example.want:
             shown.run(example.source)
             continue
-        index = sites.add()
+        index = sites.add("")
         try:
             got = shown.run(example.source)
         except Exception as problem:
@@ -87,7 +88,7 @@ def run_doctest(tests: str, namespace: dict[str, Any], sites: Recorder) -> None:
                 sites.broke(index, True)
                 continue
             got = f"{type(problem).__name__}: {problem}\n"
-        want = sites.bent(index, example.exc_msg or example.want)
+        want = example.exc_msg or example.want
         flags = sum(flag for flag, on in example.options.items() if on)
         if checker.check_output(want, got, flags):
             sites.passed(index)
@@ -109,8 +110,10 @@ class _Shown:
     def run(self, source: str) -> str:
         saved: Callable[[object], Any] = sys.displayhook
         sys.displayhook = self._show
+        printed = io.StringIO()
         try:
-            exec(compile(source, "tests.py", "single", dont_inherit=True), self._namespace)
+            with redirect_stdout(printed):
+                exec(compile(source, "tests.py", "single", dont_inherit=True), self._namespace)
         finally:
             sys.displayhook = saved
-        return self._text
+        return printed.getvalue() + self._text

@@ -19,6 +19,10 @@ from collections.abc import Iterable
 from . import seccomp
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.prctl.argtypes = (
+    ctypes.c_int,
+    *[ctypes.c_ulong] * 4,
+)  # numbers only: a conversion costs a forked child dear
 
 NAMESPACES = {  # in the order they are taken; pid last, since the next fork is the first process of it
     "mount": 0x00020000,
@@ -30,7 +34,7 @@ NAMESPACES = {  # in the order they are taken; pid last, since the next fork is 
 _NEW_USER = 0x10000000
 
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
-_MS_NOSUID, _MS_NODEV = 0x2, 0x4
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 0x2, 0x4, 0x8
 _MNT_DETACH = 2
 _ATTR_RDONLY, _ATTR_NOSUID = 0x1, 0x2
 _AT_RECURSIVE, _AT_FDCWD = 0x8000, -100
@@ -45,6 +49,10 @@ _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _CAPSET = {"x86_64": 126, "aarch64": 91}
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT, _MOUNT_SETATTR = 444, 445, 446, 442
 
+SCRATCH = "/tmp"
+_SCRATCH_INODES = 4096
+# read, write, list, remove, make plain files and folders, move, truncate: no links, devices, sockets or pipes
+_SCRATCH_RIGHTS = sum(1 << bit for bit in (1, 2, 3, 4, 5, 7, 8, 13, 14))
 _READ_FILE, _READ_DIR, _WRITE_FILE = 1 << 2, 1 << 3, 1 << 1
 _FS_RIGHTS_BY_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1, 5: (1 << 16) - 1}
 
@@ -60,10 +68,8 @@ def _syscall(number: int, what: str, *args: object) -> int:
     return _check(_libc.syscall(ctypes.c_long(number), *args), what)
 
 
-def _prctl(option: int, value: object = 0, extra: object = 0) -> None:
-    zero = ctypes.c_ulong(0)
-    arguments = [ctypes.c_ulong(a) if isinstance(a, int) else a for a in (value, extra)]
-    _check(_libc.prctl(option, *arguments, zero, zero), f"prctl {option}")
+def _prctl(option: int, value: int = 0, extra: int = 0) -> None:
+    _check(_libc.prctl(option, value, extra, 0, 0), f"prctl {option}")
 
 
 def _mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
@@ -101,14 +107,20 @@ def open_paths(paths: Iterable[str]) -> dict[str, int]:
     return {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in paths if os.path.exists(path)}
 
 
-def private_root(paths: dict[str, int]) -> None:
-    """Make a read-only tree of the given paths, and nothing else, the root of this mount namespace."""
+def private_root(paths: dict[str, int], scratch_bytes: int) -> None:
+    """Make a read-only tree of the given paths, and nothing else, the root of this mount namespace; with a SCRATCH
+    in it where that is to have a size.
+    """
     new_root = "/tmp"  # any directory will do: the mount is private and moved at once
     _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
     _mount("root", new_root, "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,nr_inodes=4k,mode=755")
     for path, fd in paths.items():
         _bind(fd, new_root + path)
+    os.makedirs(new_root + SCRATCH, exist_ok=True)
     _seal_mounts(new_root, _ATTR_RDONLY | _ATTR_NOSUID)
+    if scratch_bytes:
+        options = f"size={scratch_bytes},nr_inodes={_SCRATCH_INODES},mode=777"
+        _mount("scratch", new_root + SCRATCH, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, options)
     os.chdir(new_root)
     _syscall(_PIVOT_ROOT[os.uname().machine], "pivot_root", b".", b".")
     _check(_libc.umount2(b".", _MNT_DETACH), "umount the old root")
@@ -152,9 +164,7 @@ def become(uid: int) -> None:
 def drop_capabilities() -> None:
     """Empty every capability set, the bounding set where the kernel lets us, and never gain any by exec."""
     for capability in range(_LAST_CAPABILITY + 1):
-        _libc.prctl(
-            _PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0
-        )  # EPERM without CAP_SETPCAP: none to lose
+        _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # EPERM without CAP_SETPCAP: none to lose
     header = struct.pack("=Ii", 0x20080522, 0)
     _syscall(_CAPSET[os.uname().machine], "capset", header, bytes(24))
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
@@ -177,10 +187,11 @@ def adopt_orphans() -> None:
 # --- Landlock -----------------------------------------------------------------------------------------------
 
 
-def landlock(readable: Iterable[int], devices: Iterable[int]) -> None:
-    """From here on: read beneath `readable`, read and write `devices`, no TCP, no signals out; nothing else.
+def landlock(readable: Iterable[int], devices: Iterable[int], scratch: int | None) -> None:
+    """From here on: read beneath `readable`, read and write `devices`, make plain files and folders beneath `scratch`,
+    no TCP, no signals out; nothing else.
 
-    Both are handles from `open_paths`; a rule belongs to the file, wherever it is mounted.
+    All are handles from `open_paths`; a rule belongs to the file, wherever it is mounted.
     """
     abi = _syscall(_LANDLOCK_CREATE, "landlock", None, ctypes.c_size_t(0), ctypes.c_uint(1))
     fs_rights = _FS_RIGHTS_BY_ABI[min(abi, 5)]
@@ -193,6 +204,8 @@ def landlock(readable: Iterable[int], devices: Iterable[int]) -> None:
         _landlock_rule(ruleset, fd, _READ_FILE | (_READ_DIR if stat.S_ISDIR(os.stat(fd).st_mode) else 0))
     for fd in devices:
         _landlock_rule(ruleset, fd, _READ_FILE | _WRITE_FILE)
+    if scratch is not None:
+        _landlock_rule(ruleset, scratch, _SCRATCH_RIGHTS & fs_rights)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _syscall(_LANDLOCK_RESTRICT, "landlock_restrict_self", ctypes.c_int(ruleset), ctypes.c_uint(0))
     os.close(ruleset)
@@ -208,26 +221,29 @@ def _landlock_rule(ruleset: int, fd: int, rights: int) -> None:
 
 
 def install_filter(compiled: seccomp.CompiledFilter) -> None:
-    """The allow-list, for this process and its threads, with this process as the only one it may signal."""
-    compiled.set_own_pid(os.getpid())
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(compiled.program))
-
-
-def limit(memory_bytes: int, cpu_s: int, file_bytes: int, open_files: int, threads: int | None) -> None:
-    """Resource limits, hard ones; `threads` counts the whole uid, so None where the uid is shared with
-    others.
+    """The allow-list, for this process and its threads, with this process as the only one it may signal.
+    Needs no_new_privs, which `drop_capabilities` sets.
     """
-    pairs = [
+    compiled.set_own_pid(os.getpid())
+    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, compiled.address)
+
+
+def limit_slot(memory_bytes: int, open_files: int) -> None:
+    """Hard resource limits that a slot puts on once and its runs inherit."""
+    for which, value in (
         (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_FSIZE, file_bytes),
         (resource.RLIMIT_NOFILE, open_files),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
-    ]
-    if threads is not None:
-        pairs.append((resource.RLIMIT_NPROC, threads))
-    for which, value in pairs:
+    ):
         resource.setrlimit(which, (value, value))
+
+
+def limit_run(cpu_s: int | None, file_bytes: int, threads: int | None) -> None:
+    """Hard resource limits of one process; `threads` counts the whole uid, so None where others share it."""
+    if cpu_s is not None:
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    if threads is not None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (threads, threads))

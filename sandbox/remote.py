@@ -10,15 +10,20 @@ from __future__ import annotations
 
 import builtins
 import itertools
+import operator
 import sys
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
-from .wire import CannotCross, Channel, Decoder, Encoder, Node, WireError
+from .wire import CannotCross, Channel, Decoder, Encoder, Node, WireError, words_of
 
 _MAX_ITERATOR = 10_000
 _CONTROL_FLOW = frozenset(("AssertionError", "StopIteration", "StopAsyncIteration"))
+_MUTABLE_BASES = frozenset(("list", "dict", "set"))
 _BASES = {t.__name__: t for t in (tuple, list, dict, set, frozenset, str, bytes, int, float)}
+# what data is asked about itself with yes or no for an answer
+_PREDICATES = {n for t in _BASES.values() for n in dir(t) if n.startswith("is")} | {"startswith", "endswith"}
 
 
 class RunEnded(BaseException):
@@ -29,15 +34,15 @@ class RunEnded(BaseException):
         self.reason = reason
 
 
-class SolutionExited(BaseException):
-    """The solution raised SystemExit."""
+class SolutionExited(SystemExit):
+    """The solution raised SystemExit; tests may expect that."""
 
 
 class Session:
     """The conversation with one solution process."""
 
-    def __init__(self, channel: Channel, deadline: float) -> None:
-        self._channel, self._deadline = channel, deadline
+    def __init__(self, channel: Channel, deadline: float, may_import: bool) -> None:
+        self._channel, self._deadline, self._may_import = channel, deadline, may_import
         self._objects: dict[int, Any] = {}
         self._callbacks: list[Callable[..., Any]] = []
         self._callback_numbers: dict[int, int] = {}
@@ -46,7 +51,12 @@ class Session:
         self.requests = 0
         self.ended: str | None = None
         self.unsplittable: str | None = None
-        self.named: frozenset[str] = frozenset()
+        """Why the tests need the solution's own process: only what they made themselves can be the cause."""
+        self._made_by_tests = False
+        self.has_classes = False
+        self.imported: set[str] = set()
+        """Names that the solution took from the standard library."""
+        self.named: Set[str] = frozenset()
         """Classes of the solution that the tests speak of by name: their objects may compare themselves."""
 
     def open(self) -> dict[str, Any]:
@@ -57,14 +67,21 @@ class Session:
             raise self._exception(reply)
         decoder = Decoder(foreign=self._borrow)
         try:
-            return {str(name): self._imported(name, node, decoder) for name, node in reply["names"]}
-        except (WireError, LookupError, TypeError, ValueError) as problem:
+            named = [
+                (name, node) for name, node in reply["names"] if name.isidentifier() and name[:2] != "__"
+            ]
+            return {name: self._imported(name, node, decoder) for name, node in named}
+        except (WireError, LookupError, TypeError, ValueError, AttributeError) as problem:
             raise self._end("tampered") from problem
 
     def _imported(self, name: str, node: Node, decoder: Decoder) -> Any:
         """The solution's word for a name, except that what it took from the standard library is taken from
-        ours.
+        ours, where it may be imported.
         """
+        if type(node) is list and node[0] in ("module", "import"):
+            self.imported.add(name)
+        if not self._may_import and name in self.imported:
+            return None if node[0] == "module" else decoder.decode(node[3])
         if type(node) is list and node[0] == "module":
             return _standard(node[1]) if node[1] in (name, "") else None
         if type(node) is list and node[0] == "import":
@@ -80,13 +97,16 @@ class Session:
         try:
             message = {"op": operation, "args": encoder.encode(args), "kwargs": encoder.encode(kwargs)}
         except CannotCross as problem:
-            self.unsplittable = str(problem)
+            if self._made_by_tests:
+                self.unsplittable = str(problem)
             raise
         self._send(message)
         reply = self._receive()
         while "callback" in reply:
             self._send(self._run_callback(reply))
             reply = self._receive()
+        if "stop" in reply and operation != "next":
+            raise self._end("tampered")
         return self._accept(reply, encoder.table)
 
     def _accept(self, reply: Node, known: list[object]) -> Any:
@@ -95,7 +115,7 @@ class Session:
             value = decoder.decode(reply["ok"]) if "ok" in reply else None
             for number, node in reply.get("changed", ()):
                 decoder.restore(number, node)
-        except (WireError, TypeError, ValueError) as problem:
+        except (WireError, TypeError, ValueError, ArithmeticError) as problem:
             raise self._end("tampered") from problem
         if "ok" in reply:
             return value
@@ -107,7 +127,8 @@ class Session:
         try:
             kinds, text = [str(kind) for kind in reply["raise"]], str(reply["text"])
             if "SystemExit" in kinds:
-                return SolutionExited(text)
+                args = Decoder().decode(reply["args"])
+                return SolutionExited(*(args if type(args) is tuple else (text,)))
             return _build(self._nearest(kinds), Decoder().decode(reply["args"]), text)
         except (WireError, KeyError, TypeError):
             return self._end("tampered")
@@ -155,16 +176,19 @@ class Session:
         try:
             return {"ok": Encoder(foreign=self._lend).encode(function(*args, **kwargs))}
         except Exception as problem:  # belongs to the solution: it may be the very thing it is to catch
-            return {"raise": type(problem).__name__, "text": str(problem)[:1000]}
+            return {"raise": type(problem).__name__, "text": words_of(problem)[:1000]}
 
     def _lend(self, value: Any) -> Node:
         if type(value) is RemoteObject:
             return ["h", object.__getattribute__(value, "_number")]
+        self._made_by_tests = _is_of_the_tests(value)
         if isinstance(value, type):
             if value in self._exception_numbers:
                 return ["h", self._exception_numbers[value]]
+            if issubclass(value, BaseException) and value in vars(builtins).values():
+                return ["builtin", value.__name__]
             raise CannotCross(f"the class {value.__name__} cannot cross the process boundary")
-        if hasattr(value, "__next__"):
+        if hasattr(value, "__next__") and not hasattr(value, "read"):
             items = list(itertools.islice(value, _MAX_ITERATOR + 1))
             if len(items) <= _MAX_ITERATOR:
                 return ["iterator", Encoder(foreign=self._lend).encode(items)]
@@ -179,11 +203,16 @@ class Session:
         if node[0] != "h" or len(node) != 5 or type(node[1]) is not int:
             raise WireError(f"unknown tag {node[0]!r}"[:80])
         _, number, kind, name, extra = node
+        self.has_classes |= kind == "class"
         if kind == "class" and "Exception" in extra:
             return self._exception_kind(number, str(name), [str(base) for base in extra[1:]])
         if number not in self._objects:
             self._objects[number] = RemoteObject(self, number, str(kind), str(name), extra)
         return self._objects[number]
+
+    def can_name(self, kind: type[BaseException]) -> bool:
+        """Whether the solution's process knows this exception class too."""
+        return kind in self._exception_numbers or kind in vars(builtins).values()
 
     def _exception_kind(self, number: int, name: str, bases: list[str]) -> type[Exception]:
         """A local class for an exception class of the solution, so that tests can catch it."""
@@ -195,6 +224,18 @@ class Session:
             self._exception_kinds[name] = kind
             self._exception_numbers[kind] = number
         return self._exception_kinds[name]
+
+
+def is_class(value: Any) -> bool:
+    """Whether it is a class of the solution."""
+    return type(value) is RemoteObject and object.__getattribute__(value, "_kind") == "class"
+
+
+def _is_of_the_tests(value: Any) -> bool:
+    """Whether the solution cannot have put it into the tests' hands: it sends data, exceptions and proxies only."""
+    if isinstance(value, type):
+        return not issubclass(value, BaseException)
+    return isinstance(value, types.GeneratorType) or type(value).__module__ != "builtins"
 
 
 def _standard(module: str) -> Any:
@@ -233,6 +274,16 @@ class RemoteObject:
     def _ask(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         return self._session.request(operation, self, *args, **kwargs)
 
+    def _value(self) -> Any:
+        """The plain data of a subclass of a builtin type; asked for once where it cannot change, or two answers
+        could suit two comparisons.
+        """
+        if self._extra in _MUTABLE_BASES:
+            return self._ask("plain")
+        if "_plain" not in self.__dict__:
+            object.__setattr__(self, "_plain", self._ask("plain"))
+        return self.__dict__["_plain"]
+
     def _base(self) -> type | None:
         return _BASES.get(self._extra) if self._kind == "object" and isinstance(self._extra, str) else None
 
@@ -253,7 +304,15 @@ class RemoteObject:
         return self._ask("await", *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
+        if name in _PREDICATES and not self._speaks_for_itself():
+            if self._base() is None:
+                raise AttributeError(f"an object of the solution's own may not answer {name}() about itself")
+            return getattr(self._value(), name)
         return self._ask("getattr", name)
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        self._session.unsplittable = "the tests derive a class from one of the solution's"
+        raise CannotCross(self._session.unsplittable)
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._ask("setattr", name, value)
@@ -270,19 +329,19 @@ class RemoteObject:
     def __eq__(self, other: object) -> bool:
         if type(other) is RemoteObject:
             return self is other or (self._speaks_for_itself() and self._ask("eq", other) is True)
-        return self._base() is not None and bool(self._ask("plain") == other)
+        return self._base() is not None and bool(self._value() == other)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
 
     def __hash__(self) -> int:
         if self._base() is not None:
-            return hash(self._ask("plain"))
+            return hash(self._value())
         return hash(self._ask("hash")) if self._speaks_for_itself() else id(self)
 
     def _order(self, operation: str, other: Any) -> Any:
         if self._base() is not None:
-            return getattr(self._ask("plain"), f"__{operation}__")(other)
+            return getattr(self._value(), f"__{operation}__")(other)
         if self._speaks_for_itself() and type(other) is RemoteObject:
             return self._ask(operation, other) is True
         return NotImplemented
@@ -323,8 +382,11 @@ class RemoteObject:
     def __enter__(self) -> Any:
         return self._ask("enter")
 
-    def __exit__(self, *_: object) -> bool:
-        return self._ask("exit") is True
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        """Only a class that the tests name may swallow an exception, and none a failed assert."""
+        told = kind if kind and issubclass(kind, Exception) and self._session.can_name(kind) else None
+        swallowed = self._ask("exit", told, "") is True and self._speaks_for_itself()
+        return swallowed and kind is not None and not issubclass(kind, AssertionError)
 
 
 def _forward(operation: str) -> Callable[..., Any]:
@@ -348,6 +410,25 @@ for _name in [
     "iadd",
 ]:
     setattr(RemoteObject, f"__{_name}__", _forward(_name))
+
+
+def _binary(operation: str, reflected: bool) -> Callable[..., Any]:
+    """With local data as the other operand the solution would be told what is expected, so only objects of classes
+    that the tests name work it out themselves.
+    """
+    function = getattr(operator, operation)
+
+    def apply(self: RemoteObject, other: Any) -> Any:
+        if self._base() is not None and not self._speaks_for_itself():
+            mine = self._value()
+            return function(other, mine) if reflected else function(mine, other)
+        if not self._speaks_for_itself() and type(other) is not RemoteObject:
+            return NotImplemented
+        return self._session.request(operation, *((other, self) if reflected else (self, other)))
+
+    return apply
+
+
 for _name in [
     "add",
     "sub",
@@ -363,7 +444,5 @@ for _name in [
     "or_",
     "xor",
 ]:
-    setattr(RemoteObject, f"__{_name.rstrip('_')}__", _forward(_name))
-    setattr(RemoteObject, f"__r{_name.rstrip('_')}__", (
-        lambda self, other, _name=_name: self._session.request(_name, other, self)
-    ))  # fmt: skip
+    setattr(RemoteObject, f"__{_name.rstrip('_')}__", _binary(_name, reflected=False))
+    setattr(RemoteObject, f"__r{_name.rstrip('_')}__", _binary(_name, reflected=True))

@@ -26,23 +26,31 @@ Outcome = Literal["pass", "fail", "error", "not_run"]
 Mode = Literal["split", "in-process"]
 
 
+MAX_WALL_S = 86_400.0
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What one run may use. A split run has two processes; each gets these limits."""
+    """What each process of one run may use."""
 
     wall_s: float = 4.0
     """Wall-clock time of the whole run; CPU time is capped just above it."""
     memory_bytes: int = 1 << 30
-    """Address space of each process, the interpreter's own ~40 MB included."""
+    """Address space of each process, the interpreter's own ~40 MB included; what is preloaded comes on top."""
     output_bytes: int = 1 << 16
     """Standard output of the solution; one byte more is `output_limit`."""
+    scratch_bytes: int = 0
+    """A /tmp of this size for the run, emptied after it; with 0 there is nowhere to write. Needs level L3."""
     threads: int = 32
     """Processes and threads of one slot together (only where a user namespace or a slot uid does the
     counting).
     """
 
     def __post_init__(self) -> None:
-        if self.wall_s <= 0 or self.memory_bytes < 1 << 26 or self.output_bytes < 1 or self.threads < 4:
+        if not (self.wall_s <= MAX_WALL_S and self.memory_bytes < 1 << 62):  # not a number, too
+            raise ValueError(f"limits beyond a day or an address space: {self}")
+        least = self.output_bytes >= 1 and self.threads >= 4 and self.scratch_bytes >= 0
+        if self.wall_s <= 0 or self.memory_bytes < 1 << 26 or not least:
             raise ValueError(f"limits too small to start an interpreter: {self}")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import platform
+from collections.abc import Iterable
 
 # name:x86_64:aarch64, "-" where the machine has no such call
 _ALLOWED = """
@@ -17,7 +18,7 @@ read:0:63 write:1:64 readv:19:65 writev:20:66 pread64:17:67 pwrite64:18:68 lseek
 close_range:436:436 open:2:- openat:257:56 stat:4:- lstat:6:- fstat:5:80 newfstatat:262:79 statx:332:291
 access:21:- faccessat:269:48 faccessat2:439:439 readlink:89:- readlinkat:267:78 getcwd:79:17
 getdents64:217:61 statfs:137:43 fstatfs:138:44 dup:32:23 dup2:33:- dup3:292:24 pipe:22:- pipe2:293:59
-fcntl:72:25 poll:7:- ppoll:271:73 select:23:- pselect6:270:72 epoll_create1:291:20 epoll_ctl:233:21
+poll:7:- ppoll:271:73 select:23:- pselect6:270:72 epoll_create1:291:20 epoll_ctl:233:21
 epoll_wait:232:- epoll_pwait:281:22 eventfd2:290:19 mmap:9:222 munmap:11:215 mprotect:10:226 mremap:25:216
 madvise:28:233 brk:12:214 futex:202:98 set_robust_list:273:99 get_robust_list:274:100 rseq:334:293
 membarrier:324:283 set_tid_address:218:96 sched_yield:24:124 sched_getaffinity:204:123 getpid:39:172
@@ -30,8 +31,14 @@ getitimer:36:102 alarm:37:- pause:34:- exit:60:93 exit_group:231:94 restart_sysc
 waitid:247:95 getrlimit:97:163 sendto:44:206 sendmsg:46:211 recvfrom:45:207 recvmsg:47:212 shutdown:48:210
 getsockopt:55:209 getsockname:51:204 getpeername:52:205
 """
+# for runs that have a scratch folder
+_SCRATCH = """
+mkdir:83:- mkdirat:258:34 rmdir:84:- unlink:87:- unlinkat:263:35 rename:82:- renameat:264:38 renameat2:316:276
+truncate:76:45 ftruncate:77:46 fsync:74:82 fdatasync:75:83 flock:73:32 chdir:80:49 fchdir:81:50 utimensat:280:88
+"""
 _CHECKED = """
-clone:56:220 clone3:435:435 socketpair:53:199 ioctl:16:29 prlimit64:302:261 kill:62:129 tgkill:234:131
+clone:56:220 clone3:435:435 socketpair:53:199 ioctl:16:29 fcntl:72:25 prlimit64:302:261 kill:62:129
+tgkill:234:131
 """
 _COLUMN = {"x86_64": 1, "aarch64": 2}
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -44,6 +51,7 @@ _NUMBER, _ARCH, _ARGS = 0, 4, 16  # offsets in struct seccomp_data; low words, l
 _CLONE_THREAD = 0x00010000
 _CLONE_NEW_ANY = 0x7E020080  # every namespace flag
 _AF_UNIX, _SOCK_STREAM, _SOCK_TYPE_MASK = 1, 1, 0xF
+_FCNTL_COMMANDS = (0, 1, 2, 3, 4, 1030)  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC
 _FIONBIO, _FIONREAD, _FIOCLEX, _FIONCLEX, _TCGETS = 0x5421, 0x541B, 0x5451, 0x5450, 0x5401
 
 Instruction = tuple[int, int, int, int]
@@ -75,7 +83,9 @@ def supported(machine: str | None = None) -> bool:
     return (machine or platform.machine()) in _COLUMN
 
 
-def instructions(own_pid: int, machine: str | None = None) -> list[Instruction]:
+def instructions(
+    own_pid: int, machine: str | None = None, scratch: bool = False, threads: bool = True
+) -> list[Instruction]:
     """The filter as (code, jump if true, jump if false, operand); a process may signal `own_pid`."""
     machine = machine or platform.machine()
     program = [
@@ -86,12 +96,33 @@ def instructions(own_pid: int, machine: str | None = None) -> list[Instruction]:
     ]
     if machine == "x86_64":  # the x32 calls reach the same kernel code under other numbers
         program += [(_JUMP_GREATER_OR_EQUAL, 0, 1, 0x40000000), (_RETURN, 0, 0, _KILL)]
-    for number in numbers(_ALLOWED, machine).values():
-        program += [(_JUMP_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ALLOW)]
     for name, number in numbers(_CHECKED, machine).items():
+        if name == "clone" and not threads:
+            continue
         block = _argument_check(name, own_pid)
         program += [(_JUMP_EQUAL, 0, len(block), number), *block]
-    return [*program, (_RETURN, 0, 0, _EPERM)]
+    allowed = _ALLOWED + (_SCRATCH if scratch else "")
+    return program + _search(_runs(numbers(allowed, machine).values()))
+
+
+def _runs(allowed: Iterable[int]) -> list[tuple[int, int]]:
+    """Where the answer changes: (first number, answer from there on), from 0 upwards."""
+    ordered = sorted(allowed)
+    firsts = {n for n in ordered if n - 1 not in ordered}
+    ends = {n + 1 for n in ordered if n + 1 not in ordered}
+    edges = [(n, _ALLOW if n in firsts else _EPERM) for n in sorted(firsts | ends)]
+    return edges if edges[0][0] == 0 else [(0, _EPERM), *edges]
+
+
+def _search(runs: list[tuple[int, int]]) -> list[Instruction]:
+    """A binary search: the kernel walks the filter for every call number each time it is installed, so a chain of
+    comparisons would cost each run a quarter of a millisecond.
+    """
+    if len(runs) == 1:
+        return [(_RETURN, 0, 0, runs[0][1])]
+    middle = len(runs) // 2
+    below, above = _search(runs[:middle]), _search(runs[middle:])
+    return [(_JUMP_GREATER_OR_EQUAL, len(below), 0, runs[middle][0]), *below, *above]
 
 
 def _argument_check(name: str, own_pid: int) -> list[Instruction]:
@@ -117,6 +148,8 @@ def _argument_check(name: str, own_pid: int) -> list[Instruction]:
         ]
     if name == "ioctl":
         return _argument_in(1, (_FIONBIO, _FIONREAD, _FIOCLEX, _FIONCLEX, _TCGETS))
+    if name == "fcntl":  # F_SETOWN and F_SETSIG would send a signal of choice to any process of the slot
+        return _argument_in(1, _FCNTL_COMMANDS)
     return _argument_in(0, (0,) if name == "prlimit64" else (own_pid,))
 
 
@@ -130,16 +163,17 @@ def _argument_in(position: int, values: tuple[int, ...]) -> list[Instruction]:
 class CompiledFilter:
     """A program in memory, ready to be installed by a child that puts its own pid in first."""
 
-    def __init__(self) -> None:
+    def __init__(self, scratch: bool, threads: bool = True) -> None:
         placeholder = 0x5A5A5A5A
-        table = instructions(placeholder)
+        table = instructions(placeholder, scratch=scratch, threads=threads)
         self._filters = (_Filter * len(table))(*(_Filter(*row) for row in table))
         self._pid_rows = [
             row
             for row, (code, _, _, operand) in enumerate(table)
             if code == _JUMP_EQUAL and operand == placeholder
         ]
-        self.program = Program(len(table), self._filters)
+        self._program = Program(len(table), self._filters)
+        self.address = ctypes.addressof(self._program)
 
     def set_own_pid(self, pid: int) -> None:
         for row in self._pid_rows:

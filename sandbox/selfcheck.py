@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import hostile, informed
 from .box import Sandbox
-from .hostile import Hostile, programs
+from .hostile import Hostile
 from .report import Limits
 
+PROGRAMS = (*hostile.programs(), *informed.programs())
 LIMITS = Limits(wall_s=1.0, memory_bytes=256 << 20)
 
 
@@ -93,7 +95,7 @@ def canaries() -> Iterator[Canaries]:
 
 def verdict_on(box: Sandbox, program: Hostile, targets: Canaries) -> list[str]:
     """Run one program; the ways in which the sandbox failed, empty when it held."""
-    report = box.check(targets.aim(program.solution), program.tests)
+    report = box.check(targets.aim(program.solution), program.tests, entry_point="f")
     problems = targets.harm()
     if report.status not in program.status.split("|"):
         said = f" ({report.error.type}: {report.error.message})" if report.error else ""
@@ -108,7 +110,7 @@ def attack(allow_unsandboxed: bool = False) -> int:
     passed = failed = 0
     with Sandbox(slots=1, limits=LIMITS, allow_unsandboxed=allow_unsandboxed) as box, canaries() as targets:
         print(f"level {box.level}: {' '.join(box.layers)}")
-        for program in programs():
+        for program in PROGRAMS:
             problems = verdict_on(box, program, targets)
             passed, failed = passed + (not problems), failed + bool(problems)
             if problems:

@@ -43,6 +43,10 @@ def refuse_node(node: list[Node]) -> Any:
     raise WireError(f"unknown tag {node[0]!r}"[:80])
 
 
+def _whole(part: object) -> int | None:
+    return part if part is None or type(part) is int else refuse(part)
+
+
 # type -> (tag, its plain parts); the inverse is in _BUILD
 _SPLIT: dict[type, tuple[str, Callable[[Any], Any]]] = {
     bytes: ("b", lambda v: v.hex()),
@@ -54,6 +58,7 @@ _SPLIT: dict[type, tuple[str, Callable[[Any], Any]]] = {
     datetime: ("datetime", lambda v: v.isoformat()),
     date: ("date", lambda v: v.isoformat()),
     timedelta: ("timedelta", lambda v: [v.days, v.seconds, v.microseconds]),
+    slice: ("slice", lambda v: [_whole(part) for part in (v.start, v.stop, v.step)]),
     type(NotImplemented): ("notimplemented", lambda v: None),
     type(...): ("ellipsis", lambda v: None),
 }
@@ -68,6 +73,7 @@ _BUILD: dict[str, Callable[[Any], Any]] = {
     "datetime": datetime.fromisoformat,
     "date": date.fromisoformat,
     "timedelta": lambda p: timedelta(*p),
+    "slice": lambda p: slice(*p),
     "notimplemented": lambda p: NotImplemented,
     "ellipsis": lambda p: ...,
     "type": lambda name: _TYPES[name],
@@ -88,18 +94,33 @@ MUTABLE = frozenset(_SEQUENCES | _MAPPINGS)
 
 # what `Sandbox.call` hands to a caller: the builtin types and nothing else
 EXACT = frozenset((type(None), bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset))
-EXACT_TAGS = frozenset(("i", "b", "c", "l", "t", "d", "s", "f", "r"))
-MAX_HASHED = (
-    1 << 14
-)  # a hostile sender can make keys collide: the square of this is what a decoder may have to probe
+EXACT_TAGS = frozenset(("i", "b", "c", "l", "t", "d", "s", "f"))
+MAX_HASHED = 1 << 13
+"""Keys and set items of one `Budget`: a hostile sender can make them collide, and its square is what that costs."""
+
+
+class Budget:
+    """What one run may still have hashed."""
+
+    def __init__(self) -> None:
+        self._left = MAX_HASHED
+
+    def spend(self, count: int, refusal: type[Exception]) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise refusal(f"more than {MAX_HASHED} keys and set items in one run")
 
 
 class Encoder:
     """One message's worth of values; `known` are mutable containers that both sides have numbered already."""
 
     def __init__(
-        self, known: Iterable[object] = (), foreign: Callable[[Any], Node] = refuse, exact: bool = False
+        self,
+        known: Iterable[object] = (),
+        foreign: Callable[[Any], Node] = refuse,
+        exact: Budget | None = None,
     ) -> None:
+        """With `exact`, only EXACT types and no aliases: a cycle raises RecursionError."""
         self.table: list[Any] = list(known)
         self._exact = exact
         self._numbers = {id(value): number for number, value in enumerate(self.table)}
@@ -107,22 +128,34 @@ class Encoder:
 
     def encode(self, value: Any) -> Node:
         kind = type(value)
-        if self._exact and kind not in EXACT:
-            return self._foreign(value)
+        if self._exact and kind not in _PLAIN:
+            return self._encode_exact(value, self._exact)
         if kind in _PLAIN:
             return value
+        return self._mutable(value) if kind in MUTABLE else self._tagged(value)
+
+    def _tagged(self, value: Any) -> Node:
+        kind = type(value)
         if kind is int:
             return value if -_JSON_INT < value < _JSON_INT else ["i", hex(value)]
         if kind in _FROZEN:
             return [_FROZEN[kind], *map(self.encode, value)]
-        if kind in MUTABLE:
-            return self._mutable(value)
         if kind in _SPLIT:
             tag, parts = _SPLIT[kind]
             return [tag, parts(value)]
         if kind is type and value in _TYPE_NAMES:
             return ["type", _TYPE_NAMES[value]]
         return self._foreign(value)
+
+    def _encode_exact(self, value: Any, budget: Budget) -> Node:
+        kind = type(value)
+        if kind not in EXACT:
+            return self._foreign(value)
+        if kind in (set, frozenset, dict):
+            budget.spend(len(value), CannotCross)
+        if kind in MUTABLE:
+            return self.contents(value)
+        return self._tagged(value)
 
     def _mutable(self, value: Any) -> Node:
         number = self._numbers.get(id(value))
@@ -147,8 +180,9 @@ class Decoder:
         self,
         known: Iterable[object] = (),
         foreign: Callable[[list[Node]], Any] = refuse_node,
-        exact: bool = False,
+        exact: Budget | None = None,
     ) -> None:
+        """With `exact`, only EXACT types and no aliases: what comes out is no larger than what went in."""
         self.table: list[Any] = list(known)
         self._foreign = foreign
         self._exact = exact
@@ -180,8 +214,11 @@ class Decoder:
                 raise WireError("a JSON object is not a value")
             return node
         tag = node[0]
-        if self._exact and (tag not in EXACT_TAGS or (tag in "sdf" and len(node) > MAX_HASHED)):
-            raise WireError(f"tag {tag!r} with {len(node) - 1} items is not accepted here"[:80])
+        if self._exact:
+            if tag not in EXACT_TAGS:
+                raise WireError(f"tag {tag!r} is not accepted here"[:80])
+            if tag in "sdf":
+                self._exact.spend(len(node) - 1, WireError)
         if tag in _FROZEN_BY_TAG:
             return _FROZEN_BY_TAG[tag](map(self._decode, node[1:]))
         if tag in _MUTABLE_BY_TAG:
@@ -226,11 +263,23 @@ def loads(data: bytes) -> Node:
         raise WireError(f"not JSON: {problem}"[:200]) from problem
 
 
+def words_of(problem: BaseException) -> str:
+    """Its text, of whatever making: `__str__` may be the solution's, and an int too long to print is a ValueError."""
+    try:
+        return str(problem)
+    except Exception:
+        return f"<no text: {type(problem).__name__}>"
+
+
 class Channel:
     """Length-prefixed messages over a stream socket."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._unread = bytearray()
+        self.received = 0
+        """Bytes so far."""
+        self._set_at = 0.0
 
     def send(self, message: Node) -> None:
         data = dumps(message)
@@ -246,15 +295,26 @@ class Channel:
         return loads(self._exactly(size, deadline))
 
     def _exactly(self, size: int, deadline: float | None) -> bytes:
-        parts = bytearray()
-        while len(parts) < size:
+        while len(self._unread) < size:
             if deadline is not None:
-                self._sock.settimeout(max(deadline - time.monotonic(), 1e-3))
+                self._set_timeout(deadline)
             try:
-                part = self._sock.recv(min(size - len(parts), 1 << 20))
+                part = self._sock.recv(1 << 16)
             except ConnectionError as problem:
                 raise EOFError(str(problem)) from problem
             if not part:
                 raise EOFError("the other side closed the channel")
-            parts += part
-        return bytes(parts)
+            self._unread += part
+            self.received += len(part)
+        taken = bytes(self._unread[:size])
+        del self._unread[:size]
+        return taken
+
+    def _set_timeout(self, deadline: float) -> None:
+        """Now and then only, because it costs a system call; in between the deadline is kept to 50 ms."""
+        now = time.monotonic()
+        if now > deadline:
+            raise TimeoutError("the deadline has passed")
+        if now - self._set_at > 0.05:
+            self._sock.settimeout(max(deadline - now, 1e-3))
+            self._set_at = now

@@ -1,6 +1,6 @@
 """A slot: one warmed interpreter, sealed off, that forks the processes of each run.
 
-Started by `box` as `python -I -S` with a clean environment. The launcher takes the namespaces and forks the
+Started by `box` as an isolated interpreter with a clean environment. The launcher takes the namespaces and forks the
 zygote, pid 1 inside them, then only waits, so that the death of either side ends both. The zygote never reads
 a payload: the sources arrive as file descriptors and are read by the children, so nothing of a test can be
 found in a solution's memory. It answers with exit statuses and times; what they mean is for `box` to say.
@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import platform
+import resource
 import select
 import signal
 import socket
@@ -20,24 +21,29 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-from . import callee, judge, layers, seccomp, split
+from . import callee, clerk, judge, layers, seccomp, split
 from .report import Limits
 
-REQUEST = struct.Struct("=B")  # which of the three kinds of run
-RESULT = struct.Struct("=iiBBddQ")  # see RunResult
-SPLIT, CALL, IN_PROCESS = range(3)
+REQUEST = struct.Struct("=B")  # which of the four kinds of run
+RESULT = struct.Struct("=iiBBBddQ")  # see RunResult
+SPLIT, CALL, IN_PROCESS, TWINS = range(4)
 FDS = 4  # solution, tests, verdict, stdout: always all four
 
 SLOT_UID = 59_000  # first of the uids that slots of a root supervisor run as; no account should have them
 GRACE_S = (
     0.5  # the judge reports a timeout itself, with the outcomes so far; this is the patience with the judge
 )
-VERDICT_BYTES = 1 << 24
+ENDING_S = 0.05  # for a solution that has closed its end of the channel to end altogether
+VERDICT_BYTES = 1 << 20
+CALL_BYTES = 1 << 22  # what the calls of one run may return, as JSON
+CLERK_BYTES = 1 << 24  # the twins of a test text, or the text and its plan
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 _OPEN_FILES = 64
+_LIBRARY_FD = 3  # the interpreter's folder, in every process of the slot; or the null device
 _LEFT_OUT = "left out on request"
 
 
@@ -48,6 +54,7 @@ class RunResult:
     solution_status: int
     judge_status: int
     timed_out: bool
+    clerk_lost: bool
     strays: int
     cpu_s: float
     wall_s: float
@@ -55,14 +62,14 @@ class RunResult:
 
     def pack(self) -> bytes:
         return RESULT.pack(
-            self.solution_status, self.judge_status, self.timed_out, min(self.strays, 255),
+            self.solution_status, self.judge_status, self.timed_out, self.clerk_lost, min(self.strays, 255),
             self.cpu_s, self.wall_s, self.max_rss_bytes,
         )  # fmt: skip
 
     @classmethod
     def unpack(cls, data: bytes) -> RunResult:
-        solution, judge_status, timed_out, *rest = RESULT.unpack(data)
-        return cls(solution, judge_status, bool(timed_out), *rest)
+        solution, judge_status, timed_out, clerk_lost, *rest = RESULT.unpack(data)
+        return cls(solution, judge_status, bool(timed_out), bool(clerk_lost), *rest)
 
 
 # --- starting -----------------------------------------------------------------------------------------------
@@ -71,9 +78,10 @@ class RunResult:
 def main() -> None:
     """The launcher. argv: control socket, and the configuration as JSON."""
     control = socket.socket(fileno=int(sys.argv[1]))
+    os.dup2(0, _LIBRARY_FD)  # taken now, so that nothing else gets the number
     config = json.loads(sys.argv[2])
     supervisor = os.pidfd_open(config["supervisor"])
-    warm_up(config["preload"], config["import_paths"])
+    preloaded = warm_up(config["preload"], config["import_paths"])
     refused = dict.fromkeys(config["without"], _LEFT_OUT)
     root = os.getuid() == 0
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -84,7 +92,7 @@ def main() -> None:
     pid = os.fork()
     if pid == 0:
         os.close(supervisor)
-        _zygote(control, config, refused, proc)
+        _zygote(control, config, refused, proc, preloaded)
         os._exit(0)
     control.close()
     os.close(proc)
@@ -114,22 +122,41 @@ def _guard(zygote: int, supervisor: int) -> None:
     os._exit(0)
 
 
-def warm_up(preload: Sequence[str], import_paths: Sequence[str]) -> None:
-    """Import what most runs need: an import in a fork costs it more than the memory costs the slot."""
-    import bisect, copy, dataclasses, enum, functools, heapq, itertools, math, operator, random  # noqa: E401, F401, I001
-    import re, statistics, string, typing  # noqa: E401, F401
+def warm_up(preload: Sequence[str], import_paths: Sequence[str]) -> int:
+    """Import what most runs need: an import in a fork costs it more than the memory costs the slot. `random` is
+    not among them, and nothing that imports it: it seeds itself anew in every fork. Returns the address space that
+    `preload` took, in bytes.
+    """
+    import bisect, copy, dataclasses, enum, functools, heapq, itertools, math, operator  # noqa: E401, F401, I001
+    import re, string, typing  # noqa: E401, F401
 
-    split.plan("assert f(1) == 2, 'text'")  # what is set up on first use is then set up for every fork
+    callee.keep_builtins()
+    split.plan("assert f(1) == 2, 'text'").dump()  # what is set up on first use is then set up for every fork
     sys.path += [path for path in import_paths if path not in sys.path]
+    before = _address_space()
     for name in preload:
         __import__(name)
+    return _address_space() - before
 
 
-def _zygote(control: socket.socket, config: dict[str, Any], refused: dict[str, str], proc: int) -> None:
-    library = _library_fd()
+def _address_space() -> int:
+    with open("/proc/self/statm") as pages:
+        return int(pages.read().split()[0]) * resource.getpagesize()
+
+
+def _zygote(
+    control: socket.socket, config: dict[str, Any], refused: dict[str, str], proc: int, preloaded: int
+) -> None:
+    library = os.open(
+        sys.base_prefix, os.O_PATH | os.O_DIRECTORY
+    )  # it can lie where the slot's uid cannot go
     readable = layers.open_paths(_readable_paths(config["import_paths"]))
     devices = layers.open_paths(DEVICES)
-    _attempt(refused, "mount", lambda: layers.private_root(readable | devices))
+    if "uts" not in refused:
+        socket.sethostname("sandbox")
+    limits = Limits(**config["limits"])
+    _attempt(refused, "mount", lambda: layers.private_root(readable | devices, limits.scratch_bytes))
+    has_scratch = bool(limits.scratch_bytes) and "mount" not in refused
     if os.getuid() == 0:
         layers.become(SLOT_UID + config["index"])
         _attempt(refused, "user", lambda: layers.new_user_namespace(proc))
@@ -140,18 +167,25 @@ def _zygote(control: socket.socket, config: dict[str, Any], refused: dict[str, s
     layers.adopt_orphans()
     _reach_library(library)
     owns_uid = config["root"] or "user" not in refused
-    jail = Jail(Limits(**config["limits"]), owns_uid, filtered="seccomp" not in refused)
-    _attempt(refused, "landlock", lambda: layers.landlock(readable.values(), devices.values()))
-    for fd in (*readable.values(), *devices.values()):
+    jail = Jail(limits, owns_uid, filtered="seccomp" not in refused, orphaned="pid" in refused)
+    scratch = os.open(layers.SCRATCH, os.O_PATH) if has_scratch else None
+    _attempt(refused, "landlock", lambda: layers.landlock(readable.values(), devices.values(), scratch))
+    for fd in (*readable.values(), *devices.values(), *([] if scratch is None else [scratch])):
         os.close(fd)
+    if has_scratch:
+        os.chdir(layers.SCRATCH)
+    _attempt(refused, "rlimits", lambda: layers.limit_slot(limits.memory_bytes + preloaded, _OPEN_FILES))
     if "seccomp" not in refused:
         refused |= jail.trial()
     for name in [name for name in sys.modules if name.split(".")[0] in ("sandbox", "__main__")]:
         del sys.modules[name]  # a program under test may use these names; ours stay alive by reference
     gc.collect()
     gc.freeze()
+    os.dup2(0, 2)
+    os.environ.clear()
+    sys.argv[:] = sys.orig_argv[:] = [""]
     control.send(json.dumps({"refused": refused}).encode())
-    _serve(control, jail, pid_namespace="pid" not in refused)
+    _Slot(control, jail, pid_namespace="pid" not in refused).serve()
 
 
 def _readable_paths(import_paths: Sequence[str]) -> list[str]:
@@ -174,20 +208,14 @@ def _readable_paths(import_paths: Sequence[str]) -> list[str]:
     return [p for p in present if not any(p.startswith(other + "/") for other in present)]
 
 
-def _library_fd() -> int:
-    """The interpreter's folder, opened while we still may: it can lie under a folder the slot's uid cannot
-    enter.
-    """
-    return os.open(sys.base_prefix, os.O_PATH | os.O_DIRECTORY)
-
-
 def _reach_library(library: int) -> None:
-    """Where the uid cannot walk to the standard library, import it through the open folder instead."""
-    if any(os.access(path, os.X_OK) for path in sys.path if path.endswith("lib-dynload")):
-        os.close(library)
-        return
-    sys.path[:] = [path.replace(sys.base_prefix, f"/proc/self/fd/{library}", 1) for path in sys.path]
-    sys.path_importer_cache.clear()
+    """Where the uid cannot walk to the standard library, import it through the folder, opened before."""
+    if not any(os.access(path, os.X_OK) for path in sys.path if path.endswith("lib-dynload")):
+        os.dup2(library, _LIBRARY_FD)
+        through = f"/proc/self/fd/{_LIBRARY_FD}"
+        sys.path[:] = [path.replace(sys.base_prefix, through, 1) for path in sys.path]
+        sys.path_importer_cache.clear()
+    os.close(library)
 
 
 # --- the jail of one process --------------------------------------------------------------------------------
@@ -196,17 +224,29 @@ def _reach_library(library: int) -> None:
 class Jail:
     """What every forked child puts on before it touches a payload."""
 
-    def __init__(self, limits: Limits, owns_uid: bool, filtered: bool) -> None:
+    def __init__(self, limits: Limits, owns_uid: bool, filtered: bool, orphaned: bool) -> None:
+        """`orphaned`: the end of the zygote does not end its children by itself."""
         self.limits = limits
+        self._orphaned = orphaned
+        self._cpu_s = int(limits.wall_s) + 2
         self._threads = limits.threads if owns_uid else None
-        self._filter = seccomp.CompiledFilter() if filtered and seccomp.supported() else None
+        usable, scratch = filtered and seccomp.supported(), bool(limits.scratch_bytes)
+        self._filter = seccomp.CompiledFilter(scratch) if usable else None
+        self._filter_alone = seccomp.CompiledFilter(scratch, threads=False) if usable else None
 
-    def enter(self, file_bytes: int) -> None:
-        layers.die_with_parent()
-        cpu_s = int(self.limits.wall_s) + 2
-        layers.limit(self.limits.memory_bytes, cpu_s, file_bytes, _OPEN_FILES, self._threads)
-        if self._filter:
-            layers.install_filter(self._filter)
+    def enter(self, file_bytes: int, bounded: bool = True, threads: bool = True) -> None:
+        """For good. `bounded` is for what serves one run only. Without `threads` a run cannot move the numbers that the
+        next processes get, and so tell them nothing.
+        """
+        if self._orphaned:
+            layers.die_with_parent()
+        layers.limit_run(self._cpu_s if bounded else None, file_bytes, self._threads)
+        if chosen := self._filter if threads else self._filter_alone:
+            layers.install_filter(chosen)
+
+    @property
+    def filtered(self) -> bool:
+        return self._filter is not None
 
     def trial(self) -> dict[str, str]:
         """Put it on in a child and try the door: which of its layers do not hold here, and why."""
@@ -239,98 +279,115 @@ class Jail:
 # --- serving ------------------------------------------------------------------------------------------------
 
 
-def _serve(control: socket.socket, jail: Jail, pid_namespace: bool) -> None:
-    while True:
-        header, fds, _, _ = socket.recv_fds(control, REQUEST.size, FDS)
-        if not header:
-            return
-        (kind,) = REQUEST.unpack(header)
-        result = _Run(kind, fds, jail, control, pid_namespace).result()
-        control.send(result.pack())
+def _fork(
+    jail: Jail,
+    keep: tuple[int, ...],
+    stdout: int | None,
+    file_bytes: int,
+    work: Callable[..., NoReturn],
+    *args: Any,
+) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        _keep_only(keep, stdout)
+        jail.enter(file_bytes, bounded=work is not clerk.serve, threads=work is not judge.run_in_process)
+        work(*args)
+    finally:
+        os._exit(70)  # `work` leaves by os._exit(0) itself; anything that comes here is a breakdown
 
 
-class _Run:
-    """One run: fork, watch, reap."""
+class _Clerk:
+    """The slot's own clerk, a child like the others but for living longer."""
 
-    def __init__(
-        self, kind: int, fds: Sequence[int], jail: Jail, control: socket.socket, pid_namespace: bool
-    ) -> None:
-        self._jail, self._control, self._pid_namespace = jail, control, pid_namespace
-        self._started = time.monotonic()
-        self._deadline = self._started + jail.limits.wall_s
-        self._timed_out = False
-        self._pids = self._fork_all(kind, *fds)
-        for fd in fds:
-            os.close(fd)
+    def __init__(self, jail: Jail) -> None:
+        self.socket, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with far:
+            self.pid = _fork(jail, (far.fileno(),), None, CLERK_BYTES, clerk.serve, far)
 
-    def _fork_all(self, kind: int, solution: int, tests: int, verdict: int, stdout: int) -> list[int]:
-        """The solution's process first, the one whose end is the end of the run last."""
-        output_bytes = self._jail.limits.output_bytes + 1  # one more, so that an overflow shows
-        if kind == CALL:
-            size = VERDICT_BYTES
-            return [
-                self._fork(
-                    (solution, tests, verdict), stdout, size, callee.call_all, solution, tests, verdict
-                )
-            ]
-        if kind == IN_PROCESS:
-            work = judge.run_in_process, solution, tests, verdict, self._deadline
-            return [self._fork((solution, tests, verdict), stdout, VERDICT_BYTES, *work)]
-        near, far = socket.socketpair()
-        with near, far:
-            serve = callee.serve, near, solution
-            first = self._fork((solution, near.fileno()), stdout, output_bytes, *serve)
-            ask = judge.run_split, far, tests, verdict, self._deadline
-            return [first, self._fork((tests, verdict, far.fileno()), None, VERDICT_BYTES, *ask)]
+    def ask(self, wanted: int, deadline: float, fds: Sequence[int]) -> None:
+        socket.send_fds(self.socket, [clerk.REQUEST.pack(wanted, deadline)], fds)
 
-    def _fork(
-        self,
-        keep: tuple[int, ...],
-        stdout: int | None,
-        file_bytes: int,
-        work: Callable[..., None],
-        *args: Any,
-    ) -> int:
-        pid = os.fork()
-        if pid:
-            return pid
-        try:
-            _keep_only(keep, stdout)
-            self._jail.enter(file_bytes)
-            work(*args)
-        finally:
-            os._exit(70)  # `work` leaves by os._exit(0) itself; anything that comes here is a breakdown
+    def answer(self) -> tuple[int, float] | None:
+        """What became of it and the CPU seconds; None when the clerk is no more."""
+        data = self.socket.recv(clerk.REPLY.size)
+        return clerk.REPLY.unpack(data) if data else None
 
-    def result(self) -> RunResult:
-        self._watch(self._pids[-1])
-        for pid in self._pids:
-            os.kill(pid, signal.SIGKILL)
-        ends = [os.wait4(pid, 0) for pid in self._pids]
-        usage = [end[2] for end in ends]
-        return RunResult(
-            solution_status=ends[0][1],
-            judge_status=ends[-1][1],
-            timed_out=self._timed_out,
-            strays=self._sweep(),
-            cpu_s=sum(u.ru_utime + u.ru_stime for u in usage),
-            wall_s=time.monotonic() - self._started,
-            max_rss_bytes=usage[0].ru_maxrss * 1024,
-        )
+    def dismiss(self) -> int:
+        """End it; its wait status."""
+        self.socket.close()
+        os.kill(self.pid, signal.SIGKILL)
+        return os.waitpid(self.pid, 0)[1]
 
-    def _watch(self, leader: int) -> None:
-        """Until the leader ends or its time is over; if the supervisor goes first, so do we."""
-        end = os.pidfd_open(leader)
-        poller = select.poll()
-        poller.register(end, select.POLLIN)
-        poller.register(self._control, 0)  # POLLHUP only
-        events = poller.poll(max(0.0, self._deadline + GRACE_S - time.monotonic()) * 1000)
-        os.close(end)
-        if any(fd == self._control.fileno() for fd, _ in events):
+
+class _Slot:
+    """Serves one request after the other."""
+
+    def __init__(self, control: socket.socket, jail: Jail, pid_namespace: bool) -> None:
+        self._control, self.jail, self._pid_namespace = control, jail, pid_namespace
+        self._poller = select.poll()
+        self._poller.register(control, 0)  # POLLHUP only
+        self._clerk: _Clerk | None = None
+
+    def serve(self) -> None:
+        while True:
+            header, fds, _, _ = socket.recv_fds(self._control, REQUEST.size, FDS)
+            if not header:
+                return
+            result = _Run(self, *fds).result(*REQUEST.unpack(header))
+            for fd in fds:
+                os.close(fd)
+            self._control.send(result.pack())
+
+    def clerk(self) -> _Clerk:
+        if self._clerk is None:
+            self._clerk = _Clerk(self.jail)
+            gc.freeze()  # out of the sight of what is forked from here
+        return self._clerk
+
+    def dismiss_clerk(self) -> int:
+        status = self._clerk.dismiss() if self._clerk else 0
+        self._clerk = None
+        return status
+
+    def ready(self, fd: int, deadline: float) -> bool:
+        """Whether something came by then; if the supervisor goes first, so do we."""
+        self._poller.register(fd, select.POLLIN)
+        events = self._poller.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        self._poller.unregister(fd)
+        if any(each == self._control.fileno() for each, _ in events):
             os._exit(0)
-        self._timed_out = not events
+        return bool(events)
+
+    def strays(self, ordinary: bool) -> int:
+        """Count what a run left behind, after killing it. The filter lets nothing be made that could be left: so
+        an ordinary run is believed, and only the dead are looked for.
+        """
+        if not ordinary:
+            self.dismiss_clerk()
+            return self._sweep() + self._empty_scratch()
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            pid = 0
+        if self._clerk and pid == self._clerk.pid:
+            self._clerk.socket.close()
+            self._clerk = None
+        return int(pid != 0) + self._empty_scratch()
+
+    def _empty_scratch(self) -> int:
+        """Remove the files of a run; what is not so simply removed counts as a stray, and ends the slot."""
+        if not self.jail.limits.scratch_bytes:
+            return 0
+        with os.scandir(layers.SCRATCH) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    (os.rmdir if entry.is_dir(follow_symlinks=False) else os.unlink)(entry.path)
+        return len(os.listdir(layers.SCRATCH))
 
     def _sweep(self) -> int:
-        """Kill and count what the run left behind. Only a pid namespace lets us name all of it at once."""
+        """Only a pid namespace lets us name all there is at once."""
         if self._pid_namespace:
             try:
                 os.kill(-1, signal.SIGKILL)
@@ -347,13 +404,110 @@ class _Run:
                 return strays
 
 
+class _Run:
+    """One run: fork, watch, reap."""
+
+    def __init__(self, slot: _Slot, solution: int, tests: int, verdict: int, stdout: int) -> None:
+        self._slot, self._limits = slot, slot.jail.limits
+        self._solution, self._tests, self._verdict, self._stdout = solution, tests, verdict, stdout
+        self._started = time.monotonic()
+        self._deadline = self._started + self._limits.wall_s
+        self._patience = self._deadline + GRACE_S
+        self._timed_out = False
+        self._ordinary = slot.jail.filtered
+        self._solution_status = 0
+        self._clerk_lost = False
+        self._cpu_s, self._max_rss_bytes = 0.0, 0
+
+    def result(self, kind: int) -> RunResult:
+        if kind == SPLIT:
+            judge_status = self._split()
+        elif kind == TWINS:
+            judge_status = self._twins()
+        else:
+            judge_status = self._alone(callee.call_all if kind == CALL else judge.run_in_process)
+        self._ordinary &= judge_status == 0 and not self._timed_out
+        return RunResult(
+            solution_status=self._solution_status,
+            judge_status=judge_status,
+            timed_out=self._timed_out,
+            clerk_lost=self._clerk_lost,
+            strays=self._slot.strays(self._ordinary),
+            cpu_s=self._cpu_s,
+            wall_s=time.monotonic() - self._started,
+            max_rss_bytes=self._max_rss_bytes,
+        )
+
+    def _alone(self, work: Callable[[int, int, int], NoReturn]) -> int:
+        fds = self._solution, self._tests, self._verdict
+        file_bytes = max(CALL_BYTES if work is callee.call_all else VERDICT_BYTES, self._limits.scratch_bytes)
+        pid = _fork(self._slot.jail, fds, self._stdout, file_bytes, work, *fds)
+        self._solution_status = self._wait_for(pid)
+        return self._solution_status
+
+    def _split(self) -> int:
+        """The judge's wait status, or the clerk's, which is 0 as long as it lives."""
+        asked = self._slot.clerk()
+        near, far = socket.socketpair()
+        with near, far:
+            fds = self._tests, self._verdict, far.fileno()
+            asked.ask(clerk.JUDGE, self._deadline, fds)
+            keep = self._solution, near.fileno()
+            # one more, so that an overflow shows; scratch files are files too
+            file_bytes = max(self._limits.output_bytes + 1, self._limits.scratch_bytes)
+            serve = callee.serve, near, self._solution
+            solution = _fork(self._slot.jail, keep, self._stdout, file_bytes, *serve)
+            near.close()  # the last copy is the solution's: its end is heard at the other end
+            became, status = self._hear_clerk()
+            if became == clerk.NEEDS_JUDGE:
+                work = judge.judge_alone, far, self._tests, self._verdict, self._deadline
+                status = self._wait_for(_fork(self._slot.jail, fds, None, VERDICT_BYTES, *work))
+            gone = became == clerk.GONE or (os.WIFEXITED(status) and os.WEXITSTATUS(status) == judge.GONE)
+            self._solution_status = self._reap(solution, ENDING_S if gone else 0.0)
+        return 0 if gone else status
+
+    def _twins(self) -> int:
+        self._slot.clerk().ask(clerk.TWINS, self._deadline, (self._tests, self._verdict))
+        return self._hear_clerk()[1]
+
+    def _hear_clerk(self) -> tuple[int | None, int]:
+        """What became of what it was asked, None when nothing did; and its wait status."""
+        asked = self._slot.clerk()
+        in_time = self._slot.ready(asked.socket.fileno(), self._patience)
+        answer = asked.answer() if in_time else None
+        if answer is None:
+            self._timed_out, self._clerk_lost = not in_time, in_time
+            return None, self._slot.dismiss_clerk()
+        became, cpu_s = answer
+        self._cpu_s += cpu_s
+        self._ordinary &= became != clerk.DONE_AND_LEAVING
+        return became, 0
+
+    def _wait_for(self, pid: int) -> int:
+        """The wait status of a process that is to end by itself."""
+        end = os.pidfd_open(pid)
+        self._timed_out = not self._slot.ready(end, self._patience)
+        os.close(end)
+        return self._reap(pid)
+
+    def _reap(self, pid: int, patience_s: float = 0.0) -> int:
+        if patience_s:  # it is ending by itself: its own status, not that of our kill
+            end = os.pidfd_open(pid)
+            self._slot.ready(end, time.monotonic() + patience_s)
+            os.close(end)
+        os.kill(pid, signal.SIGKILL)
+        _, status, usage = os.wait4(pid, 0)
+        self._cpu_s += usage.ru_utime + usage.ru_stime
+        self._max_rss_bytes = max(self._max_rss_bytes, usage.ru_maxrss * 1024)
+        return status
+
+
 def _keep_only(keep: tuple[int, ...], stdout: int | None) -> None:
-    """Descriptors of a child: its own, the null device, stdout; the library's folder where it is needed."""
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(null if stdout is None else stdout, 1)
-    os.dup2(null, 2)
-    library = [int(path.split("/")[4]) for path in sys.path if path.startswith("/proc/self/fd/")]
-    wanted = sorted({0, 1, 2, *keep, *library[:1]})
-    for low, high in zip(wanted, [*wanted[1:], _OPEN_FILES], strict=True):
-        os.closerange(low + 1, high)
+    """Close all but these; 0 to 2 are the null device, but for a wanted standard output."""
+    if stdout is not None:
+        os.dup2(stdout, 1)
+    low = _LIBRARY_FD + 1
+    for fd in sorted(keep):
+        os.closerange(low, fd)
+        low = fd + 1
+    os.closerange(low, _OPEN_FILES)

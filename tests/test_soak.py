@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -44,14 +45,37 @@ def test_a_storm_of_kills_loses_no_committed_reply_and_ends_in_the_same_dataset(
 
 
 @pytest.mark.soak
-def test_the_sandbox_stays_flat_over_twenty_thousand_runs():
-    def descriptors():
-        return len(os.listdir("/proc/self/fd"))
+def test_the_sandbox_stays_flat_over_a_hundred_thousand_runs():
+    """Descriptors, processes and memory, of this process and of all in its slots."""
+
+    def descendants(pid):
+        children = [
+            int(c) for p in Path(f"/proc/{pid}/task").glob("*/children") for c in p.read_text().split()
+        ]
+        return children + [each for child in children for each in descendants(child)]
+
+    def state():
+        pids = [os.getpid(), *descendants(os.getpid())]
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids]
+        return len(os.listdir("/proc/self/fd")), len(pids), sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def batch(number):
+        right = "def f(x):\n    return x + 1"
+        for turn in range(500):
+            distinct = f"assert f({number}) == {number + 1}\nassert f({turn}) == {turn + 1}"
+            yield right, distinct
+            yield right, "assert f(1) == 2\nassert f(2) == 3"
+            yield right.replace("1", "2"), "assert f(1) == 2"
+            yield "def f(x): raise ValueError(x)", distinct
+            yield right, f"x = f({turn})\nassert x == {turn + 1}"
 
     with Sandbox(slots=2) as box:
-        run = [("def f(x):\n    return x + 1", "assert f(1) == 2\nassert f(2) == 3")] * 500
-        box.check_many(run)
-        before = descriptors()
-        for _ in range(40):
-            assert all(report.passed for report in box.check_many(run))
-        assert descriptors() == before
+        box.check_many(batch(0))
+        before = state()
+        for number in range(1, 41):
+            reports = box.check_many(batch(number))
+            assert [report.status for report in reports] == ["pass", "pass", "fail", "error", "pass"] * 500
+            print(number * len(reports), *state(), flush=True)
+        after = state()
+    assert after[:2] == before[:2]
+    assert after[2] < before[2] + (8 << 20)

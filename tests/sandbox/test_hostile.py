@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sandbox import Sandbox
-from sandbox.hostile import Hostile, programs
-from sandbox.selfcheck import LIMITS, Canaries, canaries, verdict_on
+from sandbox.hostile import Hostile
+from sandbox.informed import CALLS
+from sandbox.selfcheck import LIMITS, PROGRAMS, Canaries, canaries, verdict_on
 
 NAMESPACES = ("user", "mount", "pid", "net", "ipc", "uts")
-PROGRAMS = list(programs())
 
 
 @pytest.fixture(scope="module", params=["L3", "L2"])
@@ -41,7 +42,17 @@ def test_no_process_outlives_the_hostile_programs(level_box: Sandbox) -> None:
     alive = {
         pid for pid in _descendants(os.getpid()) if pid in _descendants(launcher or 0) or pid == launcher
     }
-    assert len(alive) == 2, "a launcher and its zygote, nothing else"
+    assert len(alive) == 3, "a launcher, its zygote and their clerk, nothing else"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_hostile_outputs_of_calls_are_data_or_a_failure(name: str, level_box: Sandbox) -> None:
+    started = time.monotonic()
+    outputs = level_box.call(CALLS[name], "f", [(0,), (1,), (2,)])
+    assert len(outputs) == 3
+    assert {output.status for output in outputs}.isdisjoint({"ok", "sandbox_error"})
+    assert all(output.value is None and type(output.error) is str for output in outputs)
+    assert time.monotonic() - started < LIMITS.wall_s + 2
 
 
 def test_there_are_at_least_eighty_of_them() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Limits, Sandbox
+from sandbox import Limits, Sandbox, SandboxUnavailable
 
 SLEEPY = "import time\ndef f(x):\n    time.sleep(0.5)\n    return x\n"
 
@@ -31,16 +31,23 @@ def wait_until(condition: Callable[[], bool], within_s: float = 5.0) -> bool:
     return condition()
 
 
-@pytest.mark.parametrize("victim", ["launcher", "zygote"])
+@pytest.mark.parametrize("victim", ["launcher", "zygote", "solution", "clerk"])
 def test_killing_a_slot_during_a_run_loses_no_verdict(victim: str) -> None:
     with Sandbox(slots=1) as box, ThreadPoolExecutor() as pool:
         running = pool.submit(box.check, SLEEPY, "assert f(1) == 1")
-        time.sleep(0.3)
         launcher = box._slots[0].pid
         assert launcher
-        os.kill(launcher if victim == "launcher" else children_of(launcher)[0], signal.SIGKILL)
-        assert running.result().passed
-        assert box._slots[0].pid != launcher
+        (zygote,) = children_of(launcher)
+        assert wait_until(lambda: len(children_of(zygote)) == 2)
+        clerk, solution = sorted(children_of(zygote))
+        os.kill(
+            {"launcher": launcher, "zygote": zygote, "clerk": clerk, "solution": solution}[victim],
+            signal.SIGKILL,
+        )
+        report = running.result()
+        assert report.status == ("crash" if victim == "solution" else "pass"), report
+        assert box.check(SLEEPY, "assert f(1) == 1").passed
+        assert (box._slots[0].pid == launcher) is (victim == "solution")
 
 
 def test_a_storm_of_kills_loses_no_verdict() -> None:
@@ -126,6 +133,80 @@ def test_descriptors_and_memory_stay_flat_over_many_runs() -> None:
 
 def _resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_slot_is_replaced_after_its_share_of_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.box._RUNS_PER_SLOT", 5)
+    with Sandbox(slots=1) as box:
+        pids = [
+            box._slots[0].pid for _ in range(12) if box.check("def f(): return 1", "assert f() == 1").passed
+        ]
+    assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [5, 5, 2]
+
+
+def test_a_zygote_that_falls_silent_is_given_up_and_the_run_is_done_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sandbox.box._WATCHDOG_S", 0.2)
+    with Sandbox(slots=1, limits=Limits(wall_s=1.0)) as box:
+        launcher = box._slots[0].pid
+        (zygote,) = children_of(launcher)
+        os.kill(zygote, signal.SIGSTOP)
+        started = time.monotonic()
+        assert box.check("def f(): return 1", "assert f() == 1").passed
+        assert 1.2 <= time.monotonic() - started < 5
+        assert box._slots[0].pid != launcher
+
+
+def test_closing_during_runs_ends_them_and_starts_nothing_anew() -> None:
+    box = Sandbox(slots=2)
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(box.check, SLEEPY, "assert f(1) == 1") for _ in range(2)]
+        time.sleep(0.2)
+        box.close()
+        assert [run.result().status for run in runs] == ["sandbox_error"] * 2
+    assert [slot.pid for slot in box._slots] == [None, None]
+
+
+def test_an_interrupted_check_does_not_hand_its_verdict_to_the_next() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with Sandbox(slots=1) as box:
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            with pytest.raises(KeyboardInterrupt):
+                box.check(SLEEPY, "assert f(1) == 1")
+            assert box.check("def f(x): return 0", "assert f(1) == 1").status == "fail"
+            assert box.check("def f(x): return x", "assert f(1) == 1").status == "pass"
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_there_is_nowhere_to_write_unless_asked_and_then_it_is_emptied() -> None:
+    leaving = (
+        "import os\ndef f(x):\n    seen = os.listdir('.')\n    open('left', 'w').write(x)\n    return seen"
+    )
+    with Sandbox(slots=1) as box:
+        report = box.check(leaving, "assert f('a') == []")
+        assert report.error is not None
+        assert (report.status, report.error.type) == ("error", "PermissionError")
+    with Sandbox(slots=1, limits=Limits(scratch_bytes=1 << 20)) as box:
+        launcher = box._slots[0].pid
+        assert [box.check(leaving, "assert f('a') == []").status for _ in range(3)] == ["pass"] * 3
+        assert box._slots[0].pid == launcher
+        assert box.check(leaving, f"assert f('a' * {1 << 21}) == []").status == "error"
+        writes = "def f(x): open('answers', 'w').write(x)"
+        assert [out.status for out in box.call(writes, "f", [("a",)])] == ["ok"]
+        assert box.call("import os\ndef f(): return os.listdir('.')", "f", [()])[0].value == []
+        nested = "import os\ndef f(x):\n    os.makedirs('a/b/c')\n    return os.listdir('.')"
+        assert [box.check(nested, "assert f(1) == ['a']").status for _ in range(2)] == ["pass"] * 2
+
+
+def test_scratch_without_a_mount_namespace_is_refused() -> None:
+    with pytest.raises(SandboxUnavailable, match="mount namespace"):
+        Sandbox(slots=1, limits=Limits(scratch_bytes=1 << 20), without=["mount"])
 
 
 def test_an_installed_package_can_be_preloaded() -> None:

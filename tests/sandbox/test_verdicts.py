@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from sandbox import Limits, Sandbox
+from sandbox import Limits, Sandbox, split
 
 ADD = "def add(a, b):\n    return a + b\n"
 
@@ -311,3 +311,107 @@ def test_a_forged_in_process_pass_is_tampered(box: Sandbox) -> None:
 def test_an_in_process_pass_that_cannot_be_bent_is_not_accepted(box: Sandbox) -> None:
     report = box.check("def f(kind): return 1", "class Local: pass\nassert f(Local)\n")
     assert report.status == "test_error"
+
+
+def test_numbers_of_a_preloaded_numpy_are_compared_as_numbers() -> None:
+    solution = "import numpy as np\ndef total(n): return np.arange(n).sum()\ndef yes(): return np.bool_(True)"
+    with Sandbox(slots=1, preload=["numpy"], limits=Limits(memory_bytes=1 << 28)) as box:
+        assert box.check(solution, "assert total(5) == 10\nassert yes() is True").passed
+
+
+DECORATED = """
+from unittest import TestCase, mock
+class Words(TestCase):
+    @mock.patch("solution.opened", lambda name: name.upper())
+    def test_upper(self):
+        expected = "A.TXT"
+        self.assertEqual(f("a.txt"), expected)
+        self.assertEqual(f("b"), "B")
+"""
+
+
+def test_in_process_methods_pass_and_a_forged_equality_of_theirs_is_tampered(box: Sandbox) -> None:
+    honest = "def opened(name): return name\ndef f(name): return opened(name)\n"
+    report = box.check(honest, DECORATED)
+    assert (report.status, report.mode, report.outcomes) == ("pass", "in-process", ("pass",))
+    forged = honest + "import unittest\nunittest.TestCase.assertEqual = lambda *_: None\n"
+    assert box.check(forged, DECORATED).status == "tampered"
+
+
+@pytest.mark.parametrize(
+    ("solution", "tests"),
+    [
+        ("def f(x): print(x)\ndef g(x): return x", ">>> print(g(3))\n3\n"),
+        (
+            "def f(x):\n    if x: raise ValueError",
+            "def check(candidate):\n    try:\n        candidate(1)\n        assert False\n    except ValueError:\n        return\n",
+        ),
+        (
+            "import sys\ndef f(x): sys.exit(3)",
+            "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        with self.assertRaises(SystemExit): f(1)",
+        ),
+        (
+            "def f(x): return x",
+            "import unittest\nclass T(unittest.TestCase):\n    @classmethod\n    def setUpClass(cls): cls.one = f(1)\n    def test(self): self.assertEqual(self.one, 1)",
+        ),
+        ("class Base:\n    def f(self): return self.g()", "class Own(Base):\n    def g(self): return 4\nassert Own().f() == 4"),
+        ("def f(x): return [x, x, x]", "assert f(1)[:2] == [1, 1]\nassert f(ValueError)[0] is ValueError"),
+    ],
+)  # fmt: skip
+def test_what_tests_may_do(box: Sandbox, solution: str, tests: str) -> None:
+    report = box.check(solution, tests, entry_point="f")
+    assert report.passed, report
+
+
+def test_a_wrong_value_kept_in_a_name_is_the_solutions_error(box: Sandbox) -> None:
+    assert box.check("def f(x): return None", "r = f(1)\nassert r[0] == 1").status == "error"
+    assert box.check("def f(x): return None", "assert len(3) == f(1)").status == "test_error"
+
+
+def test_plain_tests_are_judged_without_a_process_of_their_own_and_others_with_one(box: Sandbox) -> None:
+    plain = "assert f(1) == 1\nassert not f(0)\nassert [2] != f(x=2), 'two'\nassert f(3) in {3: 'three'}"
+    solution = "def f(x): return x"
+    assert split.plan(plain).plain == {"f"}
+    assert box.check(solution, plain).outcomes == ("pass",) * 4
+    for other in (
+        "x = f(1)\nassert x == 1",
+        "assert f(f(1)) == 1",
+        "assert len(f('a')) == 1",
+        "assert f(1) == 2 - 1",
+    ):
+        assert split.plan(other).plain is None
+        assert box.check(solution, other).passed
+
+
+def test_an_in_process_verdict_that_leaves_sites_out_is_not_believed(box: Sandbox) -> None:
+    claim = "{'status': 'pass', 'total': 1, 'run': 1, 'error': None, 'outcomes': ['pass'], 'labels': []}"
+    forged = (
+        "import json, os, sys\ndef f(kind):\n    frame = sys._getframe()\n"
+        "    while 'verdict_fd' not in frame.f_locals: frame = frame.f_back\n"
+        f"    os.pwrite(frame.f_locals['verdict_fd'], json.dumps({claim}).encode(), 0); os._exit(0)\n"
+    )
+    report = box.check(forged, "class Local: pass\nassert f(Local) == 'Local'\nassert f(3) == 4\n")
+    assert (report.status, report.mode) == ("test_error", "in-process")
+    assert report.error is not None
+    assert report.error.type == "Tripwire"
+
+
+def test_a_check_without_entry_point_takes_the_one_function_that_is_the_solutions_own(box: Sandbox) -> None:
+    solution = "from math import gcd\nfrom typing import List\ndef f(x: List[int]): return gcd(*x)"
+    assert box.check(solution, "def check(candidate):\n    assert candidate([4, 6]) == 2").passed
+
+
+def test_an_exception_that_a_with_or_try_waits_for_is_no_error(box: Sandbox) -> None:
+    solution = "def f(x):\n    if x < 0: raise ValueError(10 ** 5000)\n    return x"
+    tests = (
+        "import contextlib\nassert f(1) == 1\nwith contextlib.suppress(ValueError):\n    assert f(-1) == 1\n"
+        "try:\n    assert f(-1) == 1\nexcept ValueError:\n    pass\n"
+    )
+    assert box.check(solution, tests).status == "pass"
+    assert box.check("def f(x): return x", tests).status == "fail"
+
+
+@pytest.mark.parametrize("literal", ["1e20", "1e999", "''", "[]", "{1: [2]}", "-3", "None", "True"])
+def test_every_literal_can_be_bent(box: Sandbox, literal: str) -> None:
+    solution = f"def f(kind): return {literal}"
+    assert box.check(solution, f"class Local: pass\nassert f(Local) == {literal}\nassert f(0) != 'x'").passed

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.wire import CannotCross, Decoder, Encoder, WireError, dumps, loads
+from sandbox.wire import Budget, CannotCross, Decoder, Encoder, WireError, dumps, loads
 
 
 def crossed(value: Any) -> Any:
@@ -56,11 +56,11 @@ def test_other_types_do_not_cross() -> None:
 
 def test_exact_mode_is_for_builtin_types_only() -> None:
     with pytest.raises(CannotCross):
-        Encoder(exact=True).encode([Decimal(1)])
+        Encoder(exact=Budget()).encode([Decimal(1)])
     with pytest.raises(WireError):
-        Decoder(exact=True).decode(["decimal", "1"])
+        Decoder(exact=Budget()).decode(["decimal", "1"])
     with pytest.raises(WireError):
-        Decoder(exact=True).decode(["s", *range(1 << 15)])
+        Decoder(exact=Budget()).decode(["s", *range(1 << 15)])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""The clerk of a slot: reads the test texts, keeps what it made of them, and judges alone where no test code runs.
+
+Most tests are asserts on calls with literals. Nothing in them needs a process of its own: the clerk asks the
+solution and compares data with data, for one run after the other. All other tests it only takes apart, for the
+judge that the zygote then forks. It executes no statement of anybody but the asserts that `split.Plan.plain`
+vouches for, and is replaced after any run that was not an ordinary one. Started by `zygote`, jailed like its runs.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections import OrderedDict
+from typing import NoReturn
+
+from . import judge, split
+
+REQUEST = struct.Struct("=Bd")  # what is wanted, deadline on the monotonic clock
+REPLY = struct.Struct("=Bd")  # what became of it, CPU seconds
+JUDGE, TWINS = range(2)
+DONE, NEEDS_JUDGE, DONE_AND_LEAVING, GONE = range(4)
+FDS = 3  # tests, verdict, and the solution's socket, which TWINS does without
+
+_PLANS_KEPT = 256
+_LONGEST_KEPT = 1 << 15  # bytes of test text and of plan
+_MOST_RECEIVED = (
+    1 << 20
+)  # bytes of a solution, after which there may be garbage that the next one should not pay for
+
+
+def serve(control: socket.socket) -> NoReturn:
+    """Until the zygote closes the socket."""
+    plans = _Plans()
+    while True:
+        data, fds, _, _ = socket.recv_fds(control, REQUEST.size, FDS)
+        if not data:
+            os._exit(0)
+        started = time.process_time()
+        wanted, deadline = REQUEST.unpack(data)
+        if wanted == TWINS:
+            judge.plan_twins(*fds)
+            became = DONE
+        else:
+            became = _judge(plans, deadline, *fds)
+        for fd in fds:
+            os.close(fd)
+        control.send(REPLY.pack(became, time.process_time() - started))
+
+
+class _Plans(OrderedDict[bytes, split.Plan]):
+    """Of the texts seen last."""
+
+    def keep(self, tests: bytes, plan: split.Plan, size: int) -> None:
+        """`size` is what it weighs: constants folded by the compiler make much of little."""
+        if size <= _LONGEST_KEPT:
+            self[tests] = plan
+            self.move_to_end(tests)
+        if len(self) > _PLANS_KEPT:
+            self.popitem(last=False)
+
+
+def _judge(plans: _Plans, deadline: float, tests: int, verdict: int, sock: int) -> int:
+    request = judge.Request.read(tests)
+    try:
+        plan = plans.get(request.tests) or split.plan(request.tests.decode("utf-8", "surrogatepass"))
+        dumped = plan.dump() if plan.plain is None else b""
+    except judge.UNPLANNABLE as problem:
+        if isinstance(problem, MemoryError) and plans:
+            os._exit(70)  # it may be the memory of others that is missing: a fresh clerk shall try
+        judge.write(verdict, judge.broken("test_error", problem))
+        return DONE_AND_LEAVING
+    plans.keep(request.tests, plan, max(len(dumped), len(request.tests)))
+    if plan.patches:
+        judge.write(verdict, {"unsplittable": "the tests patch what is in the solution's process"})
+        return DONE
+    if plan.plain is None:
+        request.append(tests, dumped)
+        return NEEDS_JUDGE
+    with socket.socket(fileno=os.dup(sock)) as channel:
+        found, received = judge.judge(channel, plan, request.entry_point, deadline)
+    judge.write(verdict, found)
+    if found["status"] == "gone":
+        return GONE
+    ordinary = found["status"] in ("pass", "fail", "error", "no_tests") and received <= _MOST_RECEIVED
+    return DONE if ordinary else DONE_AND_LEAVING
