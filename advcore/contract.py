@@ -8,16 +8,16 @@ Heavy libraries (pyarrow) are imported inside the functions that need them.
 from __future__ import annotations
 
 import ast
-import io
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from advcore import DataError
-from advcore.runs import write_atomic
 
 SCHEMA_VERSION = 1
+_ROW_GROUP = 1000  # rows held in memory by a writer
 STRATEGIES = ("seed", "incremental", "opposite", "deceptive")
 CHOSEN_SOURCES = ("teacher", "student", "repaired")
 
@@ -58,6 +58,20 @@ COLUMNS: dict[str, dict[str, str]] = {
 }  # fmt: skip
 
 
+# What a reader may count on where it is less than COLUMNS: answers to any prompt file have no exercise behind them.
+REQUIRED = {"gad": ("prompt", "teacher_response", "schema_version")}
+
+# What `advgen answer` writes, before the columns of the prompt file itself.
+ANSWERS = {
+    "gad": {
+        "prompt": "messages", "teacher_response": "string", "sample": "int", "finish_reason": "string",
+        "prompt_tokens": "int", "completion_tokens": "int", "cost_usd": "float", "teacher": "string",
+        "request": "string", "schema_version": "int",
+    },
+    "raw": {"line": "int", "sample": "int", "status": "string", "reason": "string", "schema_version": "int"},
+}  # fmt: skip
+
+
 def assertion(test: Mapping[str, Any]) -> str:
     """One item of the `tests` column as an assert statement; a float result is compared to 9 digits.
 
@@ -95,7 +109,7 @@ def _problem(kind: str, value: Any) -> str:
     if type(value) is not exact:
         return f"is {type(value).__name__}, not {kind}"
     if kind == "messages":
-        return _message_problem(value)
+        return message_problem(value)
     return "does not hold JSON" if kind == "json" and not _is_json(value) else ""
 
 
@@ -107,7 +121,9 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _message_problem(messages: list[Any]) -> str:
+def message_problem(messages: list[Any]) -> str:
+    if not isinstance(messages, list):
+        return "is no list of messages"
     if not messages:
         return "is an empty list of messages"
     for message in messages:
@@ -123,18 +139,66 @@ def write_round(folder: Path, config: str, round_number: int, rows: Iterable[Map
 
     Raises DataError for the first row that breaks the contract; nothing is written then.
     """
-    import pyarrow
-    import pyarrow.parquet
+    with RoundWriter(folder, config, round_number, COLUMNS[config]) as writer:
+        for row in rows:
+            check_row(config, row)
+            writer.add(row)
+    return writer.path
 
-    checked = list(rows)
-    for row in checked:
-        check_row(config, row)
-    buffer = io.BytesIO()
-    table = pyarrow.Table.from_pylist([dict(row) for row in checked], schema=_arrow_schema(config))
-    pyarrow.parquet.write_table(table, buffer, compression="zstd")
-    path = folder / config / f"round-{round_number:04d}.parquet"
-    write_atomic(path, buffer.getvalue())
-    return path
+
+class RoundWriter:
+    """One Parquet file of a dataset, written row by row in bounded memory; it appears whole or not at all."""
+
+    def __init__(self, folder: Path, config: str, round_number: int, columns: Mapping[str, str]) -> None:
+        """`columns` names each column's type, in the words of COLUMNS."""
+        self.path = folder / config / f"round-{round_number:04d}.parquet"
+        self._columns = columns
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> RoundWriter:
+        import pyarrow.parquet
+
+        self._schema = _arrow_schema(self._columns)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        self._writer = pyarrow.parquet.ParquetWriter(self._temporary, self._schema, compression="zstd")
+        return self
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self._rows.append(dict(row))
+        if len(self._rows) >= _ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        try:
+            table = _table(self._rows, self._schema)
+        except ValueError:  # a number that JSON does not know: nan, inf
+            table = pyarrow.Table.from_pylist(self._rows, schema=self._schema)
+        self._writer.write_table(table)
+        self._rows.clear()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._rows:
+            self._flush()
+        self._writer.close()
+        if kind is not None:
+            self._temporary.unlink(missing_ok=True)
+            return
+        with open(self._temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(self._temporary, self.path)
+
+
+def _table(rows: list[dict[str, Any]], schema: Any) -> Any:
+    """By way of JSON, because `Table.from_pylist` imports pandas: 50 MB and half a second. Raises ValueError."""
+    import pyarrow.json
+
+    text = "\n".join(json.dumps(row, allow_nan=False) for row in rows).encode()
+    parse = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+    options = pyarrow.json.ReadOptions(use_threads=False, block_size=len(text) + 1)
+    return pyarrow.json.read_json(pyarrow.BufferReader(text), options, parse).select(schema.names)
 
 
 def read(folder: Path, config: str) -> list[dict[str, Any]]:
@@ -153,7 +217,8 @@ def _read_file(file: Path, config: str) -> list[dict[str, Any]]:
         table = pyarrow.parquet.read_table(file)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
-    if missing := [name for name in COLUMNS[config] if name not in table.column_names]:
+    needed = REQUIRED.get(config, tuple(COLUMNS[config]))
+    if missing := [name for name in needed if name not in table.column_names]:
         raise DataError(
             f"{file} lacks the columns {', '.join(missing)}; it has {', '.join(table.column_names)}"
         )
@@ -165,7 +230,7 @@ def _read_file(file: Path, config: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _arrow_schema(config: str) -> Any:
+def _arrow_schema(columns: Mapping[str, str]) -> Any:
     import pyarrow
 
     message = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
@@ -173,4 +238,4 @@ def _arrow_schema(config: str) -> Any:
         "string": pyarrow.string(), "json": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64(),
         "bool": pyarrow.bool_(), "messages": pyarrow.list_(message),
     }  # fmt: skip
-    return pyarrow.schema([(name, types[kind]) for name, kind in COLUMNS[config].items()])
+    return pyarrow.schema([(name, types[kind]) for name, kind in columns.items()])

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,18 +84,21 @@ class Progress:
     def __init__(self, label: str, total: int) -> None:
         self.label, self.total, self.done, self.note = label, total, 0, ""
         self._start = time.monotonic()
-        self._last_line = self._start
+        self._shown = self._start
         self._bar: Any = None
         self._task: Any = None
 
-    def advance(self, count: int = 1, note: str = "") -> None:
-        """Count `count` more items as done."""
+    def advance(self, count: int = 1, note: Callable[[], str] | None = None) -> None:
+        """Count `count` more items as done; `note` is only called when there is something to show."""
         self.done += count
-        self.note = note or self.note
+        now = time.monotonic()
+        if now - self._shown < (10 if self._bar is None else 0.1) and self.done != self.total:
+            return
+        self._shown = now
+        self.note = note() if note else self.note
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, note=self.note)
-        elif time.monotonic() - self._last_line >= 10 or self.done == self.total:
-            self._last_line = time.monotonic()
+        else:
             print(self.line(), file=sys.stderr, flush=True)
 
     def line(self) -> str:

@@ -42,9 +42,14 @@ def load(cls: type[T], path: Path | str, overrides: Iterable[str] = ()) -> T:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}") from None
+    return build(cls, overridden(values, overrides))
+
+
+def overridden(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """`values` with each `section.key=value` put in."""
     for override in overrides:
         _apply(values, override)
-    return build(cls, values)
+    return values
 
 
 def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:

@@ -6,10 +6,11 @@ Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 something t
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,8 +24,13 @@ models = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None,
     help="The embedded models: fetched by SHA-256, kept in $ADVDISTILL_HOME.",
 )  # fmt: skip
+journal = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="The store of every request and reply of a run."
+)
 app.add_typer(models, name="models")
+app.add_typer(journal, name="journal")
 
+Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set exercises.count=8")]
 
 
@@ -59,6 +65,68 @@ def build(
         )
         return
     print(json.dumps(pipeline.build(resolved, out, before), indent=2))
+
+
+@app.command()
+def answer(
+    prompts: Annotated[
+        Path, typer.Argument(help="JSONL, a `prompt` (string or messages) each; other columns are kept.")
+    ],
+    model: Annotated[str, typer.Option(help="LiteLLM model string.")],
+    out: Annotated[Path, typer.Option(help="Run folder; running again resumes it.")],
+    api_base: Annotated[str, typer.Option(help="URL of an OpenAI-compatible server.")] = "",
+    n: Annotated[int, typer.Option(help="Replies a prompt.")] = 1,
+    set_: Set = None,
+) -> None:
+    """Answer every prompt of a file; the dataset (config `gad`) lands in OUT/dataset."""
+    from advcore import settings
+    from advgen import answer as answers
+    from advgen.config import AnswerConfig
+
+    given: dict[str, Any] = {"n": n, "teacher": {"model": model, "api_base": api_base}}
+    print(
+        json.dumps(
+            answers.answer(
+                settings.build(AnswerConfig, settings.overridden(given, set_ or [])), prompts, out
+            ),
+            indent=2,
+        )
+    )
+
+
+@journal.command()
+def stats(run: Run) -> None:
+    """What was asked of whom: replies, tokens, dollars, by purpose."""
+    from advgen.journal import Journal
+
+    with Journal(_journal_of(run)) as opened:
+        print(json.dumps(opened.stats(), indent=2))
+
+
+@journal.command()
+def export(run: Run) -> None:
+    """Every reply as one line of JSON, in the order they came."""
+    from advgen.journal import Journal
+
+    with Journal(_journal_of(run)) as opened:
+        for row in opened.export():
+            print(json.dumps(row))
+
+
+@journal.command()
+def vacuum(run: Run) -> None:
+    """Give the file's unused space back."""
+    from advgen.journal import Journal
+
+    with Journal(_journal_of(run)) as opened:
+        print(json.dumps({"bytes_won": opened.vacuum()}))
+
+
+def _journal_of(run: Path) -> Path:
+    file = run / "journal.sqlite"
+    if not file.is_file():
+        raise ConfigError(f"{run} holds no journal (journal.sqlite)")
+    return file
 
 
 @app.command()
@@ -122,6 +190,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, DataError) as error:
         _say(f"error: {error}")
         return 2
+    except sqlite3.Error as error:  # the journal's disk
+        _say(f"error: {error}; what was committed is safe, run the same command again to go on")
+        return 1
     except RuntimeError as error:
         from sandbox import SandboxUnavailable  # here, since only a run that failed needs to know it
 

@@ -34,15 +34,35 @@ class ModelConfig:
     max_tokens: int = 700
     """Longest reply, in tokens."""
     concurrency: int = 32
-    """Requests in flight at once."""
+    """Requests in flight at once, at most; the flow starts with few and finds out how many the endpoint takes."""
+    requests_per_minute: float = 0.0
+    """Budget of the endpoint; 0 is none."""
+    tokens_per_minute: float = 0.0
+    """Budget of the endpoint, prompt and completion together; 0 is none."""
+    usd_per_million_prompt: float = 0.0
+    """Price of a million prompt tokens; with all three prices 0, the listed one counts."""
+    usd_per_million_completion: float = 0.0
+    """Price of a million completion tokens."""
+    usd_per_request: float = 0.0
+    """Price of a request, whatever its length."""
     timeout_s: float = 600.0
     """After this a request counts as failed and is retried."""
     retries: int = 4
-    """Further tries after a timeout, a connection error, a rate limit or a server error."""
+    """Further tries after a timeout, a connection error or a server error; a rate limit is waited for."""
 
     def __post_init__(self) -> None:
         _at_least(1, self, "max_tokens", "concurrency")
-        _at_least(0, self, "temperature", "top_p", "timeout_s", "retries")
+        _at_least(
+            0,
+            self,
+            "temperature",
+            "top_p",
+            "timeout_s",
+            "retries",
+            "requests_per_minute",
+            "tokens_per_minute",
+        )
+        _at_least(0, self, "usd_per_million_prompt", "usd_per_million_completion", "usd_per_request")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +164,8 @@ class BuildConfig:
     """Attempts what was proved."""
     seed: int = 0
     """Seeds sampling and draws."""
+    budget_usd: float = 0.0
+    """Cap on what teacher and student may cost together in this run folder, over all its restarts; 0 is none."""
     max_failure_share: float = 0.2
     """The run stops when more than this share of its exercises ends in an infrastructure failure."""
     exercises: ExercisesConfig = field(default_factory=ExercisesConfig)
@@ -158,7 +180,28 @@ class BuildConfig:
     """How parents of a later round are drawn."""
 
     def __post_init__(self) -> None:
+        _at_least(0, self, "budget_usd")
         if self.teacher.temperature == 0:
             raise ValueError(
                 "teacher.temperature is 0: solutions that are all the same prove nothing by agreeing"
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerConfig:
+    """One prompt file through one model: `advgen answer PROMPTS --model M --out RUN`."""
+
+    teacher: ModelConfig
+    """Answers."""
+    n: int = 1
+    """Replies a prompt."""
+    system: str = ""
+    """System message put before prompts that are given as a string."""
+    budget_usd: float = 0.0
+    """Cap on what the run folder may cost, over all its restarts; 0 is none."""
+    max_failure_share: float = 0.2
+    """The run stops when more than this share of its prompts has failed for want of infrastructure."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, self, "n")
+        _at_least(0, self, "budget_usd")

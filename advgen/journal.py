@@ -1,55 +1,283 @@
-"""Crash-safe store of every request and its reply, keyed by content, so that no committed reply is asked for twice.
+"""Crash-safe store of every request and its reply, keyed by content, and the ledger of what they cost.
 
-The key hashes the exact payload (model and its identity, messages, sampling) and the sample index. A reply is stored as
-it came, before anything parses it: another parser asks for nothing, another prompt only for its own replies.
+A reply is stored as it came, before anything parses it: another parser asks for nothing, another prompt only for its
+own replies. Money is entered before a request goes out. What `put`, `reserve` or `release` returned for survives
+kill -9; a power cut may take the last moments (SQLite in WAL mode, synchronous=NORMAL). Not for network file systems.
+
+One thread writes, in one transaction, all that came within a few milliseconds, so that a thousand requests in flight
+cost a few commits. Everything is called from the one thread of the event loop. No cap is set here: `teacher` does.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import fcntl
+import itertools
 import json
+import queue
 import sqlite3
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from advcore import ConfigError, DataError
 from advcore.runs import sha256_of
+
+VERSION = 1
+"""Of the tables' form; stands in `PRAGMA user_version`."""
+
+GROUP_S = 0.002
+"""How long the writer waits for company once there is something to write."""
+
+# `id` is the order of writing. The ledger has a row for each bill and each open intent and is never pruned, since a
+# reply that was dropped has still been paid for. A table of provider batches can stand beside the two. Of the pages
+# SQLite makes by default, each would hold one row of 2.7 KB and 1.4 KB of nothing.
+TABLES = """
+PRAGMA page_size = 16384;
+BEGIN;
+CREATE TABLE replies (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, purpose TEXT NOT NULL,
+    payload TEXT NOT NULL, sample INTEGER NOT NULL, reply TEXT NOT NULL, written REAL NOT NULL);
+CREATE TABLE ledger (id INTEGER PRIMARY KEY, key TEXT NOT NULL, usd REAL NOT NULL, open INTEGER NOT NULL,
+    written REAL NOT NULL);
+PRAGMA user_version = %d;
+COMMIT"""
+STORE = """
+INSERT INTO replies (key, purpose, payload, sample, reply, written) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (key) DO NOTHING"""
+ENTER = "INSERT OR REPLACE INTO ledger (id, key, usd, open, written) VALUES (?, ?, ?, ?, ?)"
+STRIKE = "DELETE FROM ledger WHERE id = ?"
+STATS = """
+SELECT purpose, json_extract(payload, '$.model') AS model, count(*) AS replies,
+    sum(json_extract(reply, '$.prompt_tokens')) AS prompt_tokens,
+    sum(json_extract(reply, '$.completion_tokens')) AS completion_tokens,
+    total(json_extract(reply, '$.cost_usd')) AS cost_usd,
+    sum(json_extract(reply, '$.finish_reason') = 'length') AS truncated,
+    min(written) AS first_s, max(written) AS last_s
+FROM replies GROUP BY 1, 2 ORDER BY 1, 2"""
+
+Statement = tuple[str, tuple[Any, ...]]
+Write = tuple[list[Statement], "asyncio.Future[str]"]
+"""What one caller wants in one transaction, and the future that gets "" once it is, or what went wrong."""
 
 
 def key(payload: dict[str, Any], sample: int) -> str:
-    """The content key of one sample of one request."""
+    """The content key of one sample of one request: a hash of the exact payload and the sample's index."""
     return sha256_of({"payload": payload, "sample": sample})
 
 
-class Journal:
-    """One SQLite file in WAL mode with one writer; a reply is committed before `put` returns."""
+class Journal(contextlib.AbstractContextManager["Journal"]):
+    """One SQLite file, the thread that writes it, and `path`.lock that keeps others out while it is open.
+
+    Raises ConfigError when the file is in use, DataError when it is no journal of this version. Whatever writes raises
+    sqlite3.OperationalError once the file could not be written: from then on nothing is.
+    """
+
+    spent_usd: float
+    """Every bill, also for replies that were not kept, and all open intents, those of killed processes too."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute(
-            "PRAGMA synchronous=NORMAL"
-        )  # WAL: a killed process loses nothing that was committed
-        self._database.execute(
-            "CREATE TABLE IF NOT EXISTS replies"
-            " (key TEXT PRIMARY KEY, purpose TEXT, payload TEXT, sample INT, reply TEXT, written REAL)"
-        )
+        self._path, self._failure = path, ""
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(_locked(path))
+            self._writer = opened.enter_context(_connected(path))
+            self._reader = opened.enter_context(_connected(path))
+            self._open_ledger()
+            self._opened = opened.pop_all()
+        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._writing = threading.Lock()
+        self._thread = threading.Thread(target=self._write_groups, name="journal", daemon=True)
+        self._thread.start()
+
+    def _open_ledger(self) -> None:
+        totals = self._reader.execute("SELECT total(usd), ifnull(max(id), 0) FROM ledger")
+        self.spent_usd, last = totals.fetchone()
+        self._open: dict[int, float] = dict(self._reader.execute("SELECT id, usd FROM ledger WHERE open"))
+        self._first = int(last) + 1
+        self._ids = itertools.count(self._first)
+
+    @property
+    def orphaned_usd(self) -> float:
+        """The part of `spent_usd` that earlier processes reserved and neither billed nor released."""
+        return sum(usd for intent, usd in self._open.items() if intent < self._first)
 
     def get(self, key: str) -> dict[str, Any] | None:
         """The reply stored under `key`, or None."""
-        row = self._database.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
+        row = self._reader.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None
 
-    def put(
-        self, key: str, purpose: str, payload: dict[str, Any], sample: int, reply: dict[str, Any]
-    ) -> None:
-        """Store a reply; a second one under the same key is ignored, so that the first stays the truth."""
-        row = (key, purpose, json.dumps(payload), sample, json.dumps(reply), time.time())
-        self._database.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?, ?)", row)
+    def keys(self) -> set[str]:
+        """The keys of all replies."""
+        return {key for (key,) in self._reader.execute("SELECT key FROM replies")}
+
+    async def put(
+        self, key: str, purpose: str, payload: dict[str, Any], sample: int, reply: dict[str, Any],
+        intent: int | None = None,
+    ) -> None:  # fmt: skip
+        """Commit a reply, and its `cost_usd` in place of what `intent` reserved.
+
+        A second reply under a key is billed but not stored: the first stays the truth. When the caller is cancelled
+        while it waits, the reply is stored all the same.
+        """
+        now, usd = time.time(), float(reply.get("cost_usd", 0.0))
+        statements: list[Statement] = [
+            (STORE, (key, purpose, json.dumps(payload), sample, json.dumps(reply), now))
+        ]
+        if usd or intent is not None:
+            entry = intent if intent in self._open else next(self._ids)
+            statements.append((ENTER, (entry, key, usd, False, now)))
+            self.spent_usd += usd - self._open.pop(entry, 0.0)
+        await self._commit(statements)
+
+    async def reserve(self, key: str, usd: float) -> int:
+        """Commit that a request which may cost `usd` is about to be sent; gives the intent for `put` or `release`.
+
+        It is part of `spent_usd` from the call on, so a cap holds for whoever looks there and calls this without
+        awaiting in between.
+        """
+        intent = next(self._ids)
+        self._open[intent] = usd
+        self.spent_usd += usd
+        try:
+            await self._commit([(ENTER, (intent, key, usd, True, time.time()))])
+        except asyncio.CancelledError:  # so nothing was sent
+            self._enqueue([self._struck(intent)])
+            raise
+        return intent
+
+    async def release(self, intent: int) -> None:
+        """Strike out an intent whose request was certainly not billed. Raises KeyError when it is not open."""
+        await self._commit([self._struck(intent)])
+
+    def _struck(self, intent: int) -> Statement:
+        self.spent_usd -= self._open.pop(intent)
+        return STRIKE, (intent,)
+
+    def stats(self) -> dict[str, Any]:
+        """The file's size, the money, and totals of the replies by purpose and model; times in Unix seconds."""
+        cursor = self._reader.execute(STATS)
+        names = [column[0] for column in cursor.description]
+        return {
+            "file_bytes": self._file_bytes(), "spent_usd": self.spent_usd, "orphaned_usd": self.orphaned_usd,
+            "open_intents": len(self._open), "replies": [dict(zip(names, row, strict=True)) for row in cursor],
+        }  # fmt: skip
+
+    def export(self) -> Iterator[dict[str, Any]]:
+        """Every reply in the order of writing, as of the moment the first is taken."""
+        names = ("key", "purpose", "payload", "sample", "reply", "written")
+        for row in self._reader.execute(f"SELECT {', '.join(names)} FROM replies ORDER BY id"):
+            found = dict(zip(names, row, strict=True))
+            yield found | {"payload": json.loads(found["payload"]), "reply": json.loads(found["reply"])}
+
+    def vacuum(self, keep: set[str] | None = None) -> int:
+        """Drop the replies whose key is not in `keep`, compact the file, give the bytes won. Bills stay."""
+        before = self._file_bytes()
+        with self._writing:
+            gone = [] if keep is None else [(key,) for key in self.keys() - keep]
+            with self._writer:
+                self._writer.execute("BEGIN")
+                self._writer.executemany("DELETE FROM replies WHERE key = ?", gone)
+            self._writer.execute("VACUUM")
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return before - self._file_bytes()
+
+    def _file_bytes(self) -> int:
+        files = (self._path, self._path.with_name(self._path.name + "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def __len__(self) -> int:
-        return int(self._database.execute("SELECT count(*) FROM replies").fetchone()[0])
+        return int(self._reader.execute("SELECT count(*) FROM replies").fetchone()[0])
 
     def close(self) -> None:
-        """Close the file."""
-        self._database.close()
+        """Write what is queued and close the file; a second time nothing."""
+        if not self._thread.is_alive():
+            return
+        self._queue.put(None)
+        self._thread.join()
+        self._opened.close()
+        failure, self._failure = self._failure, self._failure or f"{self._path}: the journal is closed"
+        if failure:
+            raise sqlite3.OperationalError(failure)
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _enqueue(self, statements: list[Statement]) -> asyncio.Future[str]:
+        if self._failure:
+            raise sqlite3.OperationalError(self._failure)
+        done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._queue.put((statements, done))
+        return done
+
+    async def _commit(self, statements: list[Statement]) -> None:
+        if failure := await self._enqueue(statements):
+            raise sqlite3.OperationalError(failure)
+
+    def _write_groups(self) -> None:
+        """The writer's thread, until it takes None from the queue."""
+        items: list[Write | None] = []
+        while None not in items:
+            items = [self._queue.get()]
+            time.sleep(GROUP_S)
+            items += [self._queue.get() for _ in range(self._queue.qsize())]
+            group = [item for item in items if item is not None]
+            if not self._failure:
+                self._write(group)
+            _wake([done for _, done in group], self._failure)
+
+    def _write(self, group: list[Write]) -> None:
+        """One transaction. If it fails, all writing ends: replies would be paid for and lost."""
+        try:
+            with self._writing, self._writer:  # commits, or rolls back
+                self._writer.execute("BEGIN")
+                for statements, _ in group:
+                    for statement in statements:
+                        self._writer.execute(*statement)
+        except Exception as error:  # of any kind, or those who wait would wait for ever
+            self._failure = f"{self._path}: {error}"
+
+
+def _wake(futures: list[asyncio.Future[str]], failure: str) -> None:
+    """Tell all who wait how it went, with one call into each event loop; there is hardly ever more than one."""
+    for loop in {future.get_loop() for future in futures}:
+        theirs = [future for future in futures if future.get_loop() is loop]
+        with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+            loop.call_soon_threadsafe(_resolve, theirs, failure)
+
+
+def _resolve(futures: list[asyncio.Future[str]], failure: str) -> None:
+    for future in futures:
+        if not future.done():  # it is when its task was cancelled
+            future.set_result(failure)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold `path`.lock; the kernel lets go of it however the process ends."""
+    with open(f"{path}.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{path} is in use by another run; wait, or give another --out") from None
+        yield
+
+
+@contextlib.contextmanager
+def _connected(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that commits only when told to, to a journal of this version, made if there is none."""
+    # The threads keep apart by themselves: `_writing` guards the one connection that two of them use.
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as database:
+        try:
+            if not database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                database.executescript(TABLES % VERSION)
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            raise DataError(f"{path} cannot be opened as a journal: {error}") from None
+        if version != VERSION:
+            raise DataError(f"{path} has form {version}, this program reads {VERSION}; give another --out")
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        yield database

@@ -28,7 +28,7 @@ from advgen.config import BuildConfig, ModelConfig
 from advgen.curate import Record
 from advgen.journal import Journal
 from advgen.seeds import Parent, Seed, adversarial_seeds, topic_seeds
-from advgen.teacher import Answer, ReplyError, Teacher, check_model, price
+from advgen.teacher import Answer, Budget, ReplyError, Teacher, check_model, price
 from advgen.verify import Proof, Prover, SandboxBroken
 
 T = TypeVar("T")
@@ -98,8 +98,9 @@ def plan(config: BuildConfig, parent: Parent | None) -> dict[str, Any]:
 
 def _most_cost(model: ModelConfig, requests: int) -> float | None:
     """USD if every reply is as long as it may be; None without a listed price."""
-    prices = price(model.model)
-    return None if prices is None else requests * (PROMPT_TOKENS * prices[0] + model.max_tokens * prices[1])
+    listed = price(model)
+    most = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": model.max_tokens}
+    return None if listed is None else requests * listed.of(most)
 
 
 def _templates() -> dict[str, str]:
@@ -113,8 +114,9 @@ class _Build:
     def __init__(self, config: BuildConfig, out: Path, parent: Parent | None, journal: Journal) -> None:
         self.config, self.out, self.parent = config, out, parent
         self.round = parent.round + 1 if parent else 0
-        self.teacher = Teacher(config.teacher, journal)
-        self.student = Teacher(config.student, journal)
+        budget = Budget(config.budget_usd, journal)
+        self.teacher = Teacher(config.teacher, journal, budget)
+        self.student = Teacher(config.student, journal, budget)
         self.pool = [(row["exercise_id"], row["stub"]) for row in parent.pool] if parent else []
         self.failures = 0
         self.draw: dict[str, Any] = {}
@@ -128,8 +130,11 @@ class _Build:
             self.origin = self._origin()
             seeds, self.draw = self._seeds()
             self.statements = [asyncio.get_running_loop().create_future() for _ in seeds]
-            with progress(f"round {self.round}", len(seeds)) as bar:
-                records = await _all([self._counted(seed, len(seeds), bar) for seed in seeds])
+            try:
+                with progress(f"round {self.round}", len(seeds)) as bar:
+                    records = await _all([self._counted(seed, len(seeds), bar) for seed in seeds])
+            finally:
+                await asyncio.gather(self.teacher.close(), self.student.close())
         return self._write(records, time.monotonic() - started)
 
     def _seeds(self) -> tuple[list[Seed], dict[str, Any]]:
@@ -175,12 +180,13 @@ class _Build:
             raise TeacherError(
                 f"{self.failures} of {total} exercises failed for want of infrastructure: {record.reason}"
             )
-        usage = self.teacher.usage
-        note = (
-            f"{usage.completion_tokens + self.student.usage.completion_tokens} tokens, ${usage.cost_usd:.4f}"
-        )
-        bar.advance(note=note)
+        bar.advance(note=self._note)
         return record
+
+    def _note(self) -> str:
+        usages = self.teacher.usage, self.student.usage
+        tokens, throttled = sum(u.completion_tokens for u in usages), self.teacher.flow.throttled
+        return f"{tokens} tokens, ${sum(u.cost_usd for u in usages):.4f}, {throttled} x 429"
 
     async def _exercise(self, seed: Seed) -> Record:
         """One seed to the end; whatever goes wrong with it becomes its status."""
@@ -296,7 +302,12 @@ class _Build:
         rows = curate.rows(records, self.config.attempts.pairs_per_exercise)
         funnel = _funnel(records, rows["dpo"], self.round, self.draw)
         usage = {"teacher": self.teacher.usage.as_json(), "student": self.student.usage.as_json()}
-        write_json(self.out / "cost.json", {"seconds": round(seconds, 1), **usage})
+        spent = self.teacher.journal.spent_usd
+        money = {
+            "spent_usd": round(spent, 6),
+            "usd_per_pair": round(spent / len(rows["dpo"]), 6) if rows["dpo"] else None,
+        }
+        write_json(self.out / "cost.json", {"seconds": round(seconds, 1), **money, **usage})
         dataset = self.out / "dataset"
         publish.write_dataset(dataset, self.round, rows, self.parent.folder if self.parent else None)
         publish.write_card(dataset, funnel, self.config.teacher.model, self.config.student.model)

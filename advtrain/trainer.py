@@ -110,7 +110,7 @@ class RunLog(transformers.TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.progress:
-            self.progress.advance(1, self.note)
+            self.progress.advance(1, lambda: self.note)
 
 
 def _keep_metrics_until(file: Path, step: int) -> None:

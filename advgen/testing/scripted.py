@@ -1,75 +1,35 @@
-"""Fakes at advgen's outward seam: a scripted teacher that LiteLLM reaches like any OpenAI-compatible server.
+"""Models that are functions: `scripted` and `ScriptedStudent` play teacher and student, `row_echo` fills bytes.
 
-`MockServer` listens on loopback and answers `/v1/chat/completions` with what a function of the messages returns;
-`scripted` and `ScriptedStudent` are such functions, which play teacher and student over exercises of their own.
-Nothing here is used by a real run.
+Each takes the messages and the seed of one request and gives the reply's text, as `MockServer` wants it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 Respond = Callable[[list[dict[str, str]], int], str]
 
 
-class MockServer:
-    """An OpenAI-compatible server on loopback. `respond(messages, seed)` makes the reply; `requests` keeps what came.
+def row_echo(reply_bytes: int) -> Respond:
+    """Replies of `reply_bytes` ASCII bytes: the prompt's first `row-<digits>`, a checksum of prompt and seed, filler.
 
-    `fail_with` is a list of HTTP status codes, used up one a request before anything is answered.
+    So a client can check what belongs to what, and no two replies are the same. Row and checksum are never cut.
     """
+    filler = "lorem ipsum dolor sit amet " * (reply_bytes // 27 + 1)
 
-    def __init__(self, respond: Respond, fail_with: list[int] | None = None) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.fail_with = fail_with or []
-        outer = self
+    def respond(messages: list[dict[str, str]], seed: int) -> str:
+        text = "\n".join(message["content"] for message in messages)
+        row = re.search(r"row-\d+", text)
+        checksum = zlib.crc32(f"{seed} {text}".encode(errors="surrogatepass"))
+        start = f"{row[0] if row else 'no-row'} {checksum:08x} "
+        return start + filler[: max(0, reply_bytes - len(start))]
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.requests.append(body)
-                if outer.fail_with:
-                    self._send(outer.fail_with.pop(0), {"error": {"message": "scripted failure"}})
-                    return
-                self._send(200, _completion(body, respond(body["messages"], body.get("seed") or 0)))
-
-            def _send(self, status: int, value: dict[str, Any]) -> None:
-                data = json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.api_base = f"http://127.0.0.1:{self._server.server_port}/v1"
-
-    def __enter__(self) -> MockServer:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def _completion(body: dict[str, Any], text: str) -> dict[str, Any]:
-    prompt = sum(len(message["content"].split()) for message in body["messages"])
-    usage = {"prompt_tokens": prompt, "completion_tokens": len(text.split())}
-    return {
-        "id": "mock", "object": "chat.completion", "created": 0, "model": body["model"],
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
-        "usage": {**usage, "total_tokens": sum(usage.values())},
-    }  # fmt: skip
+    return respond
 
 
 def scripted(messages: list[dict[str, str]], seed: int) -> str:

@@ -1,0 +1,236 @@
+"""Any prompt file through the engine: one reply a prompt and sample, written as the `gad` config of a dataset.
+
+The plainest door to the engine, and how data for adversarial distillation of chat is made. Memory stays flat: rows
+are read from the file when there is room for a request, and again to be written, with their replies out of the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from advcore import DataError, TeacherError, contract
+from advcore.runs import Progress, open_run, progress, write_json
+from advcore.settings import resolved
+from advgen.config import AnswerConfig
+from advgen.journal import Journal, key
+from advgen.teacher import Budget, ReplyError, Teacher, check_model
+
+Messages = list[dict[str, str]]
+_REFUSED = ("content_filter", "context_length")
+
+
+def answer(config: AnswerConfig, prompts: Path, out: Path) -> dict[str, Any]:
+    """Answer every prompt of the JSONL file into `out/dataset`; a summary. Running again asks for what is missing.
+
+    Raises ConfigError, DataError (no readable prompt), TeacherError (nothing could be asked any further; what was paid
+    for is kept and written).
+    """
+    check_model(config.teacher)
+    if not prompts.is_file():
+        raise DataError(f"prompt file {prompts} does not exist")
+    open_run(out, resolved(config))
+    with Journal(out / "journal.sqlite") as journal:
+        return asyncio.run(_Answers(config, prompts, out, journal).run())
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the prompt file. `problem` says why it cannot be asked."""
+
+    number: int
+    messages: Messages
+    columns: dict[str, Any]
+    problem: str = ""
+
+
+def rows(path: Path, system: str = "") -> Iterator[Row]:
+    """The lines in order; `prompt` is a string or a list of messages, `messages` is taken too."""
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines):
+            if line.strip():
+                yield _row(number, line, system)
+
+
+def _row(number: int, line: bytes, system: str) -> Row:
+    try:
+        columns = json.loads(line)
+        given = columns.pop("prompt") if "prompt" in columns else columns.pop("messages")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return Row(number, [], {}, f"no JSON object with a prompt ({type(error).__name__})")
+    if isinstance(given, str):
+        opening = [{"role": "system", "content": system}] if system else []
+        return Row(number, [*opening, {"role": "user", "content": given}], columns)
+    if contract.message_problem(given):
+        return Row(number, [], columns, f"prompt {contract.message_problem(given)}")
+    return Row(number, given, columns)
+
+
+@dataclass(slots=True)
+class _Counts:
+    prompts: int = 0
+    answered: int = 0
+    failed: int = 0
+    kinds: dict[str, str] = field(default_factory=dict)
+    """Types of the prompt file's own columns."""
+
+    def see(self, columns: dict[str, Any]) -> None:
+        for name, value in columns.items():
+            kind = {str: "string", bool: "bool", int: "int", float: "float"}.get(type(value), "json")
+            if value is not None and self.kinds.setdefault(name, kind) != kind:
+                self.kinds[name] = "json"
+
+
+class _Answers:
+    """The state of one run."""
+
+    def __init__(self, config: AnswerConfig, prompts: Path, out: Path, journal: Journal) -> None:
+        self.config, self.prompts, self.out, self.journal = config, prompts, out, journal
+        self.teacher = Teacher(config.teacher, journal, Budget(config.budget_usd, journal))
+        self.known = journal.keys()
+        self.counts = _Counts()
+        self.reasons: dict[tuple[int, int], str] = {}
+        self.ended: TeacherError | None = None
+        self.stopping = False
+        self.lost = 0
+        self.digest = hashlib.sha256()
+
+    async def run(self) -> dict[str, Any]:
+        started = time.monotonic()
+        with open(self.prompts, "rb") as lines:
+            total = self.config.n * sum(1 for line in lines if line.strip())
+        if not total:
+            raise DataError(f"{self.prompts} holds no prompts")
+        self._on_interrupt()
+        with progress("answers", total) as bar:
+            work = self._work()
+            workers = min(self.config.teacher.concurrency, total)
+            await asyncio.gather(*(self._worker(work, bar) for _ in range(workers)))
+        await self.teacher.close()
+        if self.stopping:
+            raise TeacherError("stopped; what was asked is stored, run the same command again to go on")
+        summary = await asyncio.to_thread(self._write, time.monotonic() - started)
+        if self.ended:
+            raise self.ended
+        return summary
+
+    def _work(self) -> Iterator[tuple[Row, int]]:
+        """Row by row, sample by sample, until told to stop."""
+        for row in rows(self.prompts, self.config.system):
+            self.counts.prompts += 1
+            self.counts.see(row.columns)
+            for sample in range(self.config.n):
+                if self.stopping or self.ended:
+                    return
+                yield row, sample
+
+    async def _worker(self, work: Iterator[tuple[Row, int]], bar: Progress) -> None:
+        for row, sample in work:
+            if row.problem:
+                self.reasons[row.number, sample] = row.problem
+            else:
+                await self._one(row, sample)
+            bar.advance(note=lambda: self._note(bar))
+
+    async def _one(self, row: Row, sample: int) -> None:
+        name = key(self.teacher.payload(row.messages), sample)
+        self.digest.update(name.encode())
+        if name in self.known:
+            return
+        try:
+            await self.teacher.ask("answer", row.messages, sample)
+        except ReplyError as error:
+            self.reasons[row.number, sample] = str(error)
+            self.lost += error.infrastructure
+            if self.lost > max(10, self.config.max_failure_share * self.counts.prompts * self.config.n):
+                self.ended = TeacherError(f"{self.lost} requests got no reply, the last one: {error}")
+        except TeacherError as error:
+            self.ended = self.ended or error
+
+    def _note(self, bar: Progress) -> str:
+        usage, flow = self.teacher.usage, self.teacher.flow
+        spent = self.journal.spent_usd
+        projected = spent / bar.done * bar.total if bar.done else 0.0
+        money = f", ${spent:.4f} of ${projected:.2f} projected" if spent else ""
+        flying = f"{flow.in_flight} in flight of {flow.limit:.0f}"
+        return f"{flying}, {usage.fresh_tokens} tokens{money}, {flow.throttled} x 429"
+
+    def _on_interrupt(self) -> None:
+        """First Ctrl-C: finish what is in flight. Second: leave at once; the journal is committed as it is."""
+
+        def stop() -> None:
+            self.stopping = True
+            print("stopping when what is in flight is done; Ctrl-C again leaves at once", file=sys.stderr)
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+
+        with contextlib.suppress(RuntimeError, ValueError):  # not the main thread: nobody presses Ctrl-C here
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
+
+    # --- writing --------------------------------------------------------------------------------------------
+
+    def _write(self, seconds: float) -> dict[str, Any]:
+        file, before = self.out / "summary.json", {}
+        if file.exists():
+            before = json.loads(file.read_text())
+        digest = self.digest.hexdigest()
+        if before.get("digest") == digest and not before["failed"] and not self.reasons:
+            return dict(before)
+        extra = {
+            name if name not in contract.ANSWERS["gad"] else f"input_{name}": name
+            for name in self.counts.kinds
+        }
+        kinds = {column: self.counts.kinds[name] for column, name in extra.items()}
+        folder = self.out / "dataset"
+        with (
+            contract.RoundWriter(folder, "gad", 0, {**contract.ANSWERS["gad"], **kinds}) as gad,
+            contract.RoundWriter(folder, "raw", 0, {**contract.ANSWERS["raw"], **kinds}) as raw,
+        ):
+            for row in rows(self.prompts, self.config.system):
+                own = {column: _plain(row.columns.get(name), kinds[column]) for column, name in extra.items()}
+                for sample in range(self.config.n):
+                    self._write_row(row, sample, own, gad, raw)
+        usage = self.teacher.usage.as_json()
+        summary = {
+            "prompts": self.counts.prompts, "answered": self.counts.answered, "failed": self.counts.failed,
+            "spent_usd": round(self.journal.spent_usd, 6), "seconds": round(seconds, 1), "digest": digest, **usage,
+        }  # fmt: skip
+        write_json(file, summary)
+        return summary
+
+    def _write_row(self, row: Row, sample: int, own: dict[str, Any], gad: Any, raw: Any) -> None:
+        reason = row.problem
+        stored = None
+        if not reason:
+            name = key(self.teacher.payload(row.messages), sample)
+            stored = self.journal.get(name)
+            reason = (
+                self.reasons.get((row.number, sample), "not asked") if stored is None else _refusal(stored)
+            )
+        self.counts.failed += bool(reason)
+        self.counts.answered += not reason
+        status = "failed" if reason else "answered"
+        common = {"sample": sample, "schema_version": contract.SCHEMA_VERSION}
+        raw.add({"line": row.number, "status": status, "reason": reason, **common, **own})
+        if stored is not None and not reason:
+            gad.add({
+                "prompt": row.messages, "teacher_response": stored["text"], "finish_reason": stored["finish_reason"],
+                "prompt_tokens": stored["prompt_tokens"], "completion_tokens": stored["completion_tokens"],
+                "cost_usd": stored["cost_usd"], "teacher": self.config.teacher.model, "request": name, **common, **own,
+            })  # fmt: skip
+
+
+def _refusal(stored: dict[str, Any]) -> str:
+    return stored["finish_reason"] if stored["finish_reason"] in _REFUSED and not stored["text"] else ""
+
+
+def _plain(value: Any, kind: str) -> Any:
+    return json.dumps(value) if kind == "json" and value is not None else value

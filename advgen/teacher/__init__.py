@@ -1,0 +1,281 @@
+"""Calls to any model: journal first, then the flow, the budget and the wire; teacher and student are both asked here.
+
+A model behind an OpenAI-compatible `api_base` is asked directly, every other through LiteLLM, with the same interface.
+A reply is committed to the journal before anything looks at it. This package does not know what it asks for and does
+not parse what it gets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from advcore import TeacherError, engine
+from advcore.runs import sha256_of
+from advgen.config import ModelConfig
+from advgen.flow import Flow, Outcome, Permit
+from advgen.journal import Journal, key
+from advgen.teacher import structured
+from advgen.teacher.direct import PREFIXES, Direct
+from advgen.teacher.errors import FATAL, REFUSALS, RETRYABLE, RequestFailed, blotted, secrets
+from advgen.teacher.money import Budget, BudgetExhausted, price, prompt_bytes
+
+__all__ = ["Answer", "Budget", "BudgetExhausted", "ReplyError", "Teacher", "Usage", "check_model", "price"]
+
+Messages = list[dict[str, str]]
+_NOTHING: dict[str, Any] = {"text": "", "prompt_tokens": 0, "completion_tokens": 0, "cost_usd": 0.0}
+_CHARS_PER_TOKEN = 4  # for rate budgets only; the reply's own count settles it
+
+
+class ReplyError(RuntimeError):
+    """One request that got no reply. `infrastructure` tells a broken endpoint from a request that was refused."""
+
+    def __init__(self, reason: str, *, infrastructure: bool) -> None:
+        super().__init__(reason)
+        self.infrastructure = infrastructure
+
+
+class Transport(Protocol):
+    """How one request goes out and its reply comes back."""
+
+    async def send(self, payload: dict[str, Any], seed: int) -> dict[str, Any]: ...
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One reply as it came. `key` is its journal key; `cost_usd` is 0 for a local model."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    key: str
+
+
+@dataclass(slots=True)
+class Usage:
+    """Totals of one model over all replies a run used; `replayed` ones came from the journal and cost nothing now."""
+
+    requests: int = 0
+    replayed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
+    truncated: int = 0
+    """Replies that ended at `max_tokens`."""
+    retried: int = 0
+    """Requests sent again after a rate limit, a timeout, a lost connection or a server error."""
+    fresh_tokens: int = 0
+    """Generated in this process, not replayed."""
+    busy_s: float = 0.0
+    """Time during which at least one request was in flight."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The totals as plain values, with the rate of generated tokens while busy."""
+        rate = self.fresh_tokens / self.busy_s if self.busy_s else 0.0
+        return {**asdict(self), "tokens_per_s": round(rate, 1)}
+
+
+class Teacher:
+    """One model. The student is a `Teacher` too: a model that is asked things."""
+
+    def __init__(self, config: ModelConfig, journal: Journal, budget: Budget | None = None) -> None:
+        check_model(config)
+        self.config, self.journal, self.usage = config, journal, Usage()
+        self.budget = budget or Budget(0.0, journal)
+        self.budget.check(config)
+        self.flow = Flow(
+            ceiling=config.concurrency,
+            requests_per_minute=config.requests_per_minute,
+            tokens_per_minute=config.tokens_per_minute,
+            known=config.model.startswith("local/"),
+        )
+        self._identity = _identity(config)
+        self._price = price(config)
+        self._secrets = secrets()
+        self._transport = _transport(config)
+        self._in_flight, self._busy_since = 0, 0.0
+        self._asking: dict[str, asyncio.Future[dict[str, Any]]] = {}
+
+    async def ask(
+        self,
+        purpose: str,
+        messages: Messages,
+        sample: int = 0,
+        max_tokens: int = 0,
+        schema: dict[str, Any] | None = None,
+    ) -> Answer:
+        """Sample number `sample` of the reply to `messages`, from the journal if it is there.
+
+        `max_tokens` shortens what the config allows, for replies known to be short.
+
+        Raises ReplyError when this request gets no reply, TeacherError when no request would.
+        """
+        payload = self.payload(messages, max_tokens, schema)
+        name = key(payload, sample)
+        if stored := self.journal.get(name):
+            return self._counted(Answer(**stored, key=name), replayed=True)
+        if (asked := self._asking.get(name)) is not None:  # the same prompt twice in a file is paid for once
+            return self._counted(Answer(**await asyncio.shield(asked), key=name), replayed=True)
+        answer = self._asking[name] = asyncio.get_running_loop().create_future()
+        try:
+            answer.set_result(await self._obtain(purpose, payload, sample, name))
+        except Exception as error:
+            answer.set_exception(error)
+        finally:
+            del self._asking[name]
+            answer.cancel()  # nothing, if it was answered
+        return self._counted(Answer(**await answer, key=name), replayed=False)
+
+    async def ask_json(
+        self, purpose: str, messages: Messages, schema: dict[str, Any], sample: int = 0
+    ) -> tuple[Any, list[Answer]]:
+        """A JSON value that fits `schema`, and the replies it took: one, or two where the first had to be corrected.
+
+        The schema goes along where the server takes one. Raises structured.Unfit when the second does not fit either,
+        and what `ask` raises.
+        """
+        first = await self.ask(purpose, messages, sample, schema=schema)
+        try:
+            return structured.parse(first.text, schema), [first]
+        except structured.Unfit as problem:
+            said = {"role": "assistant", "content": first.text}
+            turns = [said, {"role": "user", "content": structured.correction(problem)}]
+        second = await self.ask(purpose, [*messages, *turns], sample, schema=schema)
+        return structured.parse(second.text, schema), [first, second]
+
+    async def ask_many(self, purpose: str, messages: Messages, count: int) -> list[Answer]:
+        """`count` independent samples."""
+        return list(await asyncio.gather(*(self.ask(purpose, messages, sample) for sample in range(count))))
+
+    def payload(
+        self, messages: Messages, max_tokens: int = 0, schema: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """What the journal's key is made of: all that the reply may depend on."""
+        limit = min(max_tokens or self.config.max_tokens, self.config.max_tokens)
+        payload = {
+            "model": self.config.model, "identity": self._identity, "messages": messages,
+            "temperature": self.config.temperature, "top_p": self.config.top_p, "max_tokens": limit,
+        }  # fmt: skip
+        return (
+            payload if schema is None else payload | {"response_format": structured.response_format(schema)}
+        )
+
+    async def close(self) -> None:
+        """Close the connections; further requests open new ones."""
+        await self._transport.close()
+
+    async def _obtain(self, purpose: str, payload: dict[str, Any], sample: int, name: str) -> dict[str, Any]:
+        """Ask until there is a reply, and commit it."""
+        failures, give_up = 0, time.monotonic() + self.config.timeout_s
+        while True:
+            permit = await self.flow.admit(prompt_bytes(payload) // _CHARS_PER_TOKEN + payload["max_tokens"])
+            try:
+                return await self._once(permit, purpose, payload, sample, name)
+            except RequestFailed as error:
+                if error.kind in FATAL:
+                    raise TeacherError(f"{self.config.model}: {error}") from None
+                if error.kind not in RETRYABLE:
+                    raise ReplyError(str(error), infrastructure=False) from None
+                failures += error.kind != "rate"
+                if failures > self.config.retries or (error.kind == "rate" and time.monotonic() > give_up):
+                    raise ReplyError(str(error), infrastructure=True) from None
+            self.usage.retried += 1
+            if failures:
+                await asyncio.sleep(random.uniform(0.5, 1.0) * 2 ** (failures - 1))
+
+    async def _once(
+        self, permit: Permit, purpose: str, payload: dict[str, Any], sample: int, name: str
+    ) -> dict[str, Any]:
+        most = self._price.at_most(payload) if self._price and self.budget.cap_usd else 0.0
+        try:
+            intent = await self.budget.reserve(name, most)
+        except BaseException:
+            permit.settle("failed", tokens=0)
+            raise
+        try:
+            reply = await self._sent(permit, payload, int(name[:8], 16) >> 1)
+            reply["text"] = blotted(reply["text"], self._secrets)
+            reply.setdefault("cost_usd", self._price.of(reply) if self._price else 0.0)
+            await self.journal.put(name, purpose, payload, sample, reply, intent)
+        except RequestFailed as error:
+            if error.kind in REFUSALS:  # asked again it would be refused again: the refusal is the reply
+                reply = _NOTHING | {"finish_reason": error.kind}
+                await self.journal.put(name, purpose, payload, sample, reply, intent)
+                return reply
+            if intent is not None and not error.maybe_billed:
+                await self.journal.release(intent)
+            raise
+        finally:
+            self.budget.settled(intent)
+        return reply
+
+    async def _sent(self, permit: Permit, payload: dict[str, Any], seed: int) -> dict[str, Any]:
+        """The wire itself; the permit is given back with what was learnt."""
+        outcome: Outcome = "failed"
+        facts: dict[str, Any] = {"tokens": 0}
+        started = time.monotonic()
+        self._enter()
+        try:
+            reply = await self._transport.send(payload, seed)
+            tokens = reply["prompt_tokens"] + reply["completion_tokens"]
+            outcome, facts = "ok", {"tokens": tokens, "completion_tokens": reply["completion_tokens"]}
+            return reply
+        except RequestFailed as error:
+            outcome = "rate" if error.kind == "rate" else "overload" if error.kind in RETRYABLE else "failed"
+            facts["retry_after_s"] = error.retry_after_s
+            raise
+        finally:
+            self._leave()
+            permit.settle(outcome, latency_s=time.monotonic() - started, **facts)
+
+    def _enter(self) -> None:
+        if self._in_flight == 0:
+            self._busy_since = time.monotonic()
+        self._in_flight += 1
+
+    def _leave(self) -> None:
+        self._in_flight -= 1
+        if self._in_flight == 0:
+            self.usage.busy_s += time.monotonic() - self._busy_since
+
+    def _counted(self, answer: Answer, *, replayed: bool) -> Answer:
+        self.usage.requests += 1
+        self.usage.replayed += replayed
+        self.usage.prompt_tokens += answer.prompt_tokens
+        self.usage.completion_tokens += answer.completion_tokens
+        self.usage.fresh_tokens += 0 if replayed else answer.completion_tokens
+        self.usage.cost_usd += answer.cost_usd
+        self.usage.truncated += answer.finish_reason == "length"
+        return answer
+
+
+def check_model(config: ModelConfig) -> None:
+    """Raise ConfigError now, before anything is asked: unknown model or provider, or the key's variable is not set."""
+    if not _is_direct(config):
+        from advgen.teacher import providers  # litellm: seconds, that a direct model does not pay
+
+        providers.check_model(config.model, config.api_base)
+
+
+def _is_direct(config: ModelConfig) -> bool:
+    return bool(config.api_base) and config.model.startswith(PREFIXES)
+
+
+def _transport(config: ModelConfig) -> Transport:
+    if _is_direct(config):
+        return Direct(config.model, config.api_base, config.timeout_s)
+    from advgen.teacher.providers import LiteLLM
+
+    return LiteLLM(config.model, config.api_base, config.timeout_s)
+
+
+def _identity(config: ModelConfig) -> str:
+    if config.model.startswith("local/"):
+        return engine.identity(config.model.removeprefix("local/"))
+    return sha256_of([config.api_base, config.revision])

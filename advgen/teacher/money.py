@@ -1,0 +1,119 @@
+"""What requests cost, and the cap on it.
+
+Prices come from LiteLLM's map, read as the data file it is, or from the config. A cap is kept by reservation: before a
+request goes out, the most it can cost is committed to the journal; when its reply is there, what it did cost takes that
+place. So neither 256 requests in flight nor a kill can lead past it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib.util
+import json
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advcore import ConfigError, TeacherError
+from advgen.config import ModelConfig
+from advgen.journal import Journal
+
+PRICE_MAP = "model_prices_and_context_window_backup.json"
+
+
+class BudgetExhausted(TeacherError):
+    """What is left of `budget_usd` does not cover the next request, and nothing in flight will free any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD: a request, a prompt token, a completion token."""
+
+    request: float
+    prompt: float
+    completion: float
+
+    def of(self, reply: dict[str, Any]) -> float:
+        tokens: tuple[int, int] = reply["prompt_tokens"], reply["completion_tokens"]
+        return self.request + tokens[0] * self.prompt + tokens[1] * self.completion
+
+    def at_most(self, payload: dict[str, Any]) -> float:
+        """No token is shorter than a byte; a template adds a few to each message."""
+        longest: int = payload["max_tokens"]
+        return self.request + prompt_bytes(payload) * self.prompt + longest * self.completion
+
+
+def prompt_bytes(payload: dict[str, Any]) -> int:
+    return sum(len(message["content"].encode(errors="replace")) + 16 for message in payload["messages"])
+
+
+def price(config: ModelConfig) -> Price | None:
+    """The config's price if it gives one, else the listed one; None where there is neither."""
+    if config.usd_per_request or config.usd_per_million_prompt or config.usd_per_million_completion:
+        million = config.usd_per_million_prompt / 1e6, config.usd_per_million_completion / 1e6
+        return Price(config.usd_per_request, *million)
+    if config.model.startswith("local/"):
+        return Price(0.0, 0.0, 0.0)
+    listed = _price_map().get(config.model) or _price_map().get(config.model.partition("/")[2])
+    if not listed or "input_cost_per_token" not in listed:
+        return None
+    return Price(0.0, listed["input_cost_per_token"], listed.get("output_cost_per_token", 0.0))
+
+
+@functools.cache
+def _price_map() -> dict[str, Any]:
+    """LiteLLM's own file, without importing LiteLLM (seconds) and without fetching it (network)."""
+    found = importlib.util.find_spec("litellm")
+    for folder in (found.submodule_search_locations or []) if found else []:
+        file = Path(folder) / PRICE_MAP
+        if file.is_file():
+            return dict(json.loads(file.read_text(encoding="utf-8")))
+    return {}
+
+
+class Budget:
+    """One cap for all models of a run. `cap_usd` 0 is none."""
+
+    def __init__(self, cap_usd: float, journal: Journal) -> None:
+        self.cap_usd, self._journal = cap_usd, journal
+        self._open = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def check(self, config: ModelConfig) -> None:
+        """Raise ConfigError where a cap could not be kept."""
+        if self.cap_usd and price(config) is None:
+            raise ConfigError(
+                f"budget_usd needs a price and none is listed for {config.model}: give usd_per_million_prompt and"
+                " usd_per_million_completion, or usd_per_request"
+            )
+
+    async def reserve(self, key: str, usd: float) -> int | None:
+        """Commit `usd` as spent until it is settled; waits while requests in flight may give some back.
+
+        Raises BudgetExhausted.
+        """
+        if not self.cap_usd:
+            return None
+        while self._journal.spent_usd + usd > self.cap_usd + 1e-9:
+            if not self._open:
+                raise BudgetExhausted(
+                    f"budget_usd {self.cap_usd:g} is used up: ${self._journal.spent_usd:.4f} spent and the next"
+                    f" request may cost ${usd:.4f}; run the same command with a larger one to go on"
+                )
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            await turn
+        self._open += 1
+        return await self._journal.reserve(key, usd)
+
+    def settled(self, intent: int | None) -> None:
+        """A reservation has become a cost, or nothing: whoever waits may look again."""
+        if intent is None:
+            return
+        self._open -= 1
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
