@@ -19,7 +19,8 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ GROUP_S = 0.002
 """How long the writer waits for company once there is something to write."""
 
 # `id` is the order of writing. The ledger has a row for each bill and each open intent and is never pruned, since a
-# reply that was dropped has still been paid for. A table of provider batches can stand beside the two. Of the pages
-# SQLite makes by default, each would hold one row of 2.7 KB and 1.4 KB of nothing.
+# reply that was dropped has still been paid for. Of the pages SQLite makes by default, each would hold one row of
+# 2.7 KB and 1.4 KB of nothing.
 TABLES = """
 PRAGMA page_size = 16384;
 BEGIN;
@@ -44,11 +45,18 @@ CREATE TABLE ledger (id INTEGER PRIMARY KEY, key TEXT NOT NULL, usd REAL NOT NUL
     written REAL NOT NULL);
 PRAGMA user_version = %d;
 COMMIT"""
+# Of provider batches. `keys` holds all that their results are stored with; once a batch has ended, its keys alone.
+# Apart from the others, since journals of this version are older than it.
+BATCHES = """
+CREATE TABLE IF NOT EXISTS batches (id TEXT PRIMARY KEY, provider TEXT NOT NULL, state TEXT NOT NULL,
+    provider_id TEXT NOT NULL, keys TEXT NOT NULL, created REAL NOT NULL)"""
 STORE = """
 INSERT INTO replies (key, purpose, payload, sample, reply, written) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO NOTHING"""
 ENTER = "INSERT OR REPLACE INTO ledger (id, key, usd, open, written) VALUES (?, ?, ?, ?, ?)"
 STRIKE = "DELETE FROM ledger WHERE id = ?"
+HELD = 2
+"""`open` of an intent that waits for a batch: a process that was killed had sent nothing for it."""
 STATS = """
 SELECT purpose, json_extract(payload, '$.model') AS model, count(*) AS replies,
     sum(json_extract(reply, '$.prompt_tokens')) AS prompt_tokens,
@@ -68,6 +76,31 @@ def key(payload: dict[str, Any], sample: int) -> str:
     return sha256_of({"payload": payload, "sample": sample})
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One request of a batch: what its reply is stored with, and the open intent of its reservation, if it has one."""
+
+    purpose: str
+    payload: dict[str, Any]
+    sample: int
+    intent: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Requests that were, or were about to be, handed to a provider together.
+
+    `id` is our own; `provider_id` the provider's, "" until it is known. `provider` says whom it went to, in the
+    caller's words. `created` is in Unix seconds.
+    """
+
+    id: str
+    provider: str
+    provider_id: str
+    rows: dict[str, Row]
+    created: float
+
+
 class Journal(contextlib.AbstractContextManager["Journal"]):
     """One SQLite file, the thread that writes it, and `path`.lock that keeps others out while it is open.
 
@@ -81,6 +114,7 @@ class Journal(contextlib.AbstractContextManager["Journal"]):
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path, self._failure = path, ""
+        self._taken: dict[str, str] = {}
         with contextlib.ExitStack() as opened:
             opened.enter_context(_locked(path))
             self._writer = opened.enter_context(_connected(path))
@@ -93,6 +127,7 @@ class Journal(contextlib.AbstractContextManager["Journal"]):
         self._thread.start()
 
     def _open_ledger(self) -> None:
+        self._writer.execute("DELETE FROM ledger WHERE open = ?", (HELD,))
         totals = self._reader.execute("SELECT total(usd), ifnull(max(id), 0) FROM ledger")
         self.spent_usd, last = totals.fetchone()
         self._open: dict[int, float] = dict(self._reader.execute("SELECT id, usd FROM ledger WHERE open"))
@@ -122,27 +157,30 @@ class Journal(contextlib.AbstractContextManager["Journal"]):
         A second reply under a key is billed but not stored: the first stays the truth. When the caller is cancelled
         while it waits, the reply is stored all the same.
         """
-        now, usd = time.time(), float(reply.get("cost_usd", 0.0))
-        statements: list[Statement] = [
-            (STORE, (key, purpose, json.dumps(payload), sample, json.dumps(reply), now))
-        ]
+        await self._commit(self._kept(key, Row(purpose, payload, sample, intent), reply))
+
+    def _kept(self, key: str, row: Row, reply: dict[str, Any]) -> list[Statement]:
+        now, usd, intent = time.time(), float(reply.get("cost_usd", 0.0)), row.intent
+        stored = (key, row.purpose, json.dumps(row.payload), row.sample, json.dumps(reply), now)
+        statements: list[Statement] = [(STORE, stored)]
         if usd or intent is not None:
             entry = intent if intent in self._open else next(self._ids)
             statements.append((ENTER, (entry, key, usd, False, now)))
             self.spent_usd += usd - self._open.pop(entry, 0.0)
-        await self._commit(statements)
+        return statements
 
-    async def reserve(self, key: str, usd: float) -> int:
+    async def reserve(self, key: str, usd: float, *, held: bool = False) -> int:
         """Commit that a request which may cost `usd` is about to be sent; gives the intent for `put` or `release`.
 
         It is part of `spent_usd` from the call on, so a cap holds for whoever looks there and calls this without
-        awaiting in between.
+        awaiting in between. An intent that is `held` is struck out when the file is opened the next time, unless
+        `enter_batch` came first.
         """
         intent = next(self._ids)
         self._open[intent] = usd
         self.spent_usd += usd
         try:
-            await self._commit([(ENTER, (intent, key, usd, True, time.time()))])
+            await self._commit([(ENTER, (intent, key, usd, HELD if held else 1, time.time()))])
         except asyncio.CancelledError:  # so nothing was sent
             self._enqueue([self._struck(intent)])
             raise
@@ -151,6 +189,68 @@ class Journal(contextlib.AbstractContextManager["Journal"]):
     async def release(self, intent: int) -> None:
         """Strike out an intent whose request was certainly not billed. Raises KeyError when it is not open."""
         await self._commit([self._struck(intent)])
+
+    async def enter_batch(self, batch: Batch) -> None:
+        """Commit that a batch is about to be submitted, before it is."""
+        self._taken[batch.id] = batch.provider
+        rows = json.dumps({key: asdict(row) for key, row in batch.rows.items()})
+        entry = (batch.id, batch.provider, "intent", "", rows, batch.created)
+        intents = [row.intent for row in batch.rows.values() if row.intent is not None]
+        held: list[Statement] = [("UPDATE ledger SET open = 1 WHERE id = ?", (intent,)) for intent in intents]
+        await self._commit([*held, ("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)", entry)])
+
+    async def batch_submitted(self, batch: Batch, provider_id: str) -> None:
+        """Commit by which name the provider knows it."""
+        update = "UPDATE batches SET state = 'submitted', provider_id = ? WHERE id = ?"
+        await self._commit([(update, (provider_id, batch.id))])
+
+    async def end_batch(
+        self, batch: Batch, replies: dict[str, dict[str, Any]], released: Iterable[str]
+    ) -> None:
+        """Commit the replies, the release of what was reserved for the rows `released`, and that the batch is over:
+        all or nothing, so that no result is billed twice.
+        """
+        statements: list[Statement] = []
+        for key, reply in replies.items():
+            statements += self._kept(key, batch.rows[key], reply)
+        statements += self._struck_rows(batch, released)
+        over = "UPDATE batches SET state = 'ended', keys = ? WHERE id = ?"
+        await self._commit([*statements, (over, (json.dumps(list(batch.rows)), batch.id))])
+
+    async def forget_batch(self, batch: Batch) -> None:
+        """Strike out a batch that the provider never took on, with all that was reserved for it."""
+        gone = ("DELETE FROM batches WHERE id = ?", (batch.id,))
+        await self._commit([*self._struck_rows(batch, batch.rows), gone])
+
+    def take_batches(self, provider: str) -> list[Batch]:
+        """Those of `provider` that have not ended and that nobody in this process has, oldest first."""
+        query = "SELECT id, provider, provider_id, keys, created FROM batches WHERE provider = ? AND state != 'ended'"
+        found = self._reader.execute(f"{query} ORDER BY created", (provider,)).fetchall()
+        free = [row for row in found if row[0] not in self._taken]
+        self._taken |= {name: provider for name, *_ in free}
+        return [
+            Batch(name, whose, known, {key: Row(**row) for key, row in json.loads(keys).items()}, created)
+            for name, whose, known, keys, created in free
+        ]
+
+    def leave_batches(self, provider: str) -> None:
+        """Whoever had them waits for those of `provider` no longer."""
+        self._taken = {name: whose for name, whose in self._taken.items() if whose != provider}
+
+    def batched_keys(self, provider: str) -> set[str]:
+        """The keys in batches of `provider` that have not ended."""
+        query = (
+            "SELECT each.key FROM batches, json_each(keys) AS each WHERE provider = ? AND state != 'ended'"
+        )
+        return {key for (key,) in self._reader.execute(query, (provider,))}
+
+    def batch_ids(self) -> set[str]:
+        """The providers' names of all batches."""
+        return {name for (name,) in self._reader.execute("SELECT provider_id FROM batches")}
+
+    def _struck_rows(self, batch: Batch, keys: Iterable[str]) -> list[Statement]:
+        intents = [intent for key in keys if (intent := batch.rows[key].intent) is not None]
+        return [self._struck(intent) for intent in intents]
 
     def _struck(self, intent: int) -> Statement:
         self.spent_usd -= self._open.pop(intent)
@@ -278,6 +378,7 @@ def _connected(path: Path) -> Iterator[sqlite3.Connection]:
             raise DataError(f"{path} cannot be opened as a journal: {error}") from None
         if version != VERSION:
             raise DataError(f"{path} has form {version}, this program reads {VERSION}; give another --out")
+        database.execute(BATCHES)
         database.execute("PRAGMA journal_mode=WAL")
         database.execute("PRAGMA synchronous=NORMAL")
         yield database

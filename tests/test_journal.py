@@ -87,6 +87,7 @@ def test_the_file_holds_what_was_given_and_nothing_else(path, monkeypatch):
     assert tables == {
         "replies": ["id", "key", "purpose", "payload", "sample", "reply", "written"],
         "ledger": ["id", "key", "usd", "open", "written"],
+        "batches": ["id", "provider", "state", "provider_id", "keys", "created"],
     }
     assert b"secret" not in path.read_bytes()
 

@@ -1,6 +1,7 @@
 """Calls to any model: journal first, then the flow, the budget and the wire; teacher and student are both asked here.
 
-A model behind an OpenAI-compatible `api_base` is asked directly, every other through LiteLLM, with the same interface.
+A model behind an OpenAI-compatible `api_base` is asked directly, every other through LiteLLM, with the same interface;
+with `batch` set, through the provider's batch API.
 A reply is committed to the journal before anything looks at it. This package does not know what it asks for and does
 not parse what it gets.
 """
@@ -10,23 +11,28 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from advcore import TeacherError, engine
 from advcore.runs import sha256_of
 from advgen.config import ModelConfig
-from advgen.flow import Flow, Outcome, Permit
+from advgen.flow import Flow, Permit
+from advgen.flow import Outcome as Lesson
 from advgen.journal import Journal, key
-from advgen.teacher import structured
+from advgen.teacher import batches, structured
 from advgen.teacher.direct import PREFIXES, Direct
 from advgen.teacher.errors import FATAL, REFUSALS, RETRYABLE, RequestFailed, blotted, secrets
 from advgen.teacher.money import Budget, BudgetExhausted, price, prompt_bytes
+from advgen.teacher.vendors import Outcome
 
 __all__ = ["Answer", "Budget", "BudgetExhausted", "ReplyError", "Teacher", "Usage", "check_model", "price"]
 
 Messages = list[dict[str, str]]
 _NOTHING: dict[str, Any] = {"text": "", "prompt_tokens": 0, "completion_tokens": 0, "cost_usd": 0.0}
+_DAY_S = 86_400.0
+_QUEUE_FULL_S = 60.0  # until a provider that takes no more batches is asked again, unless it says when
 _CHARS_PER_TOKEN = 4  # for rate budgets only; the reply's own count settles it
 
 
@@ -98,7 +104,13 @@ class Teacher:
         self._identity = _identity(config)
         self._price = price(config)
         self._secrets = secrets()
-        self._transport = _transport(config)
+        self._batches: batches.Batches | None = None
+        provider = f"{config.model} {self._identity}"
+        self._elsewhere = set() if config.batch else journal.batched_keys(provider)
+        if config.batch:
+            self._batches = batches.Batches(config, provider, journal, self.budget, self._price, self._kept)
+        else:
+            self._transport = _transport(config)
         self._in_flight, self._busy_since = 0, 0.0
         self._asking: dict[str, asyncio.Future[dict[str, Any]]] = {}
 
@@ -168,14 +180,23 @@ class Teacher:
 
     async def close(self) -> None:
         """Close the connections; further requests open new ones."""
-        await self._transport.close()
+        await (self._batches or self._transport).close()
 
     async def _obtain(self, purpose: str, payload: dict[str, Any], sample: int, name: str) -> dict[str, Any]:
         """Ask until there is a reply, and commit it."""
-        failures, give_up = 0, time.monotonic() + self.config.timeout_s
+        if name in self._elsewhere:
+            raise TeacherError(
+                f"{self.config.model} has this request in a batch already: set batch = true to wait for it"
+            )
+        patience_s = _DAY_S if self._batches else self.config.timeout_s
+        failures, give_up = 0, time.monotonic() + patience_s
         while True:
-            permit = await self.flow.admit(prompt_bytes(payload) // _CHARS_PER_TOKEN + payload["max_tokens"])
             try:
+                if self._batches:
+                    return await self._batched(self._batches.send(name, purpose, payload, sample))
+                permit = await self.flow.admit(
+                    prompt_bytes(payload) // _CHARS_PER_TOKEN + payload["max_tokens"]
+                )
                 return await self._once(permit, purpose, payload, sample, name)
             except RequestFailed as error:
                 if error.kind in FATAL:
@@ -185,9 +206,18 @@ class Teacher:
                 failures += error.kind != "rate"
                 if failures > self.config.retries or (error.kind == "rate" and time.monotonic() > give_up):
                     raise ReplyError(str(error), infrastructure=True) from None
+                if self._batches and error.kind == "rate":  # no flow waits for us
+                    await asyncio.sleep(error.retry_after_s or _QUEUE_FULL_S)
             self.usage.retried += 1
             if failures:
                 await asyncio.sleep(random.uniform(0.5, 1.0) * 2 ** (failures - 1))
+
+    async def _batched(self, sending: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+        self._enter()
+        try:
+            return await sending
+        finally:
+            self._leave()
 
     async def _once(
         self, permit: Permit, purpose: str, payload: dict[str, Any], sample: int, name: str
@@ -199,25 +229,35 @@ class Teacher:
             permit.settle("failed", tokens=0)
             raise
         try:
-            reply = await self._sent(permit, payload, int(name[:8], 16) >> 1)
-            reply["text"] = blotted(reply["text"], self._secrets)
-            reply.setdefault("cost_usd", self._price.of(reply) if self._price else 0.0)
-            await self.journal.put(name, purpose, payload, sample, reply, intent)
-        except RequestFailed as error:
-            if error.kind in REFUSALS:  # asked again it would be refused again: the refusal is the reply
-                reply = _NOTHING | {"finish_reason": error.kind}
+            outcome = await self._outcome(permit, payload, int(name[:8], 16) >> 1)
+            if (reply := self._kept(outcome)) is not None:
                 await self.journal.put(name, purpose, payload, sample, reply, intent)
                 return reply
-            if intent is not None and not error.maybe_billed:
+            assert isinstance(outcome, RequestFailed), "every reply is kept"
+            if intent is not None and not outcome.maybe_billed:
                 await self.journal.release(intent)
-            raise
+            raise outcome
         finally:
             self.budget.settled(intent)
-        return reply
+
+    def _kept(self, outcome: Outcome) -> dict[str, Any] | None:
+        """The reply that is stored for what came; None for a failure."""
+        if isinstance(outcome, RequestFailed):
+            # Asked again it would be refused again: the refusal is the reply.
+            return _NOTHING | {"finish_reason": outcome.kind} if outcome.kind in REFUSALS else None
+        outcome["text"] = blotted(outcome["text"], self._secrets)
+        outcome.setdefault("cost_usd", self._price.of(outcome) if self._price else 0.0)
+        return outcome
+
+    async def _outcome(self, permit: Permit, payload: dict[str, Any], seed: int) -> Outcome:
+        try:
+            return await self._sent(permit, payload, seed)
+        except RequestFailed as error:
+            return error
 
     async def _sent(self, permit: Permit, payload: dict[str, Any], seed: int) -> dict[str, Any]:
         """The wire itself; the permit is given back with what was learnt."""
-        outcome: Outcome = "failed"
+        outcome: Lesson = "failed"
         facts: dict[str, Any] = {"tokens": 0}
         started = time.monotonic()
         self._enter()
@@ -257,7 +297,9 @@ class Teacher:
 
 def check_model(config: ModelConfig) -> None:
     """Raise ConfigError now, before anything is asked: unknown model or provider, or the key's variable is not set."""
-    if not _is_direct(config):
+    if config.batch:
+        batches.check_model(config)
+    elif not _is_direct(config):
         from advgen.teacher import providers  # litellm: seconds, that a direct model does not pay
 
         providers.check_model(config.model, config.api_base)

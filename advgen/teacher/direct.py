@@ -63,14 +63,20 @@ class Direct:
 
 def _reply(data: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(data)
+        return completion(json.loads(data))
+    except ValueError:
+        raise RequestFailed("server", "an answer that is no JSON", None, True) from None
+
+
+def completion(body: Any) -> dict[str, Any]:
+    """What `Direct.send` gives, out of a chat completion. Raises RequestFailed when it is none."""
+    try:
         choice = body["choices"][0]
         usage = body.get("usage") or {}
         text = choice["message"].get("content") or ""
         return {
-            "text": text.encode(
-                errors="replace"
-            ).decode(),  # a lone surrogate would break every file it comes into
+            # a lone surrogate would break every file it comes into
+            "text": text.encode(errors="replace").decode(),
             "finish_reason": str(choice.get("finish_reason") or ""),
             "prompt_tokens": int(usage.get("prompt_tokens") or 0),
             "completion_tokens": int(usage.get("completion_tokens") or 0),

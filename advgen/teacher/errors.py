@@ -71,7 +71,8 @@ def kind_of(status: int, code: str, text: str) -> Kind:
         or "prompt is too long" in said
     ):
         return "context_length"
-    if "content_filter" in said or "content_policy" in said or "content management policy" in said:
+    policies = ("content_filter", "content_policy", "content management policy", "content filtering policy")
+    if any(policy in said for policy in policies):
         return "content_filter"
     return "bad_request"
 

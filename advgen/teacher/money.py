@@ -20,6 +20,8 @@ from advcore import ConfigError, TeacherError
 from advgen.config import ModelConfig
 from advgen.journal import Journal
 
+BATCH_FACTOR = 0.5
+"""https://platform.openai.com/docs/guides/batch, https://docs.anthropic.com/en/docs/build-with-claude/batch-processing"""
 PRICE_MAP = "model_prices_and_context_window_backup.json"
 
 
@@ -29,20 +31,24 @@ class BudgetExhausted(TeacherError):
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD: a request, a prompt token, a completion token."""
+    """USD: a request, a prompt token, a completion token; `factor` is what a discount leaves of them."""
 
     request: float
     prompt: float
     completion: float
+    factor: float = 1.0
 
     def of(self, reply: dict[str, Any]) -> float:
         tokens: tuple[int, int] = reply["prompt_tokens"], reply["completion_tokens"]
-        return self.request + tokens[0] * self.prompt + tokens[1] * self.completion
+        return self._usd(*tokens)
 
     def at_most(self, payload: dict[str, Any]) -> float:
         """No token is shorter than a byte; a template adds a few to each message."""
         longest: int = payload["max_tokens"]
-        return self.request + prompt_bytes(payload) * self.prompt + longest * self.completion
+        return self._usd(prompt_bytes(payload), longest)
+
+    def _usd(self, prompt: int, completion: int) -> float:
+        return self.factor * (self.request + prompt * self.prompt + completion * self.completion)
 
 
 def prompt_bytes(payload: dict[str, Any]) -> int:
@@ -50,16 +56,17 @@ def prompt_bytes(payload: dict[str, Any]) -> int:
 
 
 def price(config: ModelConfig) -> Price | None:
-    """The config's price if it gives one, else the listed one; None where there is neither."""
+    """The config's price if it gives one, else the listed one, halved for batches; None where there is neither."""
+    factor = BATCH_FACTOR if config.batch else 1.0
     if config.usd_per_request or config.usd_per_million_prompt or config.usd_per_million_completion:
         million = config.usd_per_million_prompt / 1e6, config.usd_per_million_completion / 1e6
-        return Price(config.usd_per_request, *million)
+        return Price(config.usd_per_request, *million, factor)
     if config.model.startswith("local/"):
         return Price(0.0, 0.0, 0.0)
     listed = _price_map().get(config.model) or _price_map().get(config.model.partition("/")[2])
     if not listed or "input_cost_per_token" not in listed:
         return None
-    return Price(0.0, listed["input_cost_per_token"], listed.get("output_cost_per_token", 0.0))
+    return Price(0.0, listed["input_cost_per_token"], listed.get("output_cost_per_token", 0.0), factor)
 
 
 @functools.cache
@@ -89,8 +96,10 @@ class Budget:
                 " usd_per_million_completion, or usd_per_request"
             )
 
-    async def reserve(self, key: str, usd: float) -> int | None:
+    async def reserve(self, key: str, usd: float, *, held: bool = False) -> int | None:
         """Commit `usd` as spent until it is settled; waits while requests in flight may give some back.
+
+        `held` as in `Journal.reserve`.
 
         Raises BudgetExhausted.
         """
@@ -106,7 +115,11 @@ class Budget:
             self._waiting.append(turn)
             await turn
         self._open += 1
-        return await self._journal.reserve(key, usd)
+        return await self._journal.reserve(key, usd, held=held)
+
+    def adopted(self, intent: int | None) -> None:
+        """An earlier process's reservation is in flight again: it may give some back."""
+        self._open += intent is not None
 
     def settled(self, intent: int | None) -> None:
         """A reservation has become a cost, or nothing: whoever waits may look again."""
