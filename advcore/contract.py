@@ -180,9 +180,13 @@ class RoundWriter:
         self._rows.clear()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self._rows:
-            self._flush()
-        self._writer.close()
+        try:
+            if kind is None and self._rows:
+                self._flush()
+            self._writer.close()
+        except BaseException:
+            self._temporary.unlink(missing_ok=True)
+            raise
         if kind is not None:
             self._temporary.unlink(missing_ok=True)
             return

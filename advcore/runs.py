@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,9 @@ def sha256_of(value: Any) -> str:
     ).hexdigest()
 
 
-def open_run(folder: Path, config: dict[str, Any]) -> Path:
-    """Make or reopen a run folder. Reopening with another config is refused: a folder holds one run.
+def open_run(folder: Path, config: dict[str, Any], may_change: Iterable[str] = ()) -> Path:
+    """Make or reopen a run folder. Reopening with another config is refused, since a folder holds one run; but for the
+    keys that `may_change`, by their last names: what a run may cost or how fast it may go is not what it is.
 
     Raises ConfigError when `config.json` is there and differs, naming the first key that does.
     """
@@ -53,16 +54,26 @@ def open_run(folder: Path, config: dict[str, Any]) -> Path:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; give the path of a folder")
     if file.exists():
-        before = json.loads(file.read_text())
-        changed = _first_difference(before, config)
+        try:
+            before = json.loads(file.read_text())
+        except ValueError:
+            raise ConfigError(f"{file} is broken; give another --out, or remove it") from None
+        changed = _first_difference(_without(before, may_change), _without(config, may_change))
         if changed:
             raise ConfigError(
                 f"{folder} holds a run with another {changed}; give another --out, or remove it"
             )
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(file, config)
+        if before == config:
+            return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(file, config)
     return folder
+
+
+def _without(config: Any, names: Iterable[str]) -> Any:
+    if not isinstance(config, dict):
+        return config
+    return {name: _without(value, names) for name, value in config.items() if name not in names}
 
 
 def _first_difference(before: Any, after: Any, where: str = "") -> str:

@@ -21,7 +21,8 @@ from typing import Any
 from advcore import DataError, TeacherError, contract
 from advcore.runs import Progress, open_run, progress, write_json
 from advcore.settings import resolved
-from advgen.config import AnswerConfig
+from advgen.config import MAY_CHANGE, AnswerConfig
+from advgen.flow import FlowStopped
 from advgen.journal import Journal, key
 from advgen.teacher import Budget, ReplyError, Teacher, check_model
 
@@ -38,7 +39,7 @@ def answer(config: AnswerConfig, prompts: Path, out: Path) -> dict[str, Any]:
     check_model(config.teacher)
     if not prompts.is_file():
         raise DataError(f"prompt file {prompts} does not exist")
-    open_run(out, resolved(config))
+    open_run(out, resolved(config), MAY_CHANGE)
     with Journal(out / "journal.sqlite") as journal:
         return asyncio.run(_Answers(config, prompts, out, journal).run())
 
@@ -63,9 +64,9 @@ def rows(path: Path, system: str = "") -> Iterator[Row]:
 
 def _row(number: int, line: bytes, system: str) -> Row:
     try:
-        columns = json.loads(line)
+        columns = _without_surrogates(json.loads(line), line)
         given = columns.pop("prompt") if "prompt" in columns else columns.pop("messages")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return Row(number, [], {}, f"no JSON object with a prompt ({type(error).__name__})")
     if isinstance(given, str):
         opening = [{"role": "system", "content": system}] if system else []
@@ -75,17 +76,29 @@ def _row(number: int, line: bytes, system: str) -> Row:
     return Row(number, given, columns)
 
 
+def _without_surrogates(value: Any, line: bytes) -> Any:
+    """A lone surrogate would break every file it comes into; only an escape can bring one."""
+    if b"\\ud" not in line and b"\\uD" not in line:
+        return value
+    return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
+
+
 @dataclass(slots=True)
 class _Counts:
     prompts: int = 0
     answered: int = 0
     failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
     kinds: dict[str, str] = field(default_factory=dict)
     """Types of the prompt file's own columns."""
 
     def see(self, columns: dict[str, Any]) -> None:
         for name, value in columns.items():
             kind = {str: "string", bool: "bool", int: "int", float: "float"}.get(type(value), "json")
+            if kind == "int" and not -(2**63) <= value < 2**63:
+                kind = "json"
             if value is not None and self.kinds.setdefault(name, kind) != kind:
                 self.kinds[name] = "json"
 
@@ -116,11 +129,16 @@ class _Answers:
             workers = min(self.config.teacher.concurrency, total)
             await asyncio.gather(*(self._worker(work, bar) for _ in range(workers)))
         await self.teacher.close()
+        if self.ended:  # what was not looked at has columns too
+            for row in rows(self.prompts):
+                self.counts.see(row.columns)
         if self.stopping:
             raise TeacherError("stopped; what was asked is stored, run the same command again to go on")
         summary = await asyncio.to_thread(self._write, time.monotonic() - started)
         if self.ended:
             raise self.ended
+        if not summary["answered"]:
+            raise TeacherError(f"no prompt was answered; {self.out / 'dataset' / 'raw'} has the reasons")
         return summary
 
     def _work(self) -> Iterator[tuple[Row, int]]:
@@ -152,9 +170,16 @@ class _Answers:
             self.reasons[row.number, sample] = str(error)
             self.lost += error.infrastructure
             if self.lost > max(10, self.config.max_failure_share * self.counts.prompts * self.config.n):
-                self.ended = TeacherError(f"{self.lost} requests got no reply, the last one: {error}")
+                self._end(TeacherError(f"{self.lost} requests got no reply, the last one: {error}"))
         except TeacherError as error:
-            self.ended = self.ended or error
+            self._end(error)
+        except FlowStopped:
+            return  # not asked any more
+
+    def _end(self, error: TeacherError) -> None:
+        """No further request; the first reason is the one that is told."""
+        self.ended = self.ended or error
+        self.teacher.flow.stop()
 
     def _note(self, bar: Progress) -> str:
         usage, flow = self.teacher.usage, self.teacher.flow
@@ -169,6 +194,7 @@ class _Answers:
 
         def stop() -> None:
             self.stopping = True
+            self.teacher.flow.stop()
             print("stopping when what is in flight is done; Ctrl-C again leaves at once", file=sys.stderr)
             asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
 
@@ -181,13 +207,13 @@ class _Answers:
         file, before = self.out / "summary.json", {}
         if file.exists():
             before = json.loads(file.read_text())
+        with open(self.prompts, "rb") as content:
+            self.digest.update(hashlib.file_digest(content, "sha256").digest())
         digest = self.digest.hexdigest()
-        if before.get("digest") == digest and not before["failed"] and not self.reasons:
+        written = all(any((self.out / "dataset" / name).glob("*.parquet")) for name in contract.ANSWERS)
+        if written and before.get("digest") == digest and not before["failed"] and not self.reasons:
             return dict(before)
-        extra = {
-            name if name not in contract.ANSWERS["gad"] else f"input_{name}": name
-            for name in self.counts.kinds
-        }
+        extra = self._columns()
         kinds = {column: self.counts.kinds[name] for column, name in extra.items()}
         folder = self.out / "dataset"
         with (
@@ -201,10 +227,23 @@ class _Answers:
         usage = self.teacher.usage.as_json()
         summary = {
             "prompts": self.counts.prompts, "answered": self.counts.answered, "failed": self.counts.failed,
-            "spent_usd": round(self.journal.spent_usd, 6), "seconds": round(seconds, 1), "digest": digest, **usage,
+            "prompt_tokens": self.counts.prompt_tokens, "completion_tokens": self.counts.completion_tokens,
+            "cost_usd": round(self.counts.cost_usd, 6), "spent_usd": round(self.journal.spent_usd, 6),
+            "seconds": round(seconds, 1), "digest": digest, "this_run": usage,
         }  # fmt: skip
         write_json(file, summary)
         return summary
+
+    def _columns(self) -> dict[str, str]:
+        """Our column to the prompt file's own, which steps aside where both have the name."""
+        ours = {column for columns in contract.ANSWERS.values() for column in columns}
+        found: dict[str, str] = {}
+        for name in self.counts.kinds:
+            column = name
+            while column in ours | found.keys() or (column != name and column in self.counts.kinds):
+                column = f"input_{column}"
+            found[column] = name
+        return found
 
     def _write_row(self, row: Row, sample: int, own: dict[str, Any], gad: Any, raw: Any) -> None:
         reason = row.problem
@@ -220,6 +259,10 @@ class _Answers:
         status = "failed" if reason else "answered"
         common = {"sample": sample, "schema_version": contract.SCHEMA_VERSION}
         raw.add({"line": row.number, "status": status, "reason": reason, **common, **own})
+        if stored is not None:
+            self.counts.prompt_tokens += stored["prompt_tokens"]
+            self.counts.completion_tokens += stored["completion_tokens"]
+            self.counts.cost_usd += stored["cost_usd"]
         if stored is not None and not reason:
             gad.add({
                 "prompt": row.messages, "teacher_response": stored["text"], "finish_reason": stored["finish_reason"],

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+# Of a resumed run these may be others than at its start: they say what it may cost and how fast it goes.
+MAY_CHANGE = frozenset((
+    "budget_usd", "max_failure_share", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout_s",
+    "retries", "usd_per_request", "usd_per_million_prompt", "usd_per_million_completion", "batch",
+))  # fmt: skip
 Strategy = Literal["incremental", "opposite", "deceptive"]
 
 
 def _at_least(least: float, section: object, *names: str) -> None:
     """Raise ValueError, naming the field, unless each is at least `least`."""
     for name in names:
-        if (value := getattr(section, name)) < least:
+        if not (value := getattr(section, name)) >= least:  # so that nan is none either
             raise ValueError(
                 f"{type(section).__name__.removesuffix('Config').lower()}.{name} is {value}, under {least}"
             )

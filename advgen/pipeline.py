@@ -24,7 +24,7 @@ from advcore import TeacherError
 from advcore.runs import Progress, open_run, progress, sha256_of, write_json
 from advcore.settings import resolved
 from advgen import curate, parse, prompts, publish
-from advgen.config import BuildConfig, ModelConfig
+from advgen.config import MAY_CHANGE, BuildConfig, ModelConfig
 from advgen.curate import Record
 from advgen.journal import Journal
 from advgen.seeds import Parent, Seed, adversarial_seeds, topic_seeds
@@ -48,7 +48,7 @@ def build(config: BuildConfig, out: Path, parent: Parent | None) -> dict[str, An
     """
     validate(config, parent)
     origin = sha256_of([parent.pool, parent.margins]) if parent else ""
-    open_run(out, {**resolved(config), "parent": origin})
+    open_run(out, {**resolved(config), "parent": origin}, MAY_CHANGE)
     if funnel := _finished(out):
         return funnel
     journal = Journal(out / "journal.sqlite")

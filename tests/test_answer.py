@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -13,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from advcore import DataError, TeacherError, contract
+from advcore import ConfigError, DataError, TeacherError, contract
 from advgen import cli
 from advgen.answer import answer
 from advgen.config import AnswerConfig, ModelConfig
@@ -257,3 +258,59 @@ def test_a_key_shows_up_in_no_file_and_no_word_of_a_run(tmp_path, monkeypatch, c
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) >= 3
     assert not [path for path in written if secret.encode() in path.read_bytes()]
+
+
+def test_a_run_goes_on_with_a_larger_budget_and_other_speed_but_not_as_another_run(tmp_path):
+    file = prompt_file(
+        tmp_path,
+        [{"prompt": f"question {n}", "mixed": n} for n in range(6)] + [{"prompt": "x", "mixed": "y"}],
+    )
+    with MockServer(echo) as server:
+        with pytest.raises(TeacherError, match="is used up"):
+            answer(config(server, budget_usd=0.03, usd_per_request=0.01), file, tmp_path / "run")
+        more = config(server, budget_usd=1.0, usd_per_request=0.01, concurrency=3)
+        assert answer(more, file, tmp_path / "run")["answered"] == 7
+        assert len(server.requests) == 7
+        with pytest.raises(ConfigError, match=r"another teacher\.temperature"):
+            answer(config(server, temperature=0.1), file, tmp_path / "run")
+
+
+def test_odd_values_of_columns_are_kept(tmp_path):
+    lines = ['{"prompt": "a \\ud800 b", "line": 7, "big": 123456789012345678901234567890, "sample": "s"}']
+    with MockServer(echo) as server:
+        answer(config(server), prompt_file(tmp_path, lines), tmp_path / "run")
+    (row,) = contract.read(tmp_path / "run" / "dataset", "gad")
+    assert (row["input_line"], row["big"], row["input_sample"], row["sample"]) == (
+        7,
+        "123456789012345678901234567890",
+        "s",
+        0,
+    )
+    assert row["prompt"][0]["content"] == "a ? b"
+
+
+def test_a_dataset_that_went_missing_or_a_column_that_changed_is_written_again(tmp_path):
+    with MockServer(echo) as server:
+        for column in (1, 1, 2):
+            file = prompt_file(tmp_path, [{"prompt": "a", "column": column}])
+            shutil.rmtree(tmp_path / "run" / "dataset", ignore_errors=column == 1)
+            summary = answer(config(server), file, tmp_path / "run")
+            assert contract.read(tmp_path / "run" / "dataset", "gad")[0]["column"] == column
+            assert summary["completion_tokens"] > 0
+        assert len(server.requests) == 1
+
+
+def test_a_fatal_error_stops_the_run_at_once(tmp_path):
+    file = prompt_file(tmp_path, [{"prompt": f"question {n}"} for n in range(300)])
+    with MockServer(echo, fail_with=[401] * 300) as server:
+        with pytest.raises(TeacherError, match="auth"):
+            answer(config(server, concurrency=64), file, tmp_path / "run")
+        assert len(server.requests) <= 16
+
+
+def test_a_refused_connection_costs_nothing_and_an_empty_run_is_a_failure(tmp_path):
+    with MockServer(echo) as server:
+        dead = config(server, budget_usd=1.0, usd_per_request=0.1, retries=0)
+    with pytest.raises(TeacherError, match="no prompt was answered"):
+        answer(dead, prompt_file(tmp_path, [{"prompt": "a"}]), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["spent_usd"] == 0

@@ -7,8 +7,8 @@ import pytest
 from advcore import ConfigError, TeacherError
 from advgen.config import ModelConfig
 from advgen.journal import Journal
-from advgen.teacher import ReplyError, Teacher, check_model
-from advgen.testing import MockServer
+from advgen.teacher import Budget, ReplyError, Teacher, check_model
+from advgen.testing import Behaviour, MockServer
 
 ASK = [{"role": "user", "content": "say something"}]
 
@@ -79,6 +79,57 @@ def test_a_wrong_key_stops_the_run_without_showing_it(journal, monkeypatch):
     with MockServer(lambda *_: "", fail_with=[401]) as server, pytest.raises(TeacherError) as caught:
         asyncio.run(Teacher(model(server), journal).ask("test", ASK))
     assert "very-secret" not in str(caught.value)
+
+
+@pytest.fixture(params=["direct", "litellm"])
+def path(request, monkeypatch):
+    """The way a request goes out."""
+    if request.param == "litellm":
+        monkeypatch.setattr("advgen.teacher.PREFIXES", ())
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-not-a-real-one")
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize(
+    ("fault", "raised", "says"),
+    [
+        ("no_quota", TeacherError, "quota"),
+        ("unauthorized", TeacherError, "auth"),
+        ("error", ReplyError, "server"),
+        ("truncated", ReplyError, ""),
+        ("cut", ReplyError, ""),
+    ],
+)
+def test_a_failure_has_one_name_on_both_paths_and_only_what_may_be_billed_stays_spent(
+    journal, fault, raised, says
+):
+    with MockServer(echo, None, Behaviour(faults={fault: 1.0})) as server:
+        given = model(server, retries=0, usd_per_request=0.01)
+        with pytest.raises(raised, match=says):
+            asyncio.run(Teacher(given, journal, Budget(0.05, journal)).ask("test", ASK))
+        assert len(server.requests) == 1
+    assert (
+        journal.spent_usd == pytest.approx(0.01 if fault in ("truncated", "cut") else 0.0) or fault == "error"
+    )
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize("fault", ["content_filter", "context_length"])
+def test_a_refusal_is_a_reply_that_is_not_asked_for_again(journal, fault):
+    with MockServer(echo, None, Behaviour(faults={fault: 1.0})) as server:
+        for _ in range(2):
+            answer = asyncio.run(Teacher(model(server), journal).ask("test", ASK))
+            assert (answer.finish_reason, answer.text) == (fault, "")
+        assert len(server.requests) == 1
+
+
+@pytest.mark.usefixtures("path")
+def test_a_price_of_the_config_is_what_counts(journal):
+    with MockServer(echo) as server:
+        given = model(server, usd_per_request=0.5)
+        budget = Budget(1.0, journal)
+        answer = asyncio.run(Teacher(given, journal, budget).ask("test", ASK))
+        assert (answer.cost_usd, journal.spent_usd) == (0.5, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from advgen.journal import Journal, key
 from advgen.teacher import batches, structured
 from advgen.teacher.direct import PREFIXES, Direct
 from advgen.teacher.errors import FATAL, REFUSALS, RETRYABLE, RequestFailed, blotted, secrets
-from advgen.teacher.money import Budget, BudgetExhausted, price, prompt_bytes
+from advgen.teacher.money import Budget, BudgetExhausted, has_own_price, price, prompt_bytes
 from advgen.teacher.vendors import Outcome
 
 __all__ = ["Answer", "Budget", "BudgetExhausted", "ReplyError", "Teacher", "Usage", "check_model", "price"]
@@ -32,6 +32,7 @@ __all__ = ["Answer", "Budget", "BudgetExhausted", "ReplyError", "Teacher", "Usag
 Messages = list[dict[str, str]]
 _NOTHING: dict[str, Any] = {"text": "", "prompt_tokens": 0, "completion_tokens": 0, "cost_usd": 0.0}
 _DAY_S = 86_400.0
+_LONGEST_PAUSE_S = 300.0  # that a server may ask for
 _QUEUE_FULL_S = 60.0  # until a provider that takes no more batches is asked again, unless it says when
 _CHARS_PER_TOKEN = 4  # for rate budgets only; the reply's own count settles it
 
@@ -132,8 +133,12 @@ class Teacher:
         name = key(payload, sample)
         if stored := self.journal.get(name):
             return self._counted(Answer(**stored, key=name), replayed=True)
-        if (asked := self._asking.get(name)) is not None:  # the same prompt twice in a file is paid for once
-            return self._counted(Answer(**await asyncio.shield(asked), key=name), replayed=True)
+        while (
+            asked := self._asking.get(name)
+        ) is not None:  # the same prompt twice in a file is paid for once
+            await asyncio.wait([asked])
+            if not asked.cancelled():  # else who asked first was told to stop, not we
+                return self._counted(Answer(**asked.result(), key=name), replayed=True)
         answer = self._asking[name] = asyncio.get_running_loop().create_future()
         try:
             answer.set_result(await self._obtain(purpose, payload, sample, name))
@@ -246,7 +251,8 @@ class Teacher:
             # Asked again it would be refused again: the refusal is the reply.
             return _NOTHING | {"finish_reason": outcome.kind} if outcome.kind in REFUSALS else None
         outcome["text"] = blotted(outcome["text"], self._secrets)
-        outcome.setdefault("cost_usd", self._price.of(outcome) if self._price else 0.0)
+        if "cost_usd" not in outcome or has_own_price(self.config):  # whatever LiteLLM makes of it
+            outcome["cost_usd"] = self._price.of(outcome) if self._price else 0.0
         return outcome
 
     async def _outcome(self, permit: Permit, payload: dict[str, Any], seed: int) -> Outcome:
@@ -268,7 +274,7 @@ class Teacher:
             return reply
         except RequestFailed as error:
             outcome = "rate" if error.kind == "rate" else "overload" if error.kind in RETRYABLE else "failed"
-            facts["retry_after_s"] = error.retry_after_s
+            facts["retry_after_s"] = error.retry_after_s and min(error.retry_after_s, _LONGEST_PAUSE_S)
             raise
         finally:
             self._leave()

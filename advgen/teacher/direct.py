@@ -34,16 +34,19 @@ class Direct:
             self._session = self._open()
         body: dict[str, Any] = {"model": self._model, "seed": seed}
         body |= {name: payload[name] for name in _FIELDS if name in payload}
+        sent = json.dumps(body).encode()
         try:
-            async with self._session.post(self._url, data=json.dumps(body).encode()) as response:
+            async with self._session.post(self._url, data=sent) as response:
                 data = await response.read()
         except TimeoutError:
             raise RequestFailed("timeout", f"no reply within {self._timeout_s:g} s") from None
+        except aiohttp.ClientConnectorError as error:  # nothing was sent
+            raise RequestFailed("connection", f"{type(error).__name__}: {error}", None, False) from None
         except aiohttp.ClientError as error:
             raise RequestFailed("connection", f"{type(error).__name__}: {error}") from None
         if response.status != 200:
             raise _failure(response.status, data, response.headers.get("Retry-After"))
-        return _reply(data)
+        return _reply(data, len(sent))
 
     def _open(self) -> Any:
         import aiohttp
@@ -61,19 +64,24 @@ class Direct:
             self._session = None
 
 
-def _reply(data: bytes) -> dict[str, Any]:
+def _reply(data: bytes, prompt_bytes: int) -> dict[str, Any]:
     try:
-        return completion(json.loads(data))
+        return completion(json.loads(data), prompt_bytes)
     except ValueError:
         raise RequestFailed("server", "an answer that is no JSON", None, True) from None
 
 
-def completion(body: Any) -> dict[str, Any]:
-    """What `Direct.send` gives, out of a chat completion. Raises RequestFailed when it is none."""
+def completion(body: Any, prompt_bytes: int = 0) -> dict[str, Any]:
+    """What `Direct.send` gives, out of a chat completion. Raises RequestFailed when it is none.
+
+    `prompt_bytes` stands in for the prompt's tokens where the server does not count them.
+    """
     try:
         choice = body["choices"][0]
         usage = body.get("usage") or {}
         text = choice["message"].get("content") or ""
+        if not usage:  # no token is shorter than a byte, so that a cap still holds
+            usage = {"prompt_tokens": prompt_bytes, "completion_tokens": len(text.encode(errors="replace"))}
         return {
             # a lone surrogate would break every file it comes into
             "text": text.encode(errors="replace").decode(),

@@ -33,12 +33,12 @@ class RequestFailed(RuntimeError):
     """
 
     def __init__(
-        self, kind: Kind, text: str, retry_after_s: float | None = None, maybe_billed: bool = False
+        self, kind: Kind, text: str, retry_after_s: float | None = None, maybe_billed: bool | None = None
     ) -> None:
         super().__init__(f"{kind.replace('_', ' ')}: {blotted(text, secrets()).partition(chr(10))[0][:300]}")
         self.kind: Kind = kind
         self.retry_after_s = retry_after_s
-        self.maybe_billed = maybe_billed or kind in ("timeout", "connection")
+        self.maybe_billed = kind in ("timeout", "connection") if maybe_billed is None else maybe_billed
 
 
 def kind_of(status: int, code: str, text: str) -> Kind:

@@ -55,10 +55,15 @@ def prompt_bytes(payload: dict[str, Any]) -> int:
     return sum(len(message["content"].encode(errors="replace")) + 16 for message in payload["messages"])
 
 
+def has_own_price(config: ModelConfig) -> bool:
+    prices = config.usd_per_request, config.usd_per_million_prompt, config.usd_per_million_completion
+    return any(prices)
+
+
 def price(config: ModelConfig) -> Price | None:
     """The config's price if it gives one, else the listed one, halved for batches; None where there is neither."""
     factor = BATCH_FACTOR if config.batch else 1.0
-    if config.usd_per_request or config.usd_per_million_prompt or config.usd_per_million_completion:
+    if has_own_price(config):
         million = config.usd_per_million_prompt / 1e6, config.usd_per_million_completion / 1e6
         return Price(config.usd_per_request, *million, factor)
     if config.model.startswith("local/"):
@@ -115,7 +120,11 @@ class Budget:
             self._waiting.append(turn)
             await turn
         self._open += 1
-        return await self._journal.reserve(key, usd, held=held)
+        try:
+            return await self._journal.reserve(key, usd, held=held)
+        except BaseException:  # cancelled, or the disk is full: nothing was reserved
+            self._settle()
+            raise
 
     def adopted(self, intent: int | None) -> None:
         """An earlier process's reservation is in flight again: it may give some back."""
@@ -123,8 +132,10 @@ class Budget:
 
     def settled(self, intent: int | None) -> None:
         """A reservation has become a cost, or nothing: whoever waits may look again."""
-        if intent is None:
-            return
+        if intent is not None:
+            self._settle()
+
+    def _settle(self) -> None:
         self._open -= 1
         while self._waiting:
             turn = self._waiting.popleft()

@@ -33,7 +33,10 @@ class LiteLLM:
         if self._model.startswith("local/"):  # here, so that a model that does not load is not retried
             await asyncio.to_thread(engine.open_engine, self._model.removeprefix("local/"))
         request = {name: value for name, value in payload.items() if name not in ("model", "identity")}
-        request |= {"model": self._model, "timeout": self._timeout_s, "seed": seed, "num_retries": 0}
+        request |= {"model": self._model, "timeout": self._timeout_s, "seed": seed}
+        request |= {"num_retries": 0, "max_retries": 0}  # of LiteLLM and of the client below it
+        if self._model.startswith("anthropic/"):
+            request.pop("top_p", None)  # its newer models refuse it beside a temperature
         if self._api_base:
             request["api_base"] = self._api_base
         try:
@@ -91,7 +94,11 @@ def _failure(litellm: Any, error: Any) -> RequestFailed:
         if isinstance(error, cls):
             return RequestFailed(kind, text)
     status = int(getattr(error, "status_code", 0) or 500)
-    return RequestFailed(kind_of(status, str(getattr(error, "code", "")), text), text, seconds(retry_after))
+    body = error.body if isinstance(getattr(error, "body", None), dict) else {}
+    code = f"{getattr(error, 'code', '')} {body.get('code')} {body.get('type')}"
+    kind = kind_of(status, code, text)
+    # A reply that LiteLLM could not read ends as a server error too, and was billed.
+    return RequestFailed(kind, text, seconds(retry_after), maybe_billed=kind == "server" or None)
 
 
 def _api_error() -> type[Exception]:
