@@ -17,7 +17,7 @@ from typing import Any
 from advcore import DataError
 
 SCHEMA_VERSION = 1
-_ROW_GROUP = 1000  # rows held in memory by a writer
+_ROW_GROUP = 500  # rows held in memory by a writer
 STRATEGIES = ("seed", "incremental", "opposite", "deceptive")
 CHOSEN_SOURCES = ("teacher", "student", "repaired")
 
