@@ -228,22 +228,22 @@ class Teacher:
         self, permit: Permit, purpose: str, payload: dict[str, Any], sample: int, name: str
     ) -> dict[str, Any]:
         most = self._price.at_most(payload) if self._price and self.budget.cap_usd else 0.0
+        lesson: dict[str, Any] = {"outcome": "failed", "tokens": 0}
         try:
             intent = await self.budget.reserve(name, most)
-        except BaseException:
-            permit.settle("failed", tokens=0)
-            raise
-        try:
-            outcome = await self._outcome(permit, payload, int(name[:8], 16) >> 1)
-            if (reply := self._kept(outcome)) is not None:
-                await self.journal.put(name, purpose, payload, sample, reply, intent)
-                return reply
-            assert isinstance(outcome, RequestFailed), "every reply is kept"
-            if intent is not None and not outcome.maybe_billed:
-                await self.journal.release(intent)
-            raise outcome
+            try:
+                outcome, lesson = await self._sent(payload, int(name[:8], 16) >> 1)
+                if (reply := self._kept(outcome)) is not None:
+                    await self.journal.put(name, purpose, payload, sample, reply, intent)
+                    return reply
+                assert isinstance(outcome, RequestFailed), "every reply is kept"
+                if intent is not None and not outcome.maybe_billed:
+                    await self.journal.release(intent)
+                raise outcome
+            finally:
+                self.budget.settled(intent)
         finally:
-            self.budget.settled(intent)
+            permit.settle(**lesson)  # not before the commit: what a kill can lose is what is in flight
 
     def _kept(self, outcome: Outcome) -> dict[str, Any] | None:
         """The reply that is stored for what came; None for a failure."""
@@ -255,30 +255,28 @@ class Teacher:
             outcome["cost_usd"] = self._price.of(outcome) if self._price else 0.0
         return outcome
 
-    async def _outcome(self, permit: Permit, payload: dict[str, Any], seed: int) -> Outcome:
-        try:
-            return await self._sent(permit, payload, seed)
-        except RequestFailed as error:
-            return error
-
-    async def _sent(self, permit: Permit, payload: dict[str, Any], seed: int) -> dict[str, Any]:
-        """The wire itself; the permit is given back with what was learnt."""
-        outcome: Lesson = "failed"
-        facts: dict[str, Any] = {"tokens": 0}
+    async def _sent(self, payload: dict[str, Any], seed: int) -> tuple[Outcome, dict[str, Any]]:
+        """The wire itself: what came of it, and what the flow learns from that."""
         started = time.monotonic()
         self._enter()
         try:
             reply = await self._transport.send(payload, seed)
-            tokens = reply["prompt_tokens"] + reply["completion_tokens"]
-            outcome, facts = "ok", {"tokens": tokens, "completion_tokens": reply["completion_tokens"]}
-            return reply
         except RequestFailed as error:
-            outcome = "rate" if error.kind == "rate" else "overload" if error.kind in RETRYABLE else "failed"
-            facts["retry_after_s"] = error.retry_after_s and min(error.retry_after_s, _LONGEST_PAUSE_S)
-            raise
+            said = error.retry_after_s and min(error.retry_after_s, _LONGEST_PAUSE_S)
+            kind: Lesson = (
+                "rate" if error.kind == "rate" else "overload" if error.kind in RETRYABLE else "failed"
+            )
+            return error, {"outcome": kind, "tokens": 0, "retry_after_s": said}
         finally:
             self._leave()
-            permit.settle(outcome, latency_s=time.monotonic() - started, **facts)
+        tokens, latency_s = reply["prompt_tokens"] + reply["completion_tokens"], time.monotonic() - started
+        written = reply["completion_tokens"]
+        return reply, {
+            "outcome": "ok",
+            "tokens": tokens,
+            "completion_tokens": written,
+            "latency_s": latency_s,
+        }
 
     def _enter(self) -> None:
         if self._in_flight == 0:
