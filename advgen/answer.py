@@ -1,7 +1,7 @@
 """Any prompt file through the engine: one reply a prompt and sample, written as the `gad` config of a dataset.
 
-The plainest door to the engine, and how data for adversarial distillation of chat is made. Memory stays flat: rows
-are read from the file when there is room for a request, and again to be written, with their replies out of the journal.
+The plainest door to the engine, and how data for adversarial distillation of chat is made. Memory hardly grows with the
+file: rows are read when there is room for a request, and again to be written, with their replies out of the journal.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from advcore import DataError, TeacherError, contract
 from advcore.runs import Progress, open_run, progress, write_json
 from advcore.settings import resolved
 from advgen.config import MAY_CHANGE, AnswerConfig
-from advgen.flow import FlowStopped
 from advgen.journal import Journal, key
 from advgen.teacher import Budget, ReplyError, Teacher, check_model
+from advgen.teacher.errors import REFUSALS
+from advgen.teacher.flow import FlowStopped
 
 Messages = list[dict[str, str]]
-_REFUSED = ("content_filter", "context_length")
 
 
 def answer(config: AnswerConfig, prompts: Path, out: Path) -> dict[str, Any]:
@@ -124,11 +124,13 @@ class _Answers:
         if not total:
             raise DataError(f"{self.prompts} holds no prompts")
         self._on_interrupt()
-        with progress("answers", total) as bar:
-            work = self._work()
-            workers = min(self.config.teacher.concurrency, total)
-            await asyncio.gather(*(self._worker(work, bar) for _ in range(workers)))
-        await self.teacher.close()
+        try:
+            with progress("answers", total) as bar:
+                work = self._work()
+                workers = min(self.config.teacher.concurrency, total)
+                await asyncio.gather(*(self._worker(work, bar) for _ in range(workers)))
+        finally:
+            await self.teacher.close()
         if self.ended:  # what was not looked at has columns too
             for row in rows(self.prompts):
                 self.counts.see(row.columns)
@@ -224,12 +226,14 @@ class _Answers:
                 own = {column: _plain(row.columns.get(name), kinds[column]) for column, name in extra.items()}
                 for sample in range(self.config.n):
                     self._write_row(row, sample, own, gad, raw)
-        usage = self.teacher.usage.as_json()
+        usage = {"teacher": self.teacher.usage.as_json(), "flow": self.teacher.flow.describe()}
+        write_json(self.out / "cost.json", {"seconds": round(seconds, 1), **usage})
         summary = {
-            "prompts": self.counts.prompts, "answered": self.counts.answered, "failed": self.counts.failed,
+            "prompts": (self.counts.answered + self.counts.failed) // self.config.n,
+            "answered": self.counts.answered, "failed": self.counts.failed,
             "prompt_tokens": self.counts.prompt_tokens, "completion_tokens": self.counts.completion_tokens,
             "cost_usd": round(self.counts.cost_usd, 6), "spent_usd": round(self.journal.spent_usd, 6),
-            "seconds": round(seconds, 1), "digest": digest, "this_run": usage,
+            "seconds": round(seconds, 1), "digest": digest,
         }  # fmt: skip
         write_json(file, summary)
         return summary
@@ -272,7 +276,7 @@ class _Answers:
 
 
 def _refusal(stored: dict[str, Any]) -> str:
-    return stored["finish_reason"] if stored["finish_reason"] in _REFUSED and not stored["text"] else ""
+    return stored["finish_reason"] if stored["finish_reason"] in REFUSALS and not stored["text"] else ""
 
 
 def _plain(value: Any, kind: str) -> Any:

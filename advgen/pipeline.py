@@ -301,7 +301,10 @@ class _Build:
     def _write(self, records: Sequence[Record], seconds: float) -> dict[str, Any]:
         rows = curate.rows(records, self.config.attempts.pairs_per_exercise)
         funnel = _funnel(records, rows["dpo"], self.round, self.draw)
-        usage = {"teacher": self.teacher.usage.as_json(), "student": self.student.usage.as_json()}
+        models = {"teacher": self.teacher, "student": self.student}
+        usage = {
+            name: {**model.usage.as_json(), "flow": model.flow.describe()} for name, model in models.items()
+        }
         spent = self.teacher.journal.spent_usd
         money = {
             "spent_usd": round(spent, 6),

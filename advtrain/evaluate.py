@@ -145,7 +145,7 @@ def _execute(
     box: Sandbox, tasks: Sequence[Task], replies: Sequence[Sequence[engine.Reply]]
 ) -> list[list[Attempt]]:
     pairs = [
-        (program(task, reply.text), task.tests)
+        (program(task, reply.text), task.tests, task.entry_point)
         for task, each in zip(tasks, replies, strict=True)
         for reply in each
     ]

@@ -322,7 +322,9 @@ class Sandbox:
     # --- checks ---------------------------------------------------------------------------------------------
 
     def check(self, solution: str, tests: str, entry_point: str | None = None) -> Report:
-        """One solution against one test text; `entry_point` goes to an uncalled `check(candidate)`."""
+        """One solution against one test text; `entry_point` goes to an uncalled `check(candidate)`, and a class of that
+        name is not believed what it says of its objects.
+        """
         text = tests.encode("utf-8", "surrogatepass")
         with self._slot() as slot:
             run = partial(self._checked, slot, solution, entry_point)
@@ -332,8 +334,8 @@ class Sandbox:
             family = self._twins(slot, text)
             return family if isinstance(family, Report) else _in_process(run, family)
 
-    def check_many(self, pairs: Iterable[tuple[str, str]]) -> list[Report]:
-        """In the order given, on every slot at once."""
+    def check_many(self, pairs: Iterable[tuple[str, str] | tuple[str, str, str | None]]) -> list[Report]:
+        """In the order given, on every slot at once: what `check` takes, each in a tuple."""
         with ThreadPoolExecutor(len(self._slots)) as pool:
             return list(pool.map(lambda pair: self.check(*pair), pairs))
 
@@ -342,7 +344,9 @@ class Sandbox:
 
         return await asyncio.to_thread(self.check, solution, tests, entry_point)
 
-    async def acheck_many(self, pairs: Iterable[tuple[str, str]]) -> list[Report]:
+    async def acheck_many(
+        self, pairs: Iterable[tuple[str, str] | tuple[str, str, str | None]]
+    ) -> list[Report]:
         import asyncio
 
         return await asyncio.to_thread(self.check_many, list(pairs))

@@ -32,17 +32,8 @@ from .wire import (
     words_of,
 )
 
-_BASES = (
-    tuple,
-    list,
-    dict,
-    set,
-    frozenset,
-    str,
-    bytes,
-    int,
-    float,
-)  # subclasses of these can show their plain data
+# subclasses of these can show their plain data
+_BASES = (tuple, list, dict, set, frozenset, str, bytes, int, float)
 _CO_COROUTINE = 0x80
 _OPERATORS = (
     "lt le eq ne ge gt not_ abs add and_ floordiv index inv invert lshift mod mul matmul neg or_ pos pow"

@@ -25,9 +25,8 @@ FDS = 3  # tests, verdict, and the solution's socket, which TWINS does without
 
 _PLANS_KEPT = 256
 _LONGEST_KEPT = 1 << 15  # bytes of test text and of plan
-_MOST_RECEIVED = (
-    1 << 20
-)  # bytes of a solution, after which there may be garbage that the next one should not pay for
+_MOST_RECEIVED = 1 << 20
+"""Bytes of one solution, after which there may be garbage that the next one should not pay for."""
 
 
 def serve(control: socket.socket) -> NoReturn:
@@ -40,8 +39,7 @@ def serve(control: socket.socket) -> NoReturn:
         started = time.process_time()
         wanted, deadline = REQUEST.unpack(data)
         if wanted == TWINS:
-            judge.plan_twins(*fds)
-            became = DONE
+            became = _bend(*fds)
         else:
             became = _judge(plans, deadline, *fds)
         for fd in fds:
@@ -59,6 +57,14 @@ class _Plans(OrderedDict[bytes, split.Plan]):
             self.move_to_end(tests)
         if len(self) > _PLANS_KEPT:
             self.popitem(last=False)
+
+
+def _bend(tests: int, verdict: int) -> int:
+    try:
+        judge.plan_twins(tests, verdict)
+    except judge.UNPLANNABLE as problem:  # what parses cannot always be written out again
+        judge.write(verdict, judge.broken("test_error", problem))
+    return DONE
 
 
 def _judge(plans: _Plans, deadline: float, tests: int, verdict: int, sock: int) -> int:
@@ -81,7 +87,7 @@ def _judge(plans: _Plans, deadline: float, tests: int, verdict: int, sock: int) 
     with socket.socket(fileno=os.dup(sock)) as channel:
         found, received = judge.judge(channel, plan, request.entry_point, deadline)
     judge.write(verdict, found)
-    if found["status"] == "gone":
+    if found.get("status") == "gone":
         return GONE
-    ordinary = found["status"] in ("pass", "fail", "error", "no_tests") and received <= _MOST_RECEIVED
+    ordinary = found.get("status") in ("pass", "fail", "error", "no_tests") and received <= _MOST_RECEIVED
     return DONE if ordinary else DONE_AND_LEAVING

@@ -19,10 +19,8 @@ from collections.abc import Iterable
 from . import seccomp
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.prctl.argtypes = (
-    ctypes.c_int,
-    *[ctypes.c_ulong] * 4,
-)  # numbers only: a conversion costs a forked child dear
+# numbers only: a conversion costs a forked child dear
+_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 NAMESPACES = {  # in the order they are taken; pid last, since the next fork is the first process of it
     "mount": 0x00020000,

@@ -189,9 +189,8 @@ def _is_plain(node: ast.stmt, called: set[str]) -> bool:
         return all(isinstance(t, ast.Name) and t.id.isupper() for t in node.targets) and _is_literal(
             node.value
         )
-    return isinstance(node, ast.Pass) or (
-        isinstance(node, ast.Expr) and _is_literal(node.value)
-    )  # a docstring
+    is_docstring = isinstance(node, ast.Expr) and _is_literal(node.value)
+    return is_docstring or isinstance(node, ast.Pass)
 
 
 def _is_asserted_call(node: ast.expr, called: set[str]) -> bool:

@@ -131,9 +131,8 @@ class _Bender:
             key = self._chance.choice(list(value))
             return value | {key: self._other(value[key])}
         others = [each for each in self._pool if type(each) is type(value) and each != value]
-        if (
-            others and self._chance.random() < 0.3
-        ):  # seldom: a literal that stands twice would give itself away
+        # seldom: a literal that stands twice would give itself away
+        if others and self._chance.random() < 0.3:
             return self._chance.choice(others)
         return self._beside(value)
 

@@ -20,9 +20,8 @@ from fractions import Fraction
 from typing import Any
 
 MAX_MESSAGE = 1 << 24
-_JSON_INT = (
-    1 << 62
-)  # larger ones travel as hex: decimal conversion is quadratic and capped by the interpreter
+# larger integers travel as hex: decimal conversion is quadratic and capped by the interpreter
+_JSON_INT = 1 << 62
 
 Node = Any  # None | bool | int | float | str | list of Nodes
 

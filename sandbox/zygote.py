@@ -34,9 +34,7 @@ SPLIT, CALL, IN_PROCESS, TWINS = range(4)
 FDS = 4  # solution, tests, verdict, stdout: always all four
 
 SLOT_UID = 59_000  # first of the uids that slots of a root supervisor run as; no account should have them
-GRACE_S = (
-    0.5  # the judge reports a timeout itself, with the outcomes so far; this is the patience with the judge
-)
+GRACE_S = 0.5  # patience with the judge, who reports a timeout itself, with the outcomes so far
 ENDING_S = 0.05  # for a solution that has closed its end of the channel to end altogether
 VERDICT_BYTES = 1 << 20
 CALL_BYTES = 1 << 22  # what the calls of one run may return, as JSON
@@ -147,9 +145,8 @@ def _address_space() -> int:
 def _zygote(
     control: socket.socket, config: dict[str, Any], refused: dict[str, str], proc: int, preloaded: int
 ) -> None:
-    library = os.open(
-        sys.base_prefix, os.O_PATH | os.O_DIRECTORY
-    )  # it can lie where the slot's uid cannot go
+    # it can lie where the slot's uid cannot go
+    library = os.open(sys.base_prefix, os.O_PATH | os.O_DIRECTORY)
     readable = layers.open_paths(_readable_paths(config["import_paths"]))
     devices = layers.open_paths(DEVICES)
     if "uts" not in refused:

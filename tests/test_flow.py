@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from advgen import flow as module
-from advgen.flow import Flow, FlowStopped
+from advgen.teacher import flow as module
+from advgen.teacher.flow import Flow, FlowStopped
 
 
 class Skipping(selectors.DefaultSelector):

@@ -18,12 +18,12 @@ from typing import Any, Protocol
 from advcore import TeacherError, engine
 from advcore.runs import sha256_of
 from advgen.config import ModelConfig
-from advgen.flow import Flow, Permit
-from advgen.flow import Outcome as Lesson
 from advgen.journal import Journal, key
 from advgen.teacher import batches, structured
 from advgen.teacher.direct import PREFIXES, Direct
 from advgen.teacher.errors import FATAL, REFUSALS, RETRYABLE, RequestFailed, blotted, secrets
+from advgen.teacher.flow import Flow, Permit
+from advgen.teacher.flow import Outcome as Lesson
 from advgen.teacher.money import Budget, BudgetExhausted, has_own_price, price, prompt_bytes
 from advgen.teacher.vendors import Outcome
 
@@ -133,16 +133,15 @@ class Teacher:
         name = key(payload, sample)
         if stored := self.journal.get(name):
             return self._counted(Answer(**stored, key=name), replayed=True)
-        while (
-            asked := self._asking.get(name)
-        ) is not None:  # the same prompt twice in a file is paid for once
+        # the same prompt twice in a file is paid for once
+        while (asked := self._asking.get(name)) is not None:
             await asyncio.wait([asked])
             if not asked.cancelled():  # else who asked first was told to stop, not we
                 return self._counted(Answer(**asked.result(), key=name), replayed=True)
         answer = self._asking[name] = asyncio.get_running_loop().create_future()
         try:
             answer.set_result(await self._obtain(purpose, payload, sample, name))
-        except Exception as error:
+        except Exception as error:  # of any kind: it is raised below, and for those who wait
             answer.set_exception(error)
         finally:
             del self._asking[name]

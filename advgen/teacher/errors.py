@@ -26,6 +26,10 @@ REFUSALS: frozenset[Kind] = frozenset(("context_length", "content_filter"))
 FATAL: frozenset[Kind] = frozenset(("auth", "quota", "not_found"))
 """No further request would fare better: the run stops."""
 
+_NO_CREDIT = ("insufficient_quota", "credit balance", "billing_hard_limit")
+_TOO_LONG = ("context_length", "context length", "context size", "maximum context", "prompt is too long")
+_POLICIES = ("content_filter", "content_policy", "content management policy", "content filtering policy")
+
 
 class RequestFailed(RuntimeError):
     """One request that got no reply. `retry_after_s` is the server's own wish; `maybe_billed` means that it may have
@@ -51,12 +55,7 @@ def kind_of(status: int, code: str, text: str) -> Kind:
         return "auth"
     if status == 404:
         return "not_found"
-    if (
-        status == 402
-        or "insufficient_quota" in said
-        or "credit balance" in said
-        or "billing_hard_limit" in said
-    ):
+    if status == 402 or _any(_NO_CREDIT, said):
         return "quota"
     if status == 429:
         return "rate"
@@ -64,17 +63,13 @@ def kind_of(status: int, code: str, text: str) -> Kind:
         return "timeout"
     if status >= 500 or status == 409:
         return "server"
-    if (
-        "context_length" in said
-        or "context length" in said
-        or "maximum context" in said
-        or "prompt is too long" in said
-    ):
+    if _any(_TOO_LONG, said):
         return "context_length"
-    policies = ("content_filter", "content_policy", "content management policy", "content filtering policy")
-    if any(policy in said for policy in policies):
-        return "content_filter"
-    return "bad_request"
+    return "content_filter" if _any(_POLICIES, said) else "bad_request"
+
+
+def _any(signs: tuple[str, ...], said: str) -> bool:
+    return any(sign in said for sign in signs)
 
 
 def secrets() -> tuple[str, ...]:

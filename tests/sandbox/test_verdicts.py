@@ -396,6 +396,15 @@ def test_an_in_process_verdict_that_leaves_sites_out_is_not_believed(box: Sandbo
     assert report.error.type == "Tripwire"
 
 
+def test_a_text_that_cannot_be_written_out_again_is_the_tests_fault(box: Sandbox) -> None:
+    tests = (
+        "class Local: pass\nassert f(Local) != f'{\"\x0c\"}'\n"  # ast.unparse finds no quotes for a form feed
+    )
+    report = box.check("def f(kind): return kind.__name__", tests)
+    assert (report.status, report.mode) == ("test_error", "in-process")
+    assert box.check("def f(kind): return 1", "assert f(1) == 1").passed
+
+
 def test_a_check_without_entry_point_takes_the_one_function_that_is_the_solutions_own(box: Sandbox) -> None:
     solution = "from math import gcd\nfrom typing import List\ndef f(x: List[int]): return gcd(*x)"
     assert box.check(solution, "def check(candidate):\n    assert candidate([4, 6]) == 2").passed
