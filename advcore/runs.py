@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +145,22 @@ def progress(label: str, total: int) -> Iterator[Progress]:
     with RichProgress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as rich_bar:
         bar._bar, bar._task = rich_bar, rich_bar.add_task(label, total=total, note="")
         yield bar
+
+
+@contextmanager
+def interruptible(stop: Callable[[], None]) -> Iterator[None]:
+    """For the time of the block, in a running event loop: the first Ctrl-C calls `stop`, a second one interrupts."""
+    loop = asyncio.get_running_loop()
+
+    def first() -> None:
+        loop.remove_signal_handler(signal.SIGINT)
+        print("stopping when what is in flight is done; Ctrl-C again leaves at once", file=sys.stderr)
+        stop()
+
+    with suppress(RuntimeError, ValueError):  # not the main thread: nobody presses Ctrl-C here
+        loop.add_signal_handler(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        with suppress(RuntimeError, ValueError):
+            loop.remove_signal_handler(signal.SIGINT)

@@ -7,11 +7,8 @@ file: rows are read when there is room for a request, and again to be written, w
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
-import signal
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from advcore import DataError, TeacherError, contract
-from advcore.runs import Progress, open_run, progress, write_json
+from advcore.runs import Progress, interruptible, open_run, progress, write_json
 from advcore.settings import resolved
 from advgen.config import MAY_CHANGE, AnswerConfig
 from advgen.journal import Journal, key
-from advgen.teacher import Budget, ReplyError, Teacher, check_model
+from advgen.teacher import Budget, ReplyError, Teacher, check_model, note
 from advgen.teacher.errors import REFUSALS
 from advgen.teacher.flow import FlowStopped
+from advgen.teacher.money import CHARS_PER_TOKEN, estimate, prompt_bytes
 
 Messages = list[dict[str, str]]
 
@@ -37,11 +35,34 @@ def answer(config: AnswerConfig, prompts: Path, out: Path) -> dict[str, Any]:
     for is kept and written).
     """
     check_model(config.teacher)
-    if not prompts.is_file():
-        raise DataError(f"prompt file {prompts} does not exist")
+    _readable(prompts)
     open_run(out, resolved(config), MAY_CHANGE)
     with Journal(out / "journal.sqlite") as journal:
         return asyncio.run(_Answers(config, prompts, out, journal).run())
+
+
+def plan(config: AnswerConfig, prompts: Path) -> dict[str, Any]:
+    """What a run into an empty folder would ask for, for `--dry-run`.
+
+    Raises ConfigError, DataError.
+    """
+    check_model(config.teacher)
+    asked = [row for row in rows(_readable(prompts), config.system) if not row.problem]
+    requests = len(asked) * config.n
+    tokens = config.n * sum(prompt_bytes(row.messages) for row in asked) // CHARS_PER_TOKEN
+    return {
+        "prompts": len(asked),
+        "requests": requests,
+        "prompt_tokens_about": tokens,
+        "completion_tokens_at_most": requests * config.teacher.max_tokens,
+        "cost_usd_estimate": estimate(config.teacher, requests, tokens),
+    }
+
+
+def _readable(prompts: Path) -> Path:
+    if not prompts.is_file():
+        raise DataError(f"prompt file {prompts} does not exist")
+    return prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +144,10 @@ class _Answers:
             total = self.config.n * sum(1 for line in lines if line.strip())
         if not total:
             raise DataError(f"{self.prompts} holds no prompts")
-        self._on_interrupt()
         try:
-            with progress("answers", total) as bar:
+            with interruptible(self._stop), progress("answers", total) as bar:
                 work = self._work()
-                workers = min(self.config.teacher.concurrency, total)
+                workers = min(self.teacher.open_requests, total)
                 await asyncio.gather(*(self._worker(work, bar) for _ in range(workers)))
         finally:
             await self.teacher.close()
@@ -159,7 +179,7 @@ class _Answers:
                 self.reasons[row.number, sample] = row.problem
             else:
                 await self._one(row, sample)
-            bar.advance(note=lambda: self._note(bar))
+            bar.advance(note=lambda: note([self.teacher], bar.done / bar.total))
 
     async def _one(self, row: Row, sample: int) -> None:
         name = key(self.teacher.payload(row.messages), sample)
@@ -178,30 +198,14 @@ class _Answers:
         except FlowStopped:
             return  # not asked any more
 
+    def _stop(self) -> None:
+        self.stopping = True
+        self.teacher.flow.stop()
+
     def _end(self, error: TeacherError) -> None:
         """No further request; the first reason is the one that is told."""
         self.ended = self.ended or error
         self.teacher.flow.stop()
-
-    def _note(self, bar: Progress) -> str:
-        usage, flow = self.teacher.usage, self.teacher.flow
-        spent = self.journal.spent_usd
-        projected = spent / bar.done * bar.total if bar.done else 0.0
-        money = f", ${spent:.4f} of ${projected:.2f} projected" if spent else ""
-        flying = f"{flow.in_flight} in flight of {flow.limit:.0f}"
-        return f"{flying}, {usage.fresh_tokens} tokens{money}, {flow.throttled} x 429"
-
-    def _on_interrupt(self) -> None:
-        """First Ctrl-C: finish what is in flight. Second: leave at once; the journal is committed as it is."""
-
-        def stop() -> None:
-            self.stopping = True
-            self.teacher.flow.stop()
-            print("stopping when what is in flight is done; Ctrl-C again leaves at once", file=sys.stderr)
-            asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
-
-        with contextlib.suppress(RuntimeError, ValueError):  # not the main thread: nobody presses Ctrl-C here
-            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
 
     # --- writing --------------------------------------------------------------------------------------------
 

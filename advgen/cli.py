@@ -32,6 +32,7 @@ app.add_typer(journal, name="journal")
 
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set exercises.count=8")]
+DryRun = Annotated[bool, typer.Option(help="Print the resolved config and the plan; ask nothing.")]
 
 
 @app.command()
@@ -43,9 +44,7 @@ def build(
         str, typer.Option(help="Training run that holds its margins; default: the parent's own.")
     ] = "",
     set_: Set = None,
-    dry_run: Annotated[
-        bool, typer.Option(help="Print the resolved config and the plan; ask nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Write, prove and attempt one round of exercises; the dataset lands in OUT/dataset."""
     from advcore import settings
@@ -58,13 +57,9 @@ def build(
     before = seeds.open_parent(parent, margins) if parent else None
     if dry_run:
         pipeline.validate(resolved, before)
-        print(
-            json.dumps(
-                {"config": settings.resolved(resolved), "plan": pipeline.plan(resolved, before)}, indent=2
-            )
-        )
+        _print({"config": settings.resolved(resolved), "plan": pipeline.plan(resolved, before)})
         return
-    print(json.dumps(pipeline.build(resolved, out, before), indent=2))
+    _print(pipeline.build(resolved, out, before))
 
 
 @app.command()
@@ -77,6 +72,7 @@ def answer(
     api_base: Annotated[str, typer.Option(help="URL of an OpenAI-compatible server.")] = "",
     n: Annotated[int, typer.Option(help="Replies a prompt.")] = 1,
     set_: Set = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Answer every prompt of a file; the dataset (config `gad`) lands in OUT/dataset."""
     from advcore import settings
@@ -84,31 +80,28 @@ def answer(
     from advgen.config import AnswerConfig
 
     given: dict[str, Any] = {"n": n, "teacher": {"model": model, "api_base": api_base}}
-    print(
-        json.dumps(
-            answers.answer(
-                settings.build(AnswerConfig, settings.overridden(given, set_ or [])), prompts, out
-            ),
-            indent=2,
-        )
-    )
+    config = settings.build(AnswerConfig, settings.overridden(given, set_ or []))
+    if dry_run:
+        _print({"config": settings.resolved(config), "plan": answers.plan(config, prompts)})
+        return
+    _print(answers.answer(config, prompts, out))
 
 
 @journal.command()
 def stats(run: Run) -> None:
     """What was asked of whom: replies, tokens, dollars, by purpose."""
-    from advgen.journal import Journal
+    from advgen.journal import JournalReader
 
-    with Journal(_journal_of(run)) as opened:
-        print(json.dumps(opened.stats(), indent=2))
+    with JournalReader(_journal_of(run)) as opened:
+        _print(opened.stats())
 
 
 @journal.command()
 def export(run: Run) -> None:
     """Every reply as one line of JSON, in the order they came."""
-    from advgen.journal import Journal
+    from advgen.journal import JournalReader
 
-    with Journal(_journal_of(run)) as opened:
+    with JournalReader(_journal_of(run)) as opened:
         for row in opened.export():
             print(json.dumps(row))
 
@@ -119,7 +112,7 @@ def vacuum(run: Run) -> None:
     from advgen.journal import Journal
 
     with Journal(_journal_of(run)) as opened:
-        print(json.dumps({"bytes_won": opened.vacuum()}))
+        _print({"bytes_won": opened.vacuum()})
 
 
 def _journal_of(run: Path) -> Path:
@@ -173,6 +166,10 @@ def list_() -> None:
             name, entry.about, f"{entry.size_bytes / 1e6:.0f}", entry.licence, "yes" if entry.cached else "no"
         )
     Console().print(table)
+
+
+def _print(value: Any) -> None:
+    print(json.dumps(value, indent=2))
 
 
 def _say(line: str) -> None:

@@ -55,8 +55,7 @@ class ModelConfig:
     retries: int = 4
     """Further tries after a timeout, a connection error or a server error; a rate limit is waited for."""
     batch: bool = False
-    """Ask through the provider's batch API: half the price, up to a day's wait. Only `openai/...`, `anthropic/...`.
-    `advgen answer` keeps `concurrency` requests open, so raise that with it."""
+    """Ask through the provider's batch API: half the price, up to a day's wait. Only `openai/...`, `anthropic/...`."""
 
     def __post_init__(self) -> None:
         _at_least(1, self, "max_tokens", "concurrency")

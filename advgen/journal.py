@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from advcore import ConfigError, DataError
 from advcore.runs import sha256_of
@@ -101,8 +101,70 @@ class Batch:
     created: float
 
 
-class Journal(contextlib.AbstractContextManager["Journal"]):
-    """One SQLite file, the thread that writes it, and `path`.lock that keeps others out while it is open.
+class JournalReader:
+    """A journal to be looked into, also while a run holds it; changes nothing.
+
+    Raises DataError when the file is no journal of this version.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with contextlib.ExitStack() as opened:
+            self._reader = opened.enter_context(_connected(path, "?mode=ro"))
+            self._opened = opened.pop_all()
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The reply stored under `key`, or None."""
+        row = self._reader.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def keys(self) -> set[str]:
+        """The keys of all replies."""
+        return {key for (key,) in self._reader.execute("SELECT key FROM replies")}
+
+    def stats(self) -> dict[str, Any]:
+        """The file's size, the money, and totals of the replies by purpose and model; times in Unix seconds.
+
+        `reserved_usd` is the part of `spent_usd` that is not billed yet: in flight, or left by a kill.
+        """
+        money = self._reader.execute(
+            "SELECT total(usd), total(usd * (open > 0)), total(open > 0) FROM ledger"
+        )
+        spent, reserved, intents = money.fetchone()
+        cursor = self._reader.execute(STATS)
+        names = [column[0] for column in cursor.description]
+        return {
+            "file_bytes": self._file_bytes(), "spent_usd": spent, "reserved_usd": reserved,
+            "open_intents": int(intents), "replies": [dict(zip(names, row, strict=True)) for row in cursor],
+        }  # fmt: skip
+
+    def export(self) -> Iterator[dict[str, Any]]:
+        """Every reply in the order of writing, as of the moment the first is taken."""
+        names = ("key", "purpose", "payload", "sample", "reply", "written")
+        for row in self._reader.execute(f"SELECT {', '.join(names)} FROM replies ORDER BY id"):
+            found = dict(zip(names, row, strict=True))
+            yield found | {"payload": json.loads(found["payload"]), "reply": json.loads(found["reply"])}
+
+    def _file_bytes(self) -> int:
+        files = (self._path, self._path.with_name(self._path.name + "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def __len__(self) -> int:
+        return int(self._reader.execute("SELECT count(*) FROM replies").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Journal(JournalReader):
+    """One SQLite file, the thread that writes it, and `path`.lock that keeps other writers out while it is open.
 
     Raises ConfigError when the file is in use, DataError when it is no journal of this version. Whatever writes raises
     sqlite3.OperationalError once the file could not be written: from then on nothing is.
@@ -138,15 +200,6 @@ class Journal(contextlib.AbstractContextManager["Journal"]):
     def orphaned_usd(self) -> float:
         """The part of `spent_usd` that earlier processes reserved and neither billed nor released."""
         return sum(usd for intent, usd in self._open.items() if intent < self._first)
-
-    def get(self, key: str) -> dict[str, Any] | None:
-        """The reply stored under `key`, or None."""
-        row = self._reader.execute("SELECT reply FROM replies WHERE key = ?", (key,)).fetchone()
-        return json.loads(row[0]) if row else None
-
-    def keys(self) -> set[str]:
-        """The keys of all replies."""
-        return {key for (key,) in self._reader.execute("SELECT key FROM replies")}
 
     async def put(
         self, key: str, purpose: str, payload: dict[str, Any], sample: int, reply: dict[str, Any],
@@ -256,22 +309,6 @@ class Journal(contextlib.AbstractContextManager["Journal"]):
         self.spent_usd -= self._open.pop(intent)
         return STRIKE, (intent,)
 
-    def stats(self) -> dict[str, Any]:
-        """The file's size, the money, and totals of the replies by purpose and model; times in Unix seconds."""
-        cursor = self._reader.execute(STATS)
-        names = [column[0] for column in cursor.description]
-        return {
-            "file_bytes": self._file_bytes(), "spent_usd": self.spent_usd, "orphaned_usd": self.orphaned_usd,
-            "open_intents": len(self._open), "replies": [dict(zip(names, row, strict=True)) for row in cursor],
-        }  # fmt: skip
-
-    def export(self) -> Iterator[dict[str, Any]]:
-        """Every reply in the order of writing, as of the moment the first is taken."""
-        names = ("key", "purpose", "payload", "sample", "reply", "written")
-        for row in self._reader.execute(f"SELECT {', '.join(names)} FROM replies ORDER BY id"):
-            found = dict(zip(names, row, strict=True))
-            yield found | {"payload": json.loads(found["payload"]), "reply": json.loads(found["reply"])}
-
     def vacuum(self, keep: set[str] | None = None) -> int:
         """Drop the replies whose key is not in `keep`, compact the file, give the bytes won. Bills stay."""
         before = self._file_bytes()
@@ -284,13 +321,6 @@ class Journal(contextlib.AbstractContextManager["Journal"]):
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return before - self._file_bytes()
 
-    def _file_bytes(self) -> int:
-        files = (self._path, self._path.with_name(self._path.name + "-wal"))
-        return sum(file.stat().st_size for file in files if file.exists())
-
-    def __len__(self) -> int:
-        return int(self._reader.execute("SELECT count(*) FROM replies").fetchone()[0])
-
     def close(self) -> None:
         """Write what is queued and close the file; a second time nothing."""
         if not self._thread.is_alive():
@@ -301,9 +331,6 @@ class Journal(contextlib.AbstractContextManager["Journal"]):
         failure, self._failure = self._failure, self._failure or f"{self._path}: the journal is closed"
         if failure:
             raise sqlite3.OperationalError(failure)
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _enqueue(self, statements: list[Statement]) -> asyncio.Future[str]:
         if self._failure:
@@ -366,19 +393,25 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _connected(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that commits only when told to, to a journal of this version, made if there is none."""
+def _connected(path: Path, mode: str = "") -> Iterator[sqlite3.Connection]:
+    """A connection that commits only when told to, to a journal of this version, made if there is none.
+
+    `mode` is SQLite's, `?mode=ro` for one that makes and changes nothing.
+    """
     # The threads keep apart by themselves: `_writing` guards the one connection that two of them use.
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as database:
+    uri = path.absolute().as_uri() + mode
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    with contextlib.closing(connection) as database:
         try:
-            if not database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            if not mode and not database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
                 database.executescript(TABLES % VERSION)
             version = database.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.DatabaseError as error:
             raise DataError(f"{path} cannot be opened as a journal: {error}") from None
         if version != VERSION:
             raise DataError(f"{path} has form {version}, this program reads {VERSION}; give another --out")
-        database.execute(BATCHES)
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=NORMAL")
+        if not mode:
+            database.execute(BATCHES)
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=NORMAL")
         yield database

@@ -21,14 +21,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from advcore import TeacherError
-from advcore.runs import Progress, open_run, progress, sha256_of, write_json
+from advcore.runs import Progress, interruptible, open_run, progress, sha256_of, write_json
 from advcore.settings import resolved
 from advgen import curate, parse, prompts, publish
-from advgen.config import MAY_CHANGE, BuildConfig, ModelConfig
+from advgen.config import MAY_CHANGE, BuildConfig
 from advgen.curate import Record
 from advgen.journal import Journal
 from advgen.seeds import Parent, Seed, adversarial_seeds, topic_seeds
-from advgen.teacher import Answer, Budget, ReplyError, Teacher, check_model, price
+from advgen.teacher import Answer, Budget, ReplyError, Teacher, check_model, estimate, note
+from advgen.teacher.flow import FlowStopped
 from advgen.verify import Proof, Prover, SandboxBroken
 
 T = TypeVar("T")
@@ -84,7 +85,10 @@ def plan(config: BuildConfig, parent: Parent | None) -> dict[str, Any]:
     topics = 0 if parent else -(-asked.count // asked.per_topic)
     teacher = topics + asked.count * (asked.solutions + extra)
     student = asked.count * config.attempts.count
-    costs = (_most_cost(config.teacher, teacher), _most_cost(config.student, student))
+    costs = [
+        estimate(model, count, count * PROMPT_TOKENS)
+        for model, count in ((config.teacher, teacher), (config.student, student))
+    ]
     return {
         "round": parent.round + 1 if parent else 0,
         "exercises": asked.count,
@@ -92,15 +96,8 @@ def plan(config: BuildConfig, parent: Parent | None) -> dict[str, Any]:
         "teacher_tokens_at_most": teacher * config.teacher.max_tokens,
         "student_requests_at_most": student,
         "student_tokens_at_most": student * config.student.max_tokens,
-        "cost_usd_at_most": "unknown" if None in costs else round(sum(cost or 0.0 for cost in costs), 4),
+        "cost_usd_estimate": None if None in costs else sum(cost or 0.0 for cost in costs),
     }
-
-
-def _most_cost(model: ModelConfig, requests: int) -> float | None:
-    """USD if every reply is as long as it may be; None without a listed price."""
-    listed = price(model)
-    most = {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": model.max_tokens}
-    return None if listed is None else requests * listed.of(most)
 
 
 def _templates() -> dict[str, str]:
@@ -119,6 +116,7 @@ class _Build:
         self.student = Teacher(config.student, journal, budget)
         self.pool = [(row["exercise_id"], row["stub"]) for row in parent.pool] if parent else []
         self.failures = 0
+        self.ended: TeacherError | None = None
         self.draw: dict[str, Any] = {}
         self.statements: list[asyncio.Future[tuple[str, str] | None]] = []
         self.worker = ThreadPoolExecutor(max_workers=1)
@@ -131,11 +129,22 @@ class _Build:
             seeds, self.draw = self._seeds()
             self.statements = [asyncio.get_running_loop().create_future() for _ in seeds]
             try:
-                with progress(f"round {self.round}", len(seeds)) as bar:
+                with interruptible(self._stop), progress(f"round {self.round}", len(seeds)) as bar:
                     records = await _all([self._counted(seed, len(seeds), bar) for seed in seeds])
             finally:
                 await asyncio.gather(self.teacher.close(), self.student.close())
-        return self._write(records, time.monotonic() - started)
+        if self.ended:
+            raise self.ended
+        return self._write([record for record in records if record], time.monotonic() - started)
+
+    def _stop(self) -> None:
+        self._end(TeacherError("stopped; what was asked is stored, run the same command again to go on"))
+
+    def _end(self, error: TeacherError) -> None:
+        """No further request; what is in flight comes home and is stored. The first reason is the one that is told."""
+        self.ended = self.ended or error
+        self.teacher.flow.stop()
+        self.student.flow.stop()
 
     def _seeds(self) -> tuple[list[Seed], dict[str, Any]]:
         if self.parent is None:
@@ -173,20 +182,23 @@ class _Build:
         answer = await self.teacher.ask("subtopics", message, max_tokens=LONGEST["subtopics"])
         return (parse.subtopics(answer.text) + [topic] * count)[:count]
 
-    async def _counted(self, seed: Seed, total: int, bar: Progress) -> Record:
-        record = await self._exercise(seed)
+    async def _counted(self, seed: Seed, total: int, bar: Progress) -> Record | None:
+        """The record, or None once nothing more is asked."""
+        try:
+            record = await self._exercise(seed)
+        except TeacherError as error:
+            self._end(error)
+            return None
+        except FlowStopped:
+            return None
         self.failures += record.status in INFRASTRUCTURE
         if self.failures > self.config.max_failure_share * total:
-            raise TeacherError(
+            reason = (
                 f"{self.failures} of {total} exercises failed for want of infrastructure: {record.reason}"
             )
-        bar.advance(note=self._note)
+            self._end(TeacherError(reason))
+        bar.advance(note=lambda: note([self.teacher, self.student], bar.done / bar.total))
         return record
-
-    def _note(self) -> str:
-        usages = self.teacher.usage, self.student.usage
-        tokens, throttled = sum(u.completion_tokens for u in usages), self.teacher.flow.throttled
-        return f"{tokens} tokens, ${sum(u.cost_usd for u in usages):.4f}, {throttled} x 429"
 
     async def _exercise(self, seed: Seed) -> Record:
         """One seed to the end; whatever goes wrong with it becomes its status."""
@@ -318,7 +330,7 @@ class _Build:
         return funnel
 
 
-async def _all(coroutines: Sequence[Coroutine[Any, Any, Record]]) -> list[Record]:
+async def _all(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """Their results in order; the first exception cancels the rest and is raised bare."""
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -12,9 +12,11 @@ from collections import Counter
 import pytest
 
 from advcore import ConfigError, TeacherError
-from advgen.config import ModelConfig
-from advgen.journal import Journal, key
-from advgen.teacher import Budget, BudgetExhausted, ReplyError, Teacher, batches, check_model, price, vendors
+from advgen.answer import answer
+from advgen.config import AnswerConfig, ModelConfig
+from advgen.journal import Journal, JournalReader, key
+from advgen.teacher import Budget, BudgetExhausted, ReplyError, Teacher, batches, check_model, vendors
+from advgen.teacher.money import price
 from advgen.testing import Behaviour, MockServer
 
 PROVIDERS = ("openai", "anthropic")
@@ -267,13 +269,24 @@ def test_the_cap_counts_what_is_in_flight(provider, journal):
 
 
 def test_no_batch_is_larger_than_allowed(journal, monkeypatch):
-    monkeypatch.setattr(batches, "_LARGEST_ROWS", 3)
+    monkeypatch.setattr(batches, "LARGEST_ROWS", 3)
     with MockServer(echo) as server:
         ask_rows(Teacher(model("openai", server), journal), 7)
         assert len(states(journal)) == 3
         monkeypatch.setattr(batches, "_LARGEST_BYTES", 1200)
         ask_rows(Teacher(model("openai", server, revision="b"), journal), 3)
         assert len(states(journal)) == 5
+
+
+def test_answers_through_batches_share_one_however_few_requests_may_be_in_flight(tmp_path, monkeypatch):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"row-{number}"}) + "\n" for number in range(20)))
+    with MockServer(echo) as server:
+        config = AnswerConfig(teacher=model("openai", server, concurrency=2))
+        summary = answer(config, file, tmp_path / "run")
+        assert (summary["answered"], server.stats()["batch_rows"]) == (20, 20)
+    with JournalReader(tmp_path / "run" / "journal.sqlite") as journal:
+        assert states(journal) == ["ended"]
 
 
 @pytest.mark.parametrize("name", ["hosted_vllm/x", "local/teacher", "gemini/x"])

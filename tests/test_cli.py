@@ -1,6 +1,7 @@
 """Bad input to either command: one clear line, exit code 2, never a traceback."""
 
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -97,6 +98,21 @@ def test_dry_run_prints_the_resolved_config_and_the_plan_and_asks_nothing(tmp_pa
     done = run("advgen", "build", "c.toml", "--out", "run", "--dry-run", "--set", "exercises.count=3")
     assert done.returncode == 0, done.stderr
     assert '"teacher_requests": 23' in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_dry_run_of_answer_estimates_before_anything_is_spent(tmp_path, run):
+    lines = [json.dumps({"prompt": "x" * 984}), "no JSON", json.dumps({"prompt": "y" * 984})]
+    (tmp_path / "p.jsonl").write_text("\n".join(lines))
+    prices = ["usd_per_request=0.01", "usd_per_million_prompt=1000", "usd_per_million_completion=2000"]
+    sets = [each for price in ["max_tokens=100", *prices] for each in ("--set", f"teacher.{price}")]
+    command = ["advgen", "answer", "p.jsonl", "--model", "openai/m", "--api-base", "http://127.0.0.1:1/v1"]
+    done = run(*command, "--out", "run", "--n", "3", "--dry-run", *sets)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["plan"] == {
+        "prompts": 2, "requests": 6, "prompt_tokens_about": 1500, "completion_tokens_at_most": 600,
+        "cost_usd_estimate": 0.06 + 1.5 + 1.2,
+    }  # fmt: skip
     assert not (tmp_path / "run").exists()
 
 

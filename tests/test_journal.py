@@ -16,7 +16,7 @@ import pytest
 
 from advcore import ConfigError, DataError
 from advcore.runs import sha256_of
-from advgen.journal import Journal, key
+from advgen.journal import Journal, JournalReader, key
 
 PAYLOAD = {"model": "openai/x", "messages": [{"role": "user", "content": "say é \ud800 \0 'x'"}]}
 REPLY = {"text": "x", "finish_reason": "stop", "prompt_tokens": 3, "completion_tokens": 5, "cost_usd": 0.0}
@@ -381,7 +381,7 @@ def test_stats_sum_up_by_purpose_and_model(path):
     }  # fmt: skip
     assert (second["model"], second["replies"], second["truncated"]) == ("openai/y", 1, 0)
     assert stats.pop("file_bytes") > 0
-    assert stats == {"spent_usd": 2.5, "orphaned_usd": 0, "open_intents": 1}
+    assert stats == {"spent_usd": 2.5, "reserved_usd": 2.0, "open_intents": 1}
 
 
 def test_export_gives_every_reply_in_the_order_of_writing_without_holding_all(path):
@@ -397,6 +397,17 @@ def test_export_gives_every_reply_in_the_order_of_writing_without_holding_all(pa
         assert [row["key"] for row in rows] == names[1:]
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
         tracemalloc.stop()
+
+
+def test_a_reader_sees_what_is_committed_while_a_writer_holds_the_file(path):
+    with Journal(path) as journal, JournalReader(path) as reader:
+        asyncio.run(put(journal, "a", cost_usd=0.5))
+        assert (len(reader), reader.keys(), reader.get("a")["cost_usd"]) == (1, {"a"}, 0.5)
+        asyncio.run(put(journal, "b", cost_usd=0.5))
+        assert [row["key"] for row in reader.export()] == ["a", "b"]
+        assert reader.stats()["spent_usd"] == 1.0
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            reader._reader.execute("DELETE FROM replies")
 
 
 def test_vacuum_drops_what_is_not_kept_but_no_bill(path):

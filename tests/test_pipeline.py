@@ -1,6 +1,7 @@
 """The whole data side with a scripted teacher: real HTTP, real journal, real sandbox, real Parquet."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -9,7 +10,8 @@ import pytest
 
 from advcore import ConfigError, DataError, TeacherError, contract
 from advgen import pipeline, seeds
-from advgen.testing import MockServer
+from advgen.journal import JournalReader
+from advgen.testing import MockServer, scripted
 
 
 def test_a_build_yields_pairs_that_execution_separated(tmp_path, build_config):
@@ -124,6 +126,43 @@ def test_a_killed_build_loses_no_committed_reply(tmp_path, build_config, servers
     assert json.loads(done.stdout)["kept"] == 12
     sent = [json.dumps([body["messages"], body["seed"]]) for body in teacher.requests]
     assert len(sent) - len(set(sent)) <= 1  # at most the one request that was in flight
+
+
+def test_a_wrong_key_stops_a_build_and_what_was_in_flight_is_stored(tmp_path, build_config):
+    def respond(messages, seed):
+        if "different subtopics" in messages[0]["content"]:
+            server.fail_with[:] = [401]
+        return scripted(messages, seed)
+
+    with MockServer(respond) as server:
+        config = build_config(
+            teacher={"api_base": server.api_base}, exercises={"topics": ["a"], "per_topic": 4}
+        )
+        with pytest.raises(TeacherError, match="openai/teacher: auth"):
+            pipeline.build(config, tmp_path / "run", None)
+        asked = len(server.requests)
+    assert asked < 8  # the subtopics, the four statements, and at most what the others led to meanwhile
+    with JournalReader(tmp_path / "run" / "journal.sqlite") as journal:
+        assert len(journal) == asked - 1
+
+
+def test_one_interrupt_lets_a_build_finish_what_is_in_flight(tmp_path, servers):
+    teacher, student = servers
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'[teacher]\nmodel = "openai/teacher"\napi_base = "{teacher.api_base}"\nconcurrency = 2\n'
+        f'[student]\nmodel = "openai/student"\napi_base = "{student.api_base}"\n[exercises]\ncount = 24\n'
+    )
+    command = [sys.executable, "-m", "advgen", "build", str(config), "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while len(teacher.requests) < 15:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "run the same command again to go on" in said
+    with JournalReader(tmp_path / "run" / "journal.sqlite") as journal:
+        assert 15 <= len(journal) == len(teacher.requests) + len(student.requests) < 200
 
 
 def test_a_parent_without_kept_exercises_is_one_clear_line(tmp_path):

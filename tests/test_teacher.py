@@ -8,6 +8,7 @@ from advcore import ConfigError, TeacherError
 from advgen.config import ModelConfig
 from advgen.journal import Journal
 from advgen.teacher import Budget, ReplyError, Teacher, check_model
+from advgen.teacher.errors import kind_of
 from advgen.testing import Behaviour, MockServer
 
 ASK = [{"role": "user", "content": "say something"}]
@@ -144,3 +145,17 @@ def test_a_model_that_cannot_be_asked_is_one_line_before_anything_runs(monkeypat
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     with pytest.raises(ConfigError, match=message):
         check_model(ModelConfig(model=name))
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "kind"),
+    [
+        (403, "Your chosen model requires moderation and your input was flagged", "content_filter"),
+        (403, "this key may not use that model", "auth"),
+        (429, "You exceeded your current quota", "rate"),
+        (400, "maximum context length is 4096 tokens", "context_length"),
+        (529, "overloaded", "server"),
+    ],
+)
+def test_an_error_is_named_by_its_status_and_its_words(status, text, kind):
+    assert kind_of(status, "None None", text) == kind

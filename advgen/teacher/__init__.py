@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -24,17 +24,34 @@ from advgen.teacher.direct import PREFIXES, Direct
 from advgen.teacher.errors import FATAL, REFUSALS, RETRYABLE, RequestFailed, blotted, secrets
 from advgen.teacher.flow import Flow, Permit
 from advgen.teacher.flow import Outcome as Lesson
-from advgen.teacher.money import Budget, BudgetExhausted, has_own_price, price, prompt_bytes
+from advgen.teacher.money import (
+    CHARS_PER_TOKEN,
+    Budget,
+    BudgetExhausted,
+    estimate,
+    has_own_price,
+    price,
+    prompt_bytes,
+)
 from advgen.teacher.vendors import Outcome
 
-__all__ = ["Answer", "Budget", "BudgetExhausted", "ReplyError", "Teacher", "Usage", "check_model", "price"]
+__all__ = [
+    "Answer",
+    "Budget",
+    "BudgetExhausted",
+    "ReplyError",
+    "Teacher",
+    "Usage",
+    "check_model",
+    "estimate",
+    "note",
+]
 
 Messages = list[dict[str, str]]
 _NOTHING: dict[str, Any] = {"text": "", "prompt_tokens": 0, "completion_tokens": 0, "cost_usd": 0.0}
 _DAY_S = 86_400.0
 _LONGEST_PAUSE_S = 300.0  # that a server may ask for
 _QUEUE_FULL_S = 60.0  # until a provider that takes no more batches is asked again, unless it says when
-_CHARS_PER_TOKEN = 4  # for rate budgets only; the reply's own count settles it
 
 
 class ReplyError(RuntimeError):
@@ -84,8 +101,12 @@ class Usage:
 
     def as_json(self) -> dict[str, Any]:
         """The totals as plain values, with the rate of generated tokens while busy."""
-        rate = self.fresh_tokens / self.busy_s if self.busy_s else 0.0
-        return {**asdict(self), "tokens_per_s": round(rate, 1)}
+        return {**asdict(self), "tokens_per_s": round(self.tokens_per_s, 1)}
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Generated in this process while busy."""
+        return self.fresh_tokens / self.busy_s if self.busy_s else 0.0
 
 
 class Teacher:
@@ -169,6 +190,11 @@ class Teacher:
         """`count` independent samples."""
         return list(await asyncio.gather(*(self.ask(purpose, messages, sample) for sample in range(count))))
 
+    @property
+    def open_requests(self) -> int:
+        """So many need to be asked at once for all of the endpoint to be used."""
+        return batches.LARGEST_ROWS if self._batches else self.config.concurrency
+
     def payload(
         self, messages: Messages, max_tokens: int = 0, schema: dict[str, Any] | None = None
     ) -> dict[str, Any]:
@@ -198,8 +224,9 @@ class Teacher:
             try:
                 if self._batches:
                     return await self._batched(self._batches.send(name, purpose, payload, sample))
+                messages = payload["messages"]
                 permit = await self.flow.admit(
-                    prompt_bytes(payload) // _CHARS_PER_TOKEN + payload["max_tokens"]
+                    prompt_bytes(messages) // CHARS_PER_TOKEN + payload["max_tokens"]
                 )
                 return await self._once(permit, purpose, payload, sample, name)
             except RequestFailed as error:
@@ -278,14 +305,17 @@ class Teacher:
         }
 
     def _enter(self) -> None:
-        if self._in_flight == 0:
-            self._busy_since = time.monotonic()
+        self._count_busy()
         self._in_flight += 1
 
     def _leave(self) -> None:
+        self._count_busy()
         self._in_flight -= 1
-        if self._in_flight == 0:
-            self.usage.busy_s += time.monotonic() - self._busy_since
+
+    def _count_busy(self) -> None:
+        now = time.monotonic()
+        self.usage.busy_s += now - self._busy_since if self._in_flight else 0.0
+        self._busy_since = now
 
     def _counted(self, answer: Answer, *, replayed: bool) -> Answer:
         self.usage.requests += 1
@@ -296,6 +326,16 @@ class Teacher:
         self.usage.cost_usd += answer.cost_usd
         self.usage.truncated += answer.finish_reason == "length"
         return answer
+
+
+def note(models: Sequence[Teacher], share: float) -> str:
+    """What a progress line says of models that share a journal, when `share` of the work is done."""
+    flows = [model.flow for model in models]
+    flying = "+".join(f"{flow.in_flight}/{flow.limit:.0f}" for flow in flows)
+    speed = "+".join(f"{model.usage.tokens_per_s:.0f}" for model in models)
+    spent = models[0].journal.spent_usd
+    money = f", ${spent:.4f} of ${spent / share:.2f} projected" if spent and share else ""
+    return f"{flying} in flight, {speed} tokens/s{money}, {sum(flow.throttled for flow in flows)} x 429"
 
 
 def check_model(config: ModelConfig) -> None:

@@ -29,7 +29,7 @@ Keep = Callable[[Outcome], dict[str, Any] | None]
 
 _LULL_S = 0.5
 """Requests that come closer together than this share a batch."""
-_LARGEST_ROWS, _LARGEST_BYTES = 25_000, 90_000_000
+LARGEST_ROWS, _LARGEST_BYTES = 25_000, 90_000_000
 """Half of what OpenAI takes (50,000 requests, 200 MB), and less than Anthropic does (100,000, 256 MB)."""
 _POLL_S, _POLL_MOST_S, _POLL_GROWTH = 2.0, 120.0, 1.5
 _GRACE_S = 30.0
@@ -141,7 +141,7 @@ class Batches:
         self._bytes += size
         if self._timer:
             self._timer.cancel()
-        if len(self._waiting) >= _LARGEST_ROWS:
+        if len(self._waiting) >= LARGEST_ROWS:
             self._submit_waiting()
         else:
             self._timer = asyncio.get_running_loop().call_later(_LULL_S, self._submit_waiting)

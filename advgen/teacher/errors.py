@@ -28,6 +28,8 @@ FATAL: frozenset[Kind] = frozenset(("auth", "quota", "not_found"))
 
 _NO_CREDIT = ("insufficient_quota", "credit balance", "billing_hard_limit")
 _TOO_LONG = ("context_length", "context length", "context size", "maximum context", "prompt is too long")
+_MODERATED = ("moderation", "flagged")
+"""Of a 403 about the prompt and not the key: https://openrouter.ai/docs/api-reference/errors"""
 _POLICIES = ("content_filter", "content_policy", "content management policy", "content filtering policy")
 
 
@@ -51,6 +53,8 @@ def kind_of(status: int, code: str, text: str) -> Kind:
     Codes: https://platform.openai.com/docs/guides/error-codes, https://docs.anthropic.com/en/api/errors
     """
     said = f"{code} {text}".lower()
+    if status == 403 and _any(_MODERATED, said):
+        return "content_filter"
     if status in (401, 403):
         return "auth"
     if status == 404:

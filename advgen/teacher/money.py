@@ -22,6 +22,7 @@ from advgen.journal import Journal
 
 BATCH_FACTOR = 0.5
 """https://platform.openai.com/docs/guides/batch, https://docs.anthropic.com/en/docs/build-with-claude/batch-processing"""
+CHARS_PER_TOKEN = 4  # for estimates and rate budgets; the reply's own count settles it
 PRICE_MAP = "model_prices_and_context_window_backup.json"
 
 
@@ -45,14 +46,15 @@ class Price:
     def at_most(self, payload: dict[str, Any]) -> float:
         """No token is shorter than a byte; a template adds a few to each message."""
         longest: int = payload["max_tokens"]
-        return self._usd(prompt_bytes(payload), longest)
+        return self._usd(prompt_bytes(payload["messages"]), longest)
 
     def _usd(self, prompt: int, completion: int) -> float:
         return self.factor * (self.request + prompt * self.prompt + completion * self.completion)
 
 
-def prompt_bytes(payload: dict[str, Any]) -> int:
-    return sum(len(message["content"].encode(errors="replace")) + 16 for message in payload["messages"])
+def prompt_bytes(messages: list[dict[str, str]]) -> int:
+    """Length of a prompt, with what a template adds at most."""
+    return sum(len(message["content"].encode(errors="replace")) + 16 for message in messages)
 
 
 def has_own_price(config: ModelConfig) -> bool:
@@ -72,6 +74,14 @@ def price(config: ModelConfig) -> Price | None:
     if not listed or "input_cost_per_token" not in listed:
         return None
     return Price(0.0, listed["input_cost_per_token"], listed.get("output_cost_per_token", 0.0), factor)
+
+
+def estimate(config: ModelConfig, requests: int, prompt_tokens: int) -> float | None:
+    """USD of `requests` with `prompt_tokens` in all, if every reply is as long as it may be; None without a price."""
+    if (listed := price(config)) is None:
+        return None
+    whole = {"prompt_tokens": prompt_tokens, "completion_tokens": requests * config.max_tokens}
+    return round(listed.of(whole) + (requests - 1) * listed.factor * listed.request, 4) if requests else 0.0
 
 
 @functools.cache
