@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from advcore import ConfigError, chat, engine, runs, weights
+from advcore import ConfigError, chat, engine, runs, stats, weights
 from sandbox import Limits, Sandbox, SandboxUnavailable
 
 BENCHES = ("humaneval",)
@@ -192,19 +192,9 @@ def score(attempts: Sequence[Sequence[Attempt]]) -> dict[str, Any]:
     return {
         "tasks": len(shares),
         "pass@1": rate,
-        "interval": wilson(rate, len(shares)),
+        "interval": stats.wilson(sum(shares), len(shares)),
         "statuses": dict(Counter(attempt.status for each in attempts for attempt in each).most_common()),
     }
-
-
-def wilson(rate: float, trials: int, z: float = 1.959964) -> list[float]:
-    """Wilson score interval for a binomial share (Wilson 1927), as [low, high]; [0, 1] without trials."""
-    if not trials:
-        return [0.0, 1.0]
-    middle = rate + z * z / (2 * trials)
-    spread = z * math.sqrt(rate * (1 - rate) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return [max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)]
 
 
 def show(result: dict[str, Any]) -> None:

@@ -78,10 +78,9 @@ def test_several_samples_count_by_their_share():
     assert evaluate.score([[*one, *two], one])["pass@1"] == 0.75
 
 
-def test_the_wilson_interval_by_hand():
-    low, high = evaluate.wilson(0.5, 10)  # Newcombe 1998 gives 0.2366 to 0.7634 for 5 of 10
-    assert (low, high) == (pytest.approx(0.2366, abs=1e-4), pytest.approx(0.7634, abs=1e-4))
-    assert evaluate.wilson(0.0, 10)[0] == 0.0
+def test_the_interval_takes_tasks_as_its_trials():
+    scored = evaluate.score([*attempts(*["pass"] * 5), *attempts(*["fail"] * 5)])
+    assert scored["interval"] == pytest.approx((0.2366, 0.7634), abs=1e-4)  # of 5 in 10, Newcombe 1998
 
 
 def test_the_tiny_model_is_evaluated_end_to_end_and_solves_nothing(tiny):
