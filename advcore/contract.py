@@ -8,9 +8,10 @@ Heavy libraries (pyarrow) are imported inside the functions that need them.
 from __future__ import annotations
 
 import ast
+import gzip
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ _ROW_GROUP = 500  # rows held in memory by a writer
 STRATEGIES = ("seed", "incremental", "opposite", "deceptive")
 CHOSEN_SOURCES = ("teacher", "student", "repaired")
 
-# Column types: "messages" is a list of {role, content}; "json" a string that holds JSON; the rest are scalars.
+# Column types: "messages" is a list of {role, content}, "turns" one that may be empty; "json" a string that holds JSON;
+# the rest are scalars.
 _LINEAGE = {
     "exercise_id": "string", "parent_id": "string", "round": "int", "strategy": "string",
     "topic": "string", "subtopic": "string", "entry_point": "string", "tests": "json",
@@ -51,9 +53,10 @@ COLUMNS: dict[str, dict[str, str]] = {
     },
     # Everything that was tried, with its reason: `status` is "kept" or the gate that turned it away.
     "raw": {
-        **_LINEAGE, "stub": "string", "status": "string", "reason": "string", "solutions": "json", "attempts": "json",
+        **_LINEAGE, "stub": "string", "status": "string", "reason": "string", "prompt": "turns", "response": "string",
+        "solutions": "json", "attempts": "json", "mended": "json", "check": "json", "usage": "json",
         "teacher_pass_rate": "float", "student_pass_rate": "float", "n_attempts": "int", "kill_rate": "float",
-        **_ORIGIN,
+        "coverage": "float", **_ORIGIN,
     },
 }  # fmt: skip
 
@@ -88,6 +91,11 @@ def assertion(test: Mapping[str, Any]) -> str:
     return f"assert {call} == {expected}"
 
 
+_TYPES: dict[str, type] = {
+    "string": str, "int": int, "float": float, "bool": bool, "json": str, "messages": list, "turns": list,
+}  # fmt: skip
+
+
 def check_row(config: str, row: Mapping[str, Any]) -> None:
     """Raise DataError, naming the column, unless `row` has exactly the columns and types of `config`."""
     columns = COLUMNS[config]
@@ -103,12 +111,10 @@ def check_row(config: str, row: Mapping[str, Any]) -> None:
 
 
 def _problem(kind: str, value: Any) -> str:
-    exact: Any = {"string": str, "int": int, "float": float, "bool": bool, "json": str, "messages": list}[
-        kind
-    ]
+    exact: Any = _TYPES[kind]
     if type(value) is not exact:
         return f"is {type(value).__name__}, not {kind}"
-    if kind == "messages":
+    if kind == "messages" or (kind == "turns" and value):
         return message_problem(value)
     return "does not hold JSON" if kind == "json" and not _is_json(value) else ""
 
@@ -207,31 +213,68 @@ def _table(rows: list[dict[str, Any]], schema: Any) -> Any:
 
 def read(folder: Path, config: str) -> list[dict[str, Any]]:
     """All rows of `config`, in the order of the rounds. Raises DataError when the folder has no such config."""
+    return list(rows(folder, config))
+
+
+def rows(folder: Path, config: str) -> Iterator[dict[str, Any]]:
+    """The same, a batch at a time in memory."""
     files = sorted((folder / config).glob("*.parquet"))
     if not files:
         raise DataError(f"{folder} has no {config} config (no {config}/*.parquet)")
-    return [row for file in files for row in _read_file(file, config)]
+    for file in files:
+        yield from _checked(file, config)
 
 
-def _read_file(file: Path, config: str) -> list[dict[str, Any]]:
+def _checked(file: Path, config: str) -> Iterator[dict[str, Any]]:
+    needed = REQUIRED.get(config, tuple(COLUMNS[config]))
+    for number, row in enumerate(file_rows(file)):
+        if number == 0 and (missing := [name for name in needed if name not in row]):
+            raise DataError(f"{file} lacks the columns {', '.join(missing)}; it has {', '.join(row)}")
+        if row["schema_version"] > SCHEMA_VERSION:
+            raise DataError(
+                f"{file} has schema version {row['schema_version']}; this release reads {SCHEMA_VERSION}"
+            )
+        yield row
+
+
+def file_rows(file: Path) -> Iterator[dict[str, Any]]:
+    """The rows of any Parquet, .jsonl or .jsonl.gz file, a batch at a time in memory. Raises DataError."""
+    return _parquet_rows(file) if file.suffix == ".parquet" else _json_rows(file)
+
+
+def data_files(folder: Path) -> list[Path]:
+    """The files of a data set that is not ours; where some are called train, those. Raises DataError."""
+    suffixes = (".parquet", ".jsonl", ".jsonl.gz")
+    files = sorted(file for file in folder.rglob("*") if file.name.endswith(suffixes) and file.is_file())
+    if not files:
+        raise DataError(f"{folder} holds no Parquet or JSONL file")
+    return [file for file in files if "train" in file.name] or files
+
+
+def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(file)
+        with pyarrow.parquet.ParquetFile(file) as opened:
+            for batch in opened.iter_batches(_ROW_GROUP):
+                yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
-    needed = REQUIRED.get(config, tuple(COLUMNS[config]))
-    if missing := [name for name in needed if name not in table.column_names]:
-        raise DataError(
-            f"{file} lacks the columns {', '.join(missing)}; it has {', '.join(table.column_names)}"
-        )
-    rows: list[dict[str, Any]] = table.to_pylist()
-    if rows and rows[0]["schema_version"] > SCHEMA_VERSION:
-        raise DataError(
-            f"{file} has schema version {rows[0]['schema_version']}; this release reads {SCHEMA_VERSION}"
-        )
-    return rows
+
+
+def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
+    with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{file} line {number} is not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise DataError(f"{file} line {number} is not a JSON object")
+            yield row
 
 
 def _arrow_schema(columns: Mapping[str, str]) -> Any:
@@ -240,6 +283,6 @@ def _arrow_schema(columns: Mapping[str, str]) -> Any:
     message = pyarrow.struct([("role", pyarrow.string()), ("content", pyarrow.string())])
     types = {
         "string": pyarrow.string(), "json": pyarrow.string(), "int": pyarrow.int64(), "float": pyarrow.float64(),
-        "bool": pyarrow.bool_(), "messages": pyarrow.list_(message),
+        "bool": pyarrow.bool_(), "messages": pyarrow.list_(message), "turns": pyarrow.list_(message),
     }  # fmt: skip
     return pyarrow.schema([(name, types[kind]) for name, kind in columns.items()])

@@ -9,6 +9,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,10 @@ def build(
     margins: Annotated[
         str, typer.Option(help="Training run that holds its margins; default: the parent's own.")
     ] = "",
+    given: Annotated[
+        str,
+        typer.Option("--seeds", help="FILE.py, FILE.jsonl:COLUMN or user/name:COLUMN in place of topics."),
+    ] = "",
     set_: Set = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -54,12 +59,14 @@ def build(
     resolved = settings.load(BuildConfig, config, set_ or [])
     if margins and not parent:
         raise ConfigError("--margins belong to a --parent round")
+    if given and parent:
+        raise ConfigError("--seeds are for a first round; a --parent round grows from its exercises")
     before = seeds.open_parent(parent, margins) if parent else None
     if dry_run:
-        pipeline.validate(resolved, before)
-        _print({"config": settings.resolved(resolved), "plan": pipeline.plan(resolved, before)})
+        pipeline.validate(resolved, before, given)
+        _print({"config": settings.resolved(resolved), "plan": pipeline.plan(resolved, before, given)})
         return
-    _print(pipeline.build(resolved, out, before))
+    _print(pipeline.build(resolved, out, before, given))
 
 
 @app.command()
@@ -123,10 +130,68 @@ def _journal_of(run: Path) -> Path:
 
 
 @app.command()
+def audit(
+    dataset: Annotated[str, typer.Argument(help="Folder, JSONL or Parquet file, or user/name@revision.")],
+    json_: Annotated[bool, typer.Option("--json", help="Print every finding with all its rows.")] = False,
+    benchmarks: Annotated[
+        list[Path] | None, typer.Option(help="Files of a benchmark; its tests are run on the chosen code.")
+    ] = None,
+    execute: Annotated[
+        bool, typer.Option(help="Run both sides on the tests of their row, to find inverted pairs.")
+    ] = True,
+    max_tokens: Annotated[int, typer.Option(help="What the trainer keeps of a row.")] = 1024,
+    tokenizer: Annotated[str, typer.Option(help="Hub id or folder; without one, tokens are estimated.")] = "",
+) -> None:
+    """What a trainer could learn from a preference set other than correctness; exit 1 if it is not fit to publish."""
+    from advgen import audit as audits
+    from advgen.config import GateConfig, SandboxConfig
+    from advgen.verify import Prover
+
+    with Prover(SandboxConfig(), GateConfig()) as prover:
+        report = audits.audit(
+            dataset, benchmarks=benchmarks or [], max_tokens=max_tokens, tokenizer=tokenizer,
+            reexecute=prover.passes_row if execute else None,
+        )  # fmt: skip
+    if json_:
+        _print(report.as_json())
+    else:
+        from rich.console import Console
+
+        Console().print(audits.render(report))
+    raise typer.Exit(0 if report.publishable else 1)
+
+
+@app.command()
+def verify(
+    dataset: Annotated[str, typer.Argument(help="Run folder, dataset folder or user/name@revision.")],
+    json_: Annotated[
+        bool, typer.Option("--json", help="Print the rows that do not reproduce as JSON.")
+    ] = False,
+) -> None:
+    """Run every pair again: chosen must pass all tests, rejected must fail its own; exit 1 if any row does not."""
+    from advcore.runs import progress
+    from advgen.verify import reprove
+
+    with progress("verify", reprove.row_count(dataset)) as bar:
+        summary = reprove.reprove(dataset, progress=lambda done, _: bar.advance(done - bar.done))
+    if json_:
+        _print(asdict(summary))
+    else:
+        counted = ", ".join(f"{count} {name}" for name, count in summary.rows.items())
+        for lost in summary.lost:
+            print(f"{lost.config} row {lost.row} ({lost.exercise_id}): {lost.reason}")
+        print(
+            f"{len(summary.lost)} of {sum(summary.rows.values())} rows do not reproduce ({counted}; {summary.level})"
+        )
+    raise typer.Exit(0 if summary.reproduced else 1)
+
+
+@app.command()
 def push(
     run: Annotated[Path, typer.Argument(help="Run folder of a build.")],
     repo: Annotated[str, typer.Option(help="user/name on the Hub; made if it does not exist.")],
     private: Annotated[bool, typer.Option(help="Make a new repository private.")] = False,
+    anyway: Annotated[bool, typer.Option(help="Also what the audit calls not fit to be published.")] = False,
 ) -> None:
     """Upload a run's dataset with its card and tag the round (`round-N`)."""
     from advcore import hub
@@ -135,9 +200,14 @@ def push(
     if not (folder.is_dir() and funnel.is_file()):
         raise ConfigError(f"{run} holds no finished build (dataset/ and funnel.json)")
     try:
-        number = json.loads(funnel.read_text())["round"]
+        measured = json.loads(funnel.read_text())
+        number, verdict = measured["round"], measured["audit"]
     except (ValueError, KeyError):
         raise ConfigError(f"{funnel} is broken; run the build again") from None
+    if verdict and not verdict["publishable"] and not anyway:
+        raise ConfigError(
+            f"{run} is not fit to be published: {verdict['errors'][0]} (see {run}/audit.json; --anyway)"
+        )
     print(hub.push(folder, repo, private=private, tag=f"round-{number}", message=f"Round {number}"))
 
 

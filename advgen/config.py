@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,6 +12,7 @@ MAY_CHANGE = frozenset((
     "retries", "usd_per_request", "usd_per_million_prompt", "usd_per_million_completion", "batch",
 ))  # fmt: skip
 Strategy = Literal["incremental", "opposite", "deceptive"]
+RULES = ("margin", "band", "regret", "uniform")
 
 
 def _at_least(least: float, section: object, *names: str) -> None:
@@ -79,20 +81,26 @@ class ExercisesConfig:
     count: int = 24
     """Exercises asked of the teacher this round."""
     topics: tuple[str, ...] = ()
-    """Seed topics of round 0; empty takes the shipped list (`data/topics.toml`)."""
+    """Topics of round 0 in place of the shipped ones (`data/topics.toml`)."""
+    more_topics: tuple[str, ...] = ()
+    """Topics beside those."""
     per_topic: int = 2
-    """Subtopics taken from each topic before the next topic is opened."""
+    """Exercises of a topic before the next one has its turn; after the last topic the first comes again."""
     solutions: int = 4
     """Independent teacher solutions an exercise."""
     calls: int = 14
     """Calls the teacher is asked to probe an exercise with, in a request apart from the solutions."""
     asserts: int = 6
     """Asserts written from the statement alone, as a cross-check; 0 leaves that request out."""
+    feedback: bool = False
+    """Show the teacher the sandbox's report on what failed, and let it repair solutions or write further calls."""
+    repairs: int = 2
+    """Turns of repair an exercise at most, with `feedback`."""
 
     def __post_init__(self) -> None:
         _at_least(2, self, "solutions")
         _at_least(1, self, "count", "per_topic", "calls")
-        _at_least(0, self, "asserts")
+        _at_least(0, self, "asserts", "repairs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +115,12 @@ class GateConfig:
     """Share of the mutants of the reference solution that the tests must fail."""
     max_mutants: int = 20
     """Mutants tried an exercise."""
-    max_similarity: float = 0.7
-    """A statement whose word 3-grams overlap with one of the pool by more (Jaccard) is turned away as a duplicate."""
+    benchmarks: tuple[str, ...] = ()
+    """Files of benchmarks to stay clear of, beside those known by hash; their tests are run on what is kept."""
 
     def __post_init__(self) -> None:
         _at_least(1, self, "min_tests")
-        _at_least(0, self, "agreement", "min_kill_rate", "max_mutants", "max_similarity")
+        _at_least(0, self, "agreement", "min_kill_rate", "max_mutants")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +128,27 @@ class AttemptsConfig:
     """What the student is asked, and what becomes of it."""
 
     count: int = 6
-    """Attempts an exercise."""
-    pairs_per_exercise: int = 1
-    """Preference pairs an exercise at most, each with another failing program."""
+    """Attempts an exercise, and fresh ones at each drawn parent."""
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "count", "pairs_per_exercise")
+        _at_least(1, self, "count")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurationConfig:
+    """Which pairs are made of what was attempted."""
+
+    pairs_per_exercise: int = 1
+    """Preference pairs an exercise at most, each with another failing program."""
+    chosen: Literal["teacher", "student", "repaired"] = "teacher"
+    """Where the right program comes from: the teacher's solution, the student's own passing attempt, or the teacher's
+    smallest repair of the failing one. An exercise without such a program gives no pair."""
+    max_kind_share: float = 0.25
+    """Of all pairs at most this share for each kind of failure that is not a wrong answer."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, self, "pairs_per_exercise")
+        _at_least(0, self, "max_kind_share")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +156,7 @@ class SandboxConfig:
     """Limits of one sandboxed run."""
 
     wall_s: float = 4.0
-    """Wall time of a run."""
+    """Wall time of a run; an attempt may take four times what its reference took, if that is longer."""
     memory_bytes: int = 1 << 30
     """Address space of a run."""
     allow_unsandboxed: bool = False
@@ -148,17 +171,34 @@ class SandboxConfig:
 class CurriculumConfig:
     """How the parents of an adversarial round are drawn; without `--parent` it is not used."""
 
-    rule: Literal["margin", "band", "regret", "uniform"] = "margin"
-    """`margin`: AKD's softmax(-M/tau); `band`: pass rates near 0.5 first; `regret`: teacher minus student pass rate."""
+    rule: Literal["margin", "band", "regret", "uniform", "mix"] = "margin"
+    """`margin`: AKD's softmax(-M/tau); `band`: student pass rates of 0.3 to 0.8 first; `regret`: teacher minus student
+    pass rate; `mix`: several of them, see below."""
+    mix: dict[str, float] = field(default_factory=dict)
+    """Shares of the rules that `mix` joins, such as `{margin = 0.5, band = 0.5}`; only with that rule."""
     tau: float = 1.0
     """Temperature over z-scored margins."""
+    length_normalised: bool = False
+    """Take the margin per token: the summed one grows with the length of the programs."""
     strategies: tuple[Strategy, ...] = ("incremental", "opposite", "deceptive")
     """Templates the drawn parents are handed to, in turn."""
+    refresh: float = 0.0
+    """Share of the round that is plain new exercises on the subtopics of the pool's easier half; Lion takes 0.5."""
 
     def __post_init__(self) -> None:
         _at_least(0.01, self, "tau")
+        _at_least(0, self, "refresh")
+        if self.refresh >= 1:
+            raise ValueError(f"curriculum.refresh is {self.refresh}, not under 1")
         if not self.strategies:
             raise ValueError("curriculum.strategies is empty")
+        if (self.rule == "mix") != bool(self.mix):
+            raise ValueError('curriculum.rule = "mix" and [curriculum.mix] go together')
+        for name, share in self.mix.items():
+            if name not in RULES or type(share) not in (int, float) or not 0 < share < math.inf:
+                raise ValueError(
+                    f"curriculum.mix.{name} is {share!r}; it takes shares above 0 of {', '.join(RULES)}"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +223,8 @@ class BuildConfig:
     """The student's part."""
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     """Limits of a run."""
+    curation: CurationConfig = field(default_factory=CurationConfig)
+    """Which pairs are made."""
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     """How parents of a later round are drawn."""
 

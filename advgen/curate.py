@@ -1,58 +1,31 @@
-"""Records -> dataset rows: preference pairs, the other configs, the novelty gate. Pure.
+"""`raw` rows -> rows of the other configs: preference pairs, their hygiene, caps by kind of failure.
 
 Both sides of a pair are written in one form, a single fenced block, so that neither length of prose nor fences can tell
 chosen from rejected. Nothing is paired that execution did not separate: chosen passes every test, rejected fails one of
-them twice.
+them twice. Rows are read twice and never held.
 """
 
 from __future__ import annotations
 
-import ast
 import json
-import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from advcore.contract import SCHEMA_VERSION
-from advgen.parse import Statement
-from advgen.seeds import Seed
-from advgen.verify import Attempt, Proof
+from advcore import contract
+from advgen.config import CurationConfig
+from advgen.hygiene.duplicates import NEAR_COPY, NearIndex
+from advgen.hygiene.normal import code_of, fingerprint
+
+Row = dict[str, Any]
+Rows = Callable[[], Iterable[Row]]
 
 # Verdicts that prove a program wrong on a test of its exercise. A timeout may be the machine's, and what does not even
 # load teaches format.
 PROVED_WRONG = ("fail", "error")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """All that became of one seed. `prompt` is what the student was asked."""
-
-    seed: Seed
-    exercise_id: str
-    status: str
-    reason: str = ""
-    statement: Statement | None = None
-    prompt: tuple[dict[str, str], ...] = ()
-    solutions: tuple[str, ...] = ()
-    proof: Proof | None = None
-    response: str = ""
-    """The teacher's reply that held the first right solution, as it came."""
-    attempts: tuple[Attempt, ...] = ()
-    requests: tuple[str, ...] = ()
-    """Journal keys of every reply used."""
-    origin: dict[str, Any] = field(default_factory=dict)
-    """The columns `teacher`, `student`, `sandbox` and the build's part of `provenance`."""
-
-    @property
-    def kept(self) -> bool:
-        """Proved and attempted."""
-        return self.status == "kept"
-
-    @property
-    def student_pass_rate(self) -> float:
-        """Share of the attempts that pass every test; 0 where there are none."""
-        return sum(attempt.passed for attempt in self.attempts) / len(self.attempts) if self.attempts else 0.0
+COMMON_KIND = "wrong_answer"
+"""The failure that a preference is for; every other kind has a cap."""
 
 
 def reply(code: str) -> list[dict[str, str]]:
@@ -60,100 +33,164 @@ def reply(code: str) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": f"```python\n{code.strip()}\n```"}]
 
 
-def pairs(record: Record, most: int) -> list[dict[str, Any]]:
-    """`dpo` rows: the first right teacher solution against up to `most` failing programs, no two of them alike."""
-    if not record.kept or record.proof is None:
-        return []
-    chosen = record.proof.right[0]
-    right = {shape(code) for code in record.proof.right}
-    failing = [each for each in record.attempts if _proved_wrong(each) and shape(each.code) not in right]
-    distinct = list({shape(attempt.code): attempt for attempt in reversed(failing)}.values())[::-1]
-    return [_pair(record, chosen, attempt) for attempt in distinct[:most]]
+def proved_wrong(attempt: Row) -> bool:
+    """Whether a student's attempt (an item of `raw.attempts`) failed the same validated test twice."""
+    return attempt["status"] in PROVED_WRONG and attempt["failed_test"] >= 0
 
 
-def _proved_wrong(attempt: Attempt) -> bool:
-    return attempt.status in PROVED_WRONG and attempt.failed_test >= 0
+def pairs(row: Row, config: CurationConfig) -> list[Row]:
+    """`dpo` rows of one kept exercise: a right program against failing ones, no two of them alike, wrong answers first.
 
-
-def _pair(record: Record, chosen: str, attempt: Attempt) -> dict[str, Any]:
-    chosen_reply, rejected_reply = reply(chosen), reply(attempt.code)
-    return {
-        "prompt": list(record.prompt), "chosen": chosen_reply, "rejected": rejected_reply,
-        **_lineage(record), "chosen_source": "teacher", "failure_kind": attempt.failure_kind,
-        "failed_test": attempt.failed_test, "student_pass_rate": record.student_pass_rate,
-        "n_attempts": len(record.attempts), "chosen_chars": len(chosen_reply[0]["content"]),
-        "rejected_chars": len(rejected_reply[0]["content"]), **_origin(record),
-    }  # fmt: skip
-
-
-def rows(records: Iterable[Record], pairs_per_exercise: int) -> dict[str, list[dict[str, Any]]]:
-    """The rows of every config that a build writes."""
-    made: dict[str, list[dict[str, Any]]] = {
-        config: [] for config in ("dpo", "sft", "kto", "rl", "gad", "raw")
-    }
-    for record in records:
-        made["raw"].append(_raw(record))
-        if not record.kept or record.proof is None:
-            continue
-        made["dpo"] += pairs(record, pairs_per_exercise)
-        common = {"prompt": list(record.prompt), **_lineage(record), **_origin(record)}
-        right = reply(record.proof.right[0])
-        made["sft"].append({**common, "completion": right})
-        made["gad"].append({**common, "teacher_response": record.response})
-        made["rl"].append(common)
-        judged = [attempt for attempt in record.attempts if attempt.passed or _proved_wrong(attempt)]
-        made["kto"] += [{**common, "completion": reply(each.code), "label": each.passed} for each in judged]
-    return made
-
-
-def _lineage(record: Record) -> dict[str, Any]:
-    seed, statement = record.seed, record.statement
-    return {
-        "exercise_id": record.exercise_id, "parent_id": seed.parent_id, "round": seed.round,
-        "strategy": seed.strategy, "topic": seed.topic, "subtopic": seed.subtopic,
-        "entry_point": statement.entry_point if statement else "",
-        "tests": json.dumps(list(record.proof.tests) if record.proof else []),
-    }  # fmt: skip
-
-
-def _origin(record: Record) -> dict[str, Any]:
-    provenance = {**record.origin["provenance"], "requests": list(record.requests)}
-    return {
-        "teacher": record.origin["teacher"], "student": record.origin["student"], "sandbox": record.origin["sandbox"],
-        "provenance": json.dumps(provenance), "schema_version": SCHEMA_VERSION,
-    }  # fmt: skip
-
-
-def _raw(record: Record) -> dict[str, Any]:
-    attempts = [
-        {"code": each.code, "status": each.status, "failure_kind": each.failure_kind, "detail": each.detail}
-        for each in record.attempts
+    Empty where `config.chosen` asks for a right program that there is none of.
+    """
+    attempts = json.loads(row["attempts"])
+    right = {fingerprint(each["code"]) for each in json.loads(row["solutions"]) if each["right"]}
+    right |= {fingerprint(each["code"]) for each in attempts if each["status"] == "pass"}
+    failing: dict[str, int] = {}
+    for at, attempt in enumerate(attempts):
+        shape = fingerprint(attempt["code"]) if proved_wrong(attempt) else ""
+        if shape and shape not in right:
+            failing.setdefault(shape, at)
+    ordered = sorted(failing.values(), key=lambda at: attempts[at]["failure_kind"] != COMMON_KIND)
+    made = ((attempts[at], _chosen(row, attempts, at, config.chosen)) for at in ordered)
+    return [_pair(row, attempt, code, config.chosen) for attempt, code in made if code][
+        : config.pairs_per_exercise
     ]
+
+
+def _chosen(row: Row, attempts: list[Row], at: int, source: str) -> str:
+    """The right program that stands against attempt `at`, '' where there is none of that source."""
+    if source == "repaired":
+        mended = json.loads(row["mended"])
+        return mended[at] if mended else ""
+    if source == "student":
+        return next((each["code"] for each in attempts if each["status"] == "pass"), "")
+    return _reference(row)
+
+
+def _reference(row: Row) -> str:
+    """The first right solution of the teacher."""
+    return str(next(each["code"] for each in json.loads(row["solutions"]) if each["right"]))
+
+
+def _pair(row: Row, attempt: Row, chosen: str, source: str) -> Row:
+    chosen_reply, rejected_reply = reply(chosen), reply(attempt["code"])
     return {
-        **_lineage(record), "stub": record.statement.stub if record.statement else "", "status": record.status,
-        "reason": record.reason, "solutions": json.dumps(list(record.solutions)), "attempts": json.dumps(attempts),
-        "teacher_pass_rate": record.proof.teacher_pass_rate if record.proof else 0.0,
-        "student_pass_rate": record.student_pass_rate, "n_attempts": len(record.attempts),
-        "kill_rate": record.proof.kill_rate if record.proof else 0.0, **_origin(record),
+        **_shared(row), "chosen": chosen_reply, "rejected": rejected_reply, "chosen_source": source,
+        "failure_kind": attempt["failure_kind"], "failed_test": attempt["failed_test"],
+        "student_pass_rate": row["student_pass_rate"], "n_attempts": row["n_attempts"],
+        "chosen_chars": len(chosen_reply[0]["content"]), "rejected_chars": len(rejected_reply[0]["content"]),
     }  # fmt: skip
 
 
-def shape(code: str) -> str:
-    """A program without its comments and layout, to tell whether two are the same."""
-    return ast.dump(ast.parse(code))
+def _shared(row: Row) -> Row:
+    """The columns that all configs of an exercise have."""
+    return {name: row[name] for name in contract.COLUMNS["rl"]}
 
 
-def similarity(one: str, other: str) -> float:
-    """Jaccard overlap of the word 3-grams of two statements, 0 to 1."""
-    left, right = _grams(one), _grams(other)
-    return len(left & right) / len(left | right) if left | right else 1.0
+def others(row: Row) -> Iterator[tuple[str, Row]]:
+    """(config, row) of one kept exercise for all configs but `dpo`."""
+    shared = _shared(row)
+    yield "sft", {**shared, "completion": reply(_reference(row))}
+    yield "gad", {**shared, "teacher_response": row["response"]}
+    yield "rl", shared
+    for attempt in json.loads(row["attempts"]):
+        if attempt["status"] == "pass" or proved_wrong(attempt):
+            passed = attempt["status"] == "pass"
+            yield "kto", {**shared, "completion": reply(attempt["code"]), "label": passed}
 
 
-def _grams(text: str) -> set[tuple[str, ...]]:
-    words = re.findall(r"\w+", text.lower())
-    return set(zip(words, words[1:], words[2:], strict=False))
+@dataclass(slots=True)
+class Report:
+    """What became of the kept exercises: what was left out, and why."""
+
+    kept: int = 0
+    pairs: Counter[str] = field(default_factory=Counter)
+    """By strategy."""
+    failure_kinds: Counter[str] = field(default_factory=Counter)
+    """Of the pairs."""
+    over_cap: Counter[str] = field(default_factory=Counter)
+    """Pairs left out, by kind of failure."""
+    duplicates: Counter[str] = field(default_factory=Counter)
+    """Left out as repeating an earlier one: exercises by `solution` (the same program) and `near_solution`, pairs by
+    `rejected`."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain types."""
+        counters = {
+            name: dict(value) for name in self.__slots__ if isinstance(value := getattr(self, name), Counter)
+        }
+        return {"kept": self.kept, **counters}
 
 
-def duplicate_of(statement: Statement, pool: Sequence[tuple[str, str]], most: float) -> str:
-    """The id of the first of `pool` ((id, stub)) that `statement` overlaps with by more than `most`, else ''."""
-    return next((name for name, stub in pool if similarity(statement.stub, stub) > most), "")
+class Curator:
+    """Duplicates and caps over one round, in the order of its rows: the first of two alike stays.
+
+    `before` are the kept rows of earlier rounds. Holds a hash a program and an index of their words.
+    """
+
+    def __init__(self, config: CurationConfig, before: Iterable[Row] = ()) -> None:
+        self.config, self.report = config, Report()
+        self._near, self._solutions, self._rejected = NearIndex(None), set[str](), set[str]()
+        for row in before:
+            self._repeats(row)
+
+    def curate(self, rows: Rows) -> Iterator[tuple[str, Row]]:
+        """(config, row) of everything but `raw`. `rows()` gives the `raw` rows, and is asked for them twice."""
+        repeated, kinds = set[str](), Counter[str]()
+        for row in _kept(rows):
+            if what := self._repeats(row):
+                self.report.duplicates[what] += 1
+                repeated.add(row["exercise_id"])
+            else:
+                kinds.update(pair["failure_kind"] for pair in pairs(row, self.config))
+        room = allowed(kinds, self.config.max_kind_share)
+        for row in _kept(rows):
+            if row["exercise_id"] not in repeated:
+                self.report.kept += 1
+                yield from others(row)
+                yield from (("dpo", pair) for pair in pairs(row, self.config) if self._admit(pair, room))
+
+    def _repeats(self, row: Row) -> str:
+        code = _reference(row)
+        shape = fingerprint(code)
+        if shape in self._solutions:
+            return "solution"
+        if any(score >= NEAR_COPY for _, score in self._near.candidates(code)):
+            return "near_solution"
+        self._solutions.add(shape)
+        self._near.add(row["exercise_id"], code)
+        return ""
+
+    def _admit(self, pair: Row, room: Counter[str]) -> bool:
+        shape, kind = fingerprint(code_of(pair["rejected"][0]["content"])), pair["failure_kind"]
+        if shape in self._rejected:
+            self.report.duplicates["rejected"] += 1
+            return False
+        if kind != COMMON_KIND and not room[kind]:
+            self.report.over_cap[kind] += 1
+            return False
+        self._rejected.add(shape)
+        room[kind] -= 1
+        self.report.pairs[pair["strategy"]] += 1
+        self.report.failure_kinds[kind] += 1
+        return True
+
+
+def _kept(rows: Rows) -> Iterator[Row]:
+    return (row for row in rows() if row["status"] == "kept")
+
+
+def allowed(kinds: Counter[str], share: float) -> Counter[str]:
+    """How many pairs of each kind but the common one may stay, so that none is more than `share` of all that stay.
+
+    Lowering one kind lowers the total, so the caps are tightened until they hold; a lone pair always may stay.
+    """
+    room = Counter(kinds)
+    while True:
+        most = max(1, int(share * room.total()))
+        over = [kind for kind, count in room.items() if kind != COMMON_KIND and count > most]
+        if not over:
+            return room
+        for kind in over:
+            room[kind] = most

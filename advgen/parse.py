@@ -38,6 +38,13 @@ class Statement:
         return ast.unparse(_only_function(tree(self.stub))).split('"""')[0].strip().removesuffix(":")
 
     @property
+    def types(self) -> tuple[str, ...]:
+        """The annotations of the parameters in order, and of the result; '' where there is none."""
+        function = _only_function(tree(self.stub))
+        given = [each.annotation for each in [*function.args.posonlyargs, *function.args.args]]
+        return tuple(ast.unparse(each) if each else "" for each in [*given, function.returns])
+
+    @property
     def summary(self) -> str:
         """The first paragraph of the docstring, on one line."""
         return " ".join(self.docstring.split("\n\n")[0].split())
@@ -77,9 +84,9 @@ def code_block(text: str, truncated: bool = False) -> str:
     return code.rstrip()
 
 
-def tree(source: str) -> ast.Module:
+def tree(source: str, most_chars: int = MAX_SOURCE_CHARS) -> ast.Module:
     """The syntax tree, or ParseError naming the kind of error."""
-    if len(source) > MAX_SOURCE_CHARS:
+    if len(source) > most_chars:
         raise ParseError("too long")
     try:
         with warnings.catch_warnings():

@@ -3,75 +3,174 @@
 from __future__ import annotations
 
 import html
+import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from advcore import contract
-from advcore.runs import write_atomic
+from advcore.runs import write_atomic, write_json
+
+ROUNDS = "rounds.json"
+"""Of a dataset folder: what `curriculum` watches of each round, oldest first."""
 
 
-def write_dataset(
-    folder: Path, round_number: int, rows: Mapping[str, list[dict[str, Any]]], parent: Path | None
-) -> None:
-    """Write one round's rows of every config; the files of earlier rounds come along from `parent`.
+class DatasetWriter:
+    """The files of one round, written row by row; those of earlier rounds come along from `parent`.
 
-    A config without rows in any round gets no file, since an empty one would not load.
+    A config without rows gets no file, since an empty one would not load. Files appear whole, when it is left.
     """
-    if parent is not None:
-        for file in sorted(parent.glob("*/round-*.parquet")):
-            if file.name < f"round-{round_number:04d}":
-                write_atomic(folder / file.parent.name / file.name, file.read_bytes())
-    for config, config_rows in rows.items():
-        if config_rows:
-            contract.write_round(folder, config, round_number, config_rows)
-        else:  # left by an earlier build of this round
-            (folder / config / f"round-{round_number:04d}.parquet").unlink(missing_ok=True)
+
+    def __init__(self, folder: Path, round_number: int, parent: Path | None) -> None:
+        self._folder, self._round, self._parent = folder, round_number, parent
+        self._writers: dict[str, contract.RoundWriter] = {}
+
+    def __enter__(self) -> DatasetWriter:
+        self._open = ExitStack().__enter__()
+        return self
+
+    def add(self, config: str, row: Mapping[str, Any]) -> None:
+        """Raises DataError for a row that breaks the contract."""
+        contract.check_row(config, row)
+        if config not in self._writers:
+            writer = contract.RoundWriter(self._folder, config, self._round, contract.COLUMNS[config])
+            self._writers[config] = self._open.enter_context(writer)
+        self._writers[config].add(row)
+
+    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
+        self._open.__exit__(kind, value, trace)
+        if kind is not None:
+            return
+        name = f"round-{self._round:04d}.parquet"
+        for file in self._folder.glob(f"*/{name}"):  # left by an earlier build of this round
+            if file.parent.name not in self._writers:
+                file.unlink()
+        for file in sorted(self._parent.glob("*/round-*.parquet")) if self._parent else []:
+            if file.name < name:
+                write_atomic(self._folder / file.parent.name / file.name, file.read_bytes())
+
+
+def write_rounds(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """What the next round compares itself with."""
+    write_json(folder / ROUNDS, list(history))
+
+
+def read_rounds(folder: Path) -> list[dict[str, Any]]:
+    """The same, [] where there is none."""
+    file = folder / ROUNDS
+    return list(json.loads(file.read_text())) if file.is_file() else []
 
 
 def write_card(folder: Path, funnel: Mapping[str, Any], teacher: str, student: str) -> None:
     """README.md with the loader's YAML and what the build measured."""
     configs = sorted({path.parent.name for path in folder.glob("*/*.parquet")})
-    pairs = contract.read(folder, "dpo") if "dpo" in configs else []
-    by_strategy = Counter(row["strategy"] for row in pairs)
-    by_failure = Counter(row["failure_kind"] for row in pairs)
+    pairs = _counted(folder) if "dpo" in configs else Counter()
     files = "".join(
         f"- config_name: {config}\n  data_files: {config}/*.parquet\n"
         + ("  default: true\n" * (config == "dpo"))
         for config in configs
     )
+    total, layers = pairs.total(), funnel["decontamination"]
     text = f"""---
 language: [en]
 task_categories: [text-generation]
 tags: [dpo, preference, code, python, synthetic, execution-verified, distillation]
-size_categories: [{"n<1K" if len(pairs) < 1000 else "1K<n<10K" if len(pairs) < 10_000 else "n>=10K"}]
+size_categories: [{"n<1K" if total < 1000 else "1K<n<10K" if total < 10_000 else "n>=10K"}]
 configs:
 {files}---
 # Coding preference pairs proved by execution
 
 `{teacher}` wrote the exercises, solutions and tests; `{student}` attempted them. In every pair of the `dpo` config,
-chosen passes all tests and rejected fails one of them, twice, in a sandbox. Terms of use of the teacher model apply.
+chosen passes all tests and rejected fails one of them, twice, in a sandbox: `advgen verify` runs them all again. Terms
+of use of the teacher model apply.
+
+{_verdict(funnel["audit"])}
 
 | round {funnel["round"]} | |
 |---|---|
-| exercises asked | {funnel["asked"]} |
-| kept | {funnel["kept"]} |
-{_table(funnel["turned_away"])}
-## Pairs of all rounds: {len(pairs)}
+{_table(_stages(funnel))}
+| strategy | asked | kept | pairs | student passes | against the parent | teacher tokens |
+|---|---|---|---|---|---|---|
+{_strategies(funnel["strategies"])}
+## Pairs of all rounds: {total}
 
-| strategy | pairs |
-|---|---|
-{_table(by_strategy)}
 | failure of the rejected side | pairs |
 |---|---|
-{_table(by_failure)}
+{_table(pairs)}
+## Decontamination
+
+| layer | against |
+|---|---|
+{_table({layer["name"]: layer["note"] if layer["runs"] else f"did not run: {layer['note']}" for layer in layers})}
+## Limits
+
+Expected values are what independent solutions of one model agree on: a misreading that they share passes. Statements,
+programs and tests are a model's text: run them in a sandbox only.
 """
     write_atomic(folder / "README.md", text)
 
 
-def _table(counts: Mapping[str, int]) -> str:
-    return "".join(
-        f"| {html.escape(name).replace('|', '&#124;')} | {count} |\n"
-        for name, count in sorted(counts.items())
-    )
+def _counted(folder: Path) -> Counter[str]:
+    """Pairs by kind of failure."""
+    return Counter(row["failure_kind"] for row in contract.rows(folder, "dpo"))
+
+
+def _stages(funnel: Mapping[str, Any]) -> dict[str, str]:
+    """The funnel as lines, and where the rest of the exercises went."""
+    stages = {f"exercises {name}": str(funnel[name]) for name in ("asked", "written", "new", "kept")}
+    gone = {f"turned away: {name}": str(count) for name, count in funnel["turned_away"].items()}
+    shares = {
+        "tests an exercise": f"{funnel['tests_per_exercise']:.1f}",
+        "mutants killed": f"{funnel['kill_rate']:.0%}",
+        "blocks of the reference reached": f"{funnel['coverage']:.0%}",
+    }
+    return stages | gone | shares
+
+
+def _strategies(found: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = []
+    for name, row in found.items():
+        low, high = row["student_pass_interval"]
+        passes = f"{row['student_pass_rate']:.0%} [{low:.0%}, {high:.0%}]"
+        cells = (
+            name,
+            row["asked"],
+            row["kept"],
+            row["pairs"],
+            passes,
+            _intent(row["intent"]),
+            row["teacher_tokens"],
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |\n")
+    return "".join(lines)
+
+
+def _intent(effect: Mapping[str, Any] | None) -> str:
+    """Change of the pass rate, else the share of children that did what the strategy declares."""
+    if effect is None:
+        return ""
+    if effect["change"] is not None:
+        low, high = effect["interval"]
+        return f"{effect['change']:+.0%} [{low:+.0%}, {high:+.0%}], {effect['outcome']}"
+    low, high = effect["held_interval"]
+    return f"held by {effect['held_share'] or 0:.0%} [{low:.0%}, {high:.0%}], {effect['outcome']}"
+
+
+def _verdict(audit: Mapping[str, Any]) -> str:
+    """What the audit says of all pairs, in a line or a list."""
+    if not audit:
+        return "No pairs, so nothing was audited."
+    if audit["publishable"]:
+        return "The audit found no duplicates, inversions or shortcuts by form (`advgen audit`)."
+    found = "".join(f"- {_escaped(error)}\n" for error in audit["errors"])
+    return f"**Not fit to be published**: the audit found\n\n{found}"
+
+
+def _table(counts: Mapping[str, object]) -> str:
+    return "".join(f"| {_escaped(name)} | {_escaped(str(count))} |\n" for name, count in counts.items())
+
+
+def _escaped(text: str) -> str:
+    return html.escape(text).replace("|", "&#124;")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import json
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from advcore import ConfigError, DataError, contract, hub
 from advcore.settings import shipped
-from advgen import curriculum
+from advgen import curriculum, parse
 from advgen.config import BuildConfig
+from advgen.curriculum import RoundStats
+from advgen.publish import read_rounds
+
+MOST_SUBTOPICS = 24  # of a topic; what a teacher lists beyond them repeats itself
+_LONGEST_SOURCE = 4_000  # characters of a user's text that the teacher is shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +31,10 @@ class Seed:
     strategy: str
     topic: str
     subtopic: str
+    turn: int = 0
+    """Which of the topic's subtopics it takes, until `subtopic` is known."""
+    source: str = ""
+    """Text or a function that the exercise is to be made from."""
     parent_id: str = ""
     parent_stub: str = ""
     parent_failure: str = ""
@@ -35,7 +47,10 @@ class Parent:
     folder: Path
     round: int
     pool: list[dict[str, Any]]
-    margins: dict[str, float]
+    margins: list[dict[str, Any]]
+    """Rows of the `margins` config that were scored."""
+    history: list[RoundStats]
+    """Of all rounds so far, oldest first."""
 
 
 def open_parent(spec: str, margins: str) -> Parent:
@@ -44,52 +59,108 @@ def open_parent(spec: str, margins: str) -> Parent:
     Raises DataError: nothing there, or no kept exercise to grow from.
     """
     folder = Path(spec) / "dataset" if (Path(spec) / "dataset").is_dir() else hub.resolve(spec)
-    rows = contract.read(folder, "raw")
-    pool = [row for row in rows if row["status"] == "kept"]
+    last, pool = -1, []
+    for row in contract.rows(folder, "raw"):
+        last = max(last, row["round"])
+        if row["status"] == "kept":
+            pool.append(row)
     if not pool:
         raise DataError(f"{spec} has no kept exercise to grow a round from")
     source = hub.resolve(margins) if margins else folder
     found = contract.read(source, "margins") if margins or (source / "margins").is_dir() else []
-    usable = {row["exercise_id"]: row["margin"] for row in found if not row["dropped"]}
-    return Parent(folder, max(row["round"] for row in rows), pool, usable)
+    scored = [row for row in found if not row["dropped"]]
+    return Parent(folder, last, pool, scored, [RoundStats(**each) for each in read_rounds(folder)])
 
 
-def topic_seeds(config: BuildConfig) -> list[Seed]:
-    """Seeds of round 0: topics in turn, `per_topic` of each; their subtopics come when they are needed.
-
-    Raises ConfigError when there are too few topics.
-    """
+def topics(config: BuildConfig) -> tuple[str, ...]:
+    """Those of the config, else the shipped tree's, and the config's further ones."""
     asked = config.exercises
-    topics = asked.topics or tuple(tomllib.loads(shipped("data/topics.toml").read_text())["topics"])
-    opened = -(-asked.count // asked.per_topic)
-    if opened > len(topics):
-        raise ConfigError(
-            f"{asked.count} exercises at {asked.per_topic} a topic need {opened} topics; there are {len(topics)}"
+    tree = tomllib.loads(shipped("data/topics.toml").read_text(encoding="utf-8"))
+    return (asked.topics or tuple(itertools.chain.from_iterable(tree.values()))) + asked.more_topics
+
+
+def subtopics_wanted(config: BuildConfig) -> int:
+    """How many subtopics of each topic the teacher is asked for."""
+    opened = -(-config.exercises.count // len(topics(config)))
+    return min(max(opened, config.exercises.per_topic), MOST_SUBTOPICS)
+
+
+def topic_seeds(config: BuildConfig) -> Iterator[Seed]:
+    """Seeds of round 0: `per_topic` of each topic in turn, and round again; subtopics come when they are needed."""
+    asked, tree = config.exercises, topics(config)
+    for at in range(asked.count):
+        turn, place = divmod(at // asked.per_topic, len(tree))
+        number = turn * asked.per_topic + at % asked.per_topic
+        yield Seed(index=at, round=0, strategy="seed", topic=tree[place], subtopic="", turn=number)
+
+
+def given_seeds(config: BuildConfig, spec: str) -> Iterator[Seed]:
+    """Seeds of round 0 from texts or functions of the user: `FILE.jsonl:COLUMN`, `FILE.py` (each of its functions), or
+    `user/name@revision:COLUMN` on the Hub (its first split).
+
+    Raises ConfigError, DataError.
+    """
+    texts = itertools.islice(_texts(spec), config.exercises.count)
+    for at, text in enumerate(texts):
+        yield Seed(
+            index=at, round=0, strategy="seed", topic="given", subtopic="", source=text[:_LONGEST_SOURCE]
         )
-    return [
-        Seed(index=at, round=0, strategy="seed", topic=topics[at // asked.per_topic], subtopic="")
-        for at in range(asked.count)
-    ]
+
+
+def _texts(spec: str) -> Iterator[str]:
+    """The texts of a `--seeds` argument."""
+    if spec.endswith(".py"):
+        yield from _functions(Path(spec))
+        return
+    source, _, column = spec.rpartition(":")
+    if not source:
+        raise ConfigError(
+            f"--seeds {spec} names no column; give FILE.py, FILE.jsonl:COLUMN or user/name:COLUMN"
+        )
+    for row in _rows(source):
+        if not isinstance(row.get(column), str):
+            raise DataError(f"{source} has a row without text in {column} (found: {', '.join(row)})")
+        yield row[column]
+
+
+def _rows(source: str) -> Iterator[dict[str, Any]]:
+    files = [Path(source)] if Path(source).is_file() else contract.data_files(hub.resolve(source))
+    return itertools.chain.from_iterable(map(contract.file_rows, files))
+
+
+def _functions(file: Path) -> Iterator[str]:
+    """The source of each top-level function of a Python file."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        module = parse.tree(text, most_chars=len(text))
+    except (OSError, UnicodeDecodeError, parse.ParseError) as error:
+        raise ConfigError(f"--seeds {file} cannot be read as Python: {error}") from None
+    found = [ast.get_source_segment(text, node) for node in module.body if isinstance(node, ast.FunctionDef)]
+    if not found:
+        raise ConfigError(f"--seeds {file} has no function")
+    yield from filter(None, found)
 
 
 def adversarial_seeds(config: BuildConfig, parent: Parent) -> tuple[list[Seed], dict[str, Any]]:
-    """Seeds of a later round, parents drawn by margin and handed to the strategies in turn; and the draw in numbers."""
-    how, number = config.curriculum, parent.round + 1
-    weights = curriculum.sampling_weights(parent.pool, parent.margins, how.rule, how.tau)
+    """Seeds of a later round, parents drawn by the curriculum and handed to the strategies in turn; and the draw in
+    numbers.
+    """
+    number = parent.round + 1
+    picks, stats = curriculum.plan(
+        parent.pool, parent.margins, config.curriculum, config.exercises.count, seed=config.seed + number
+    )
     rows = {row["exercise_id"]: row for row in parent.pool}
-    drawn = curriculum.draw(weights, how.strategies, config.exercises.count, seed=config.seed + number)
-    draw = {
-        "rule": how.rule, "pool": len(rows), "with_margin": sum(name in parent.margins for name in rows),
-        "parents": len({name for name, _ in drawn}),
-        "effective_sample_size": round(curriculum.effective_sample_size(weights), 2),
-    }  # fmt: skip
-    return [_child(rows[name], at, number, strategy) for at, (name, strategy) in enumerate(drawn)], draw
+    return [_child(rows[name], at, number, strategy) for at, (name, strategy) in enumerate(picks)], asdict(
+        stats
+    )
 
 
 def _child(parent: dict[str, Any], index: int, round_number: int, strategy: str) -> Seed:
+    topic = {"topic": parent["topic"], "subtopic": parent["subtopic"]}
+    if strategy == "seed":  # a refresher: a plain new exercise beside the parent
+        return Seed(index=index, round=round_number, strategy=strategy, **topic)
     failing = [each for each in json.loads(parent["attempts"]) if each["detail"]]
     return Seed(
-        index=index, round=round_number, strategy=strategy, topic=parent["topic"], subtopic=parent["subtopic"],
-        parent_id=parent["exercise_id"], parent_stub=parent["stub"],
-        parent_failure=failing[0]["detail"] if failing else "",
+        index=index, round=round_number, strategy=strategy, parent_id=parent["exercise_id"],
+        parent_stub=parent["stub"], parent_failure=failing[0]["detail"] if failing else "", **topic,
     )  # fmt: skip

@@ -6,7 +6,6 @@ control token stays text. Trains nothing and loads no model. Called by `run` and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +68,7 @@ def load(dataset: str, config: str, rounds: str = "all") -> Dataset:
     if path.is_dir():
         rows, revision = contract.read(path, config), ""
     elif path.is_file():
-        rows, revision = _read_jsonl(path), ""
+        rows, revision = list(contract.file_rows(path)), ""
     elif hub.is_hub_id(dataset):
         rows, revision = _read_hub(dataset, config)
     else:
@@ -90,21 +89,6 @@ def check_columns(source: str, rows: Sequence[Row], config: str) -> None:
         if missing:
             found = ", ".join(sorted(name for name in row if row[name] is not None))
             raise DataError(f"{source} row {number} lacks {', '.join(missing)} (found: {found or 'nothing'})")
-
-
-def _read_jsonl(path: Path) -> list[Row]:
-    rows = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line.decode())
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise DataError(f"{path} line {number} is not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path} line {number} is not a JSON object")
-        rows.append(row)
-    return rows
 
 
 def _read_hub(spec: str, config: str) -> tuple[list[Row], str]:

@@ -108,7 +108,10 @@ class Slot:
     def __init__(
         self, index: int, limits: Limits, hash_seed: int, preload: Sequence[str], without: Sequence[str]
     ) -> None:
-        self._index, self._limits, self._hash_seed = index, limits, hash_seed
+        self._index, self._hash_seed = index, hash_seed
+        self.limits = limits
+        """Of the next run: other ones than those it was started with cost a new start."""
+        self._started_with = limits
         self._preload, self._without = list(preload), list(without)
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -122,9 +125,11 @@ class Slot:
         """Raises SlotLost with what the interpreter said when it does not come up, or after `close`."""
         if self._closed:
             raise SlotLost(_CLOSED)
-        if self._process is not None and self._process.poll() is None and self._runs < _RUNS_PER_SLOT:
+        fresh = self._runs < _RUNS_PER_SLOT and self._started_with == self.limits
+        if self._process is not None and self._process.poll() is None and fresh:
             return
         self.kill()
+        self._started_with = self.limits
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         errors = os.memfd_create("errors")
         with far:
@@ -150,7 +155,7 @@ class Slot:
             "supervisor": os.getpid(),
             "index": self._index,
             "root": os.getuid() == 0,
-            "limits": asdict(self._limits),
+            "limits": asdict(self.limits),
             "preload": self._preload,
             "without": self._without,
             "import_paths": _site_paths() if self._preload else [],
@@ -163,7 +168,7 @@ class Slot:
         fds: list[int] = []
         try:
             fds += (_memfd(payload) for payload in (solution, request, b"", b""))
-            self._control.settimeout(self._limits.wall_s + _WATCHDOG_S)
+            self._control.settimeout(self.limits.wall_s + _WATCHDOG_S)
             result = self._ask(kind, fds)
             self._runs += 1
             if result.strays:
@@ -173,7 +178,7 @@ class Slot:
             return _Evidence(
                 result,
                 _contents(fds[2], zygote.CLERK_BYTES),
-                _contents(fds[3], self._limits.output_bytes + 1),
+                _contents(fds[3], self.limits.output_bytes + 1),
             )
         except BaseException:  # an answer may be on its way, and must not become the next run's
             self.kill()
@@ -321,12 +326,15 @@ class Sandbox:
 
     # --- checks ---------------------------------------------------------------------------------------------
 
-    def check(self, solution: str, tests: str, entry_point: str | None = None) -> Report:
+    def check(
+        self, solution: str, tests: str, entry_point: str | None = None, wall_s: float | None = None
+    ) -> Report:
         """One solution against one test text; `entry_point` goes to an uncalled `check(candidate)`, and a class of that
-        name is not believed what it says of its objects.
+        name is not believed what it says of its objects. `wall_s` stands in for that of the limits: for a run now and
+        then, since another one than the slot had before costs a start of the slot, some 0.1 s.
         """
         text = tests.encode("utf-8", "surrogatepass")
-        with self._slot() as slot:
+        with self._slot(wall_s) as slot:
             run = partial(self._checked, slot, solution, entry_point)
             report, verdict = run("split", text)
             if "unsplittable" not in verdict:
@@ -353,19 +361,25 @@ class Sandbox:
 
     # --- calls ----------------------------------------------------------------------------------------------
 
-    def call(self, solution: str, entry_point: str, args_list: Sequence[tuple[Any, ...]]) -> list[Output]:
-        """What the entry point returns for each tuple of arguments, all in one solution process.
+    def call(
+        self,
+        solution: str,
+        entry_point: str,
+        args_list: Sequence[tuple[Any, ...]],
+        wall_s: float | None = None,
+    ) -> list[Output]:
+        """What the entry point returns for each tuple of arguments, all in one process; `wall_s` as in `check`.
 
         Raises wire.CannotCross when an argument is not made of exact builtin types. The outputs are the solution's own
         word: what it computes, or makes up, nobody compares here.
         """
         calls = [_encoded(tuple(args)) for args in args_list]
         request = {"entry_point": entry_point, "calls": calls}
-        with self._slot() as slot:
-            evidence = self._evidence(slot, zygote.CALL, solution, dumps(request))
+        with self._slot(wall_s) as slot:
+            evidence, limits = self._evidence(slot, zygote.CALL, solution, dumps(request)), slot.limits
         if isinstance(evidence, str):
             return [Output(status="sandbox_error", error=evidence)] * len(args_list)
-        return self._outputs(evidence, len(args_list))
+        return _outputs(evidence, len(args_list), limits)
 
     async def acall(
         self, solution: str, entry_point: str, args_list: Sequence[tuple[Any, ...]]
@@ -377,10 +391,12 @@ class Sandbox:
     # --- inside ---------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _slot(self) -> Iterator[Slot]:
+    def _slot(self, wall_s: float | None = None) -> Iterator[Slot]:
         if not self._closer.alive:
             raise RuntimeError(_CLOSED)
+        limits = self.limits if wall_s is None else replace(self.limits, wall_s=wall_s)
         slot = self._free.get()
+        slot.limits = limits
         try:
             yield slot
         finally:
@@ -422,7 +438,7 @@ class Sandbox:
         stamp["stdout"] = evidence.stdout[: self.limits.output_bytes].decode(errors="replace")
         if verdict is not None and "unsplittable" in verdict:
             return Report(status="test_error", **stamp), verdict
-        return _judged(verdict, evidence, mode, self.limits, stamp), verdict or {}
+        return _judged(verdict, evidence, mode, slot.limits, stamp), verdict or {}
 
     def _twins(self, slot: Slot, tests: bytes) -> _Family | Report:
         evidence = self._evidence(slot, zygote.TWINS, "", _request(None, len(tests), tests))
@@ -436,24 +452,6 @@ class Sandbox:
             return _Family(bytes.fromhex(made["straight"]), twins, needed, bendable)
         except (WireError, TypeError, ValueError, KeyError) as problem:
             return Report(status="test_error", error=Failure(type="TestError", message=str(problem)), **stamp)
-
-    def _outputs(self, evidence: _Evidence, count: int) -> list[Output]:
-        if len(evidence.stdout) > self.limits.output_bytes:
-            return [Output(status="output_limit", error="too much on standard output")] * count
-        lines = evidence.verdict.split(b"\n")[:-1]
-        outputs: list[Output] = []
-        budget = Budget()
-        for line in lines[:count]:
-            try:
-                record = loads(line)
-                if "load" in record:
-                    return [_output(record["load"], ("error", "memory", "exited"), budget)] * count
-                outputs.append(_output(record, ("ok", "error", "memory", "exited"), budget))
-            except (WireError, KeyError, TypeError) as problem:
-                outputs.append(Output(status="tampered", error=str(problem)))
-        status = _end_of_solution(evidence.result, self.limits)
-        missing = Output(status=status, error=f"the run ended as {status} before this call did")
-        return outputs + [missing] * (count - len(outputs))
 
 
 def _in_process(run: _Run, family: _Family) -> Report:
@@ -507,6 +505,25 @@ def _encoded(args: tuple[Any, ...]) -> Any:
         return Encoder(exact=Budget()).encode(args)
     except RecursionError:
         raise CannotCross("an argument contains itself, or is nested too deeply") from None
+
+
+def _outputs(evidence: _Evidence, count: int, limits: Limits) -> list[Output]:
+    if len(evidence.stdout) > limits.output_bytes:
+        return [Output(status="output_limit", error="too much on standard output")] * count
+    lines = evidence.verdict.split(b"\n")[:-1]
+    outputs: list[Output] = []
+    budget = Budget()
+    for line in lines[:count]:
+        try:
+            record = loads(line)
+            if "load" in record:
+                return [_output(record["load"], ("error", "memory", "exited"), budget)] * count
+            outputs.append(_output(record, ("ok", "error", "memory", "exited"), budget))
+        except (WireError, KeyError, TypeError) as problem:
+            outputs.append(Output(status="tampered", error=str(problem)))
+    status = _end_of_solution(evidence.result, limits)
+    missing = Output(status=status, error=f"the run ended as {status} before this call did")
+    return outputs + [missing] * (count - len(outputs))
 
 
 def _output(record: dict[str, Any], allowed: tuple[str, ...], budget: Budget) -> Output:

@@ -1,12 +1,15 @@
-"""Records to rows: what may be paired, in which form, and when two statements are one."""
+"""`raw` rows to the other configs: what may be paired, in which form, and what is left out."""
 
 import json
 import os
-from dataclasses import replace
+from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from advgen import curate, parse
-from advgen.curate import Record
+from advgen.config import CurationConfig
+from advgen.pipeline.records import Record
 from advgen.seeds import Seed
 from advgen.verify import Attempt, Proof
 
@@ -16,67 +19,136 @@ STATEMENT = parse.statement(
 )
 GOOD = "def double(x):\n    return 2 * x"
 BAD = "def double(x):\n    return x"
+ORIGIN = {"teacher": "t", "student": "s", "sandbox": "{}", "provenance": {}}
+PASS = Attempt(code="def double(x):\n    return x + x", status="pass")
 
 
-def record(*attempts, status="kept"):
-    return Record(
-        seed=Seed(index=0, round=0, strategy="seed", topic="t", subtopic="s"), exercise_id="e", status=status,
-        statement=STATEMENT, prompt=({"role": "user", "content": "p"},), proof=Proof(status="kept", right=(GOOD,)),
-        response=f"Here:\n```python\n{GOOD}\n```",
-        attempts=attempts, origin={"teacher": "t", "student": "s", "sandbox": "{}", "provenance": {}},
+def failing(code=BAD, status="fail", kind="wrong_answer", failed_test=0):
+    return Attempt(code=code, status=status, failure_kind=kind, failed_test=failed_test)
+
+
+def row(*attempts, status="kept", name="e", good=GOOD, mended=()):
+    test = {"call": "double(2)", "expected": "4", "source": "agreement"}
+    record = Record(
+        seed=Seed(index=0, round=0, strategy="seed", topic="t", subtopic="s"), exercise_id=name, status=status,
+        statement=STATEMENT, prompt=[{"role": "user", "content": "p"}],
+        solutions=["def double(x):\n    return 3", good],
+        proof=Proof(status="kept", right=(good,), tests=(test,), teacher_pass_rate=0.5, kill_rate=0.75, coverage=1.0),
+        response=f"Here:\n```python\n{good}\n```", attempts=list(attempts), mended=list(mended),
     )  # fmt: skip
+    return record.row(ORIGIN)
 
 
-def failing(code=BAD, status="fail"):
-    return Attempt(code=code, status=status, failure_kind="wrong_answer", failed_test=0)
+def pairs(*attempts, chosen="teacher", most=5, **values):
+    config = CurationConfig(pairs_per_exercise=most, chosen=chosen)
+    return curate.pairs(row(*attempts, **values), config)
+
+
+def curated(rows, before=(), **config):
+    curator = curate.Curator(CurationConfig(**{"max_kind_share": 1.0, **config}), before)
+    made = list(curator.curate(lambda: iter(rows)))
+    return [found for name, found in made if name == "dpo"], Counter(name for name, _ in made), curator.report
 
 
 def test_chosen_and_rejected_are_written_in_the_same_form():
-    (row,) = curate.pairs(record(failing(), Attempt(code=GOOD, status="pass")), most=2)
-    assert row["chosen"] == [{"role": "assistant", "content": f"```python\n{GOOD}\n```"}]
-    assert row["rejected"] == [{"role": "assistant", "content": f"```python\n{BAD}\n```"}]
-    assert (row["student_pass_rate"], row["n_attempts"], row["failed_test"]) == (0.5, 2, 0)
+    (pair,) = pairs(failing(), PASS)
+    assert pair["chosen"] == [{"role": "assistant", "content": f"```python\n{GOOD}\n```"}]
+    assert pair["rejected"] == [{"role": "assistant", "content": f"```python\n{BAD}\n```"}]
+    assert (pair["student_pass_rate"], pair["n_attempts"], pair["failed_test"]) == (0.5, 2, 0)
 
 
-def test_what_execution_did_not_separate_is_never_a_pair():
-    assert not curate.pairs(record(Attempt(code=GOOD, status="pass")), most=2)
-    assert not curate.pairs(record(failing(status="flaky"), failing(code="", status="unreadable")), most=2)
-    assert not curate.pairs(record(failing(status="timeout"), failing(code=GOOD)), most=2)
-    assert not curate.pairs(record(replace(failing(), failed_test=-1)), most=2)
-    assert not curate.pairs(record(failing(), status="weak_tests"), most=2)
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        PASS,
+        failing(status="flaky"),
+        failing(code="", status="unreadable", kind="syntax"),
+        failing(status="timeout", kind="timeout"),
+        failing(failed_test=-1),
+        failing(code=GOOD.replace("x", "number")),  # the right program under other names
+        failing(code=PASS.code),
+    ],
+)
+def test_what_execution_did_not_separate_is_never_a_pair(attempt):
+    assert not pairs(PASS, attempt)
 
 
-def test_two_failing_programs_that_differ_in_layout_only_make_one_pair():
-    same = failing(code="def double(x):\n    # nothing\n    return (x)")
+def test_failing_programs_that_differ_in_names_and_layout_only_make_one_pair():
+    same = failing(code="def double(y):\n    # nothing\n    return (y)")
     other = failing(code="def double(x):\n    return -x")
-    assert len(curate.pairs(record(failing(), same, other), most=5)) == 2
-    assert len(curate.pairs(record(failing(), same, other), most=1)) == 1
+    assert len(pairs(failing(), same, other)) == 2
+    assert len(pairs(failing(), same, other, most=1)) == 1
 
 
-def test_a_kept_record_gives_a_row_to_every_config_and_a_rejected_one_to_raw_only():
-    made = curate.rows([record(failing(), Attempt(code=GOOD, status="pass")), record(status="weak_tests")], 1)
-    assert {config: len(rows) for config, rows in made.items()} == {
-        "dpo": 1, "sft": 1, "kto": 2, "rl": 1, "gad": 1, "raw": 2,
-    }  # fmt: skip
-    assert [row["label"] for row in made["kto"]] == [False, True]
+def test_a_wrong_answer_is_taken_before_an_exception():
+    raising = failing(code="def double(x):\n    return x.y", status="error", kind="exception:AttributeError")
+    (pair,) = pairs(raising, failing(), most=1)
+    assert pair["failure_kind"] == "wrong_answer"
 
 
-def test_similarity_is_the_overlap_of_word_triples():
-    assert curate.similarity("one two three four", "one two three four") == 1.0
-    assert curate.similarity("one two three four", "one two three five") == 1 / 3
-    assert (
-        curate.duplicate_of(STATEMENT, [("a", "nothing alike here at all"), ("b", STATEMENT.stub)], 0.7)
-        == "b"
-    )
+def test_the_chosen_side_comes_from_where_the_config_says_or_there_is_no_pair():
+    (own,) = pairs(failing(), PASS, chosen="student")
+    assert (own["chosen_source"], own["chosen"]) == ("student", curate.reply(PASS.code))
+    assert not pairs(failing(), chosen="student")
+    mended = "def double(x):\n    return x * 2"
+    (repaired,) = pairs(PASS, failing(), chosen="repaired", mended=["", mended])
+    assert (repaired["chosen_source"], repaired["chosen"]) == ("repaired", curate.reply(mended))
+    assert not pairs(PASS, failing(), chosen="repaired", mended=["", ""])
+
+
+def test_a_kept_row_gives_rows_to_every_config_and_another_one_to_none():
+    _, counts, report = curated([row(failing(), PASS), row(status="weak_tests", name="f")])
+    assert counts == {"dpo": 1, "sft": 1, "kto": 2, "rl": 1, "gad": 1}
+    assert (report.kept, report.pairs, report.failure_kinds) == (1, {"seed": 1}, {"wrong_answer": 1})
+
+
+def test_of_two_exercises_with_one_solution_the_first_stays_also_across_rounds():
+    other = "def double(x):\n    return [x, 2][1] * x"
+    twin = row(failing(), name="twin", good=GOOD.replace("x", "y"))
+    rows = [
+        row(failing(), name="a"),
+        twin,
+        row(failing("def double(x):\n    return 7"), name="b", good=other),
+    ]
+    found, _, report = curated(rows)
+    assert [each["exercise_id"] for each in found] == ["a", "b"]
+    assert report.duplicates == {"solution": 1}
+    found, _, report = curated(rows, before=[twin])
+    assert [each["exercise_id"] for each in found] == ["b"]
+
+
+def test_a_rejected_program_stands_in_one_pair_only():
+    other = "def double(x):\n    return sum([x, x])"
+    found, _, report = curated([row(failing(), name="a"), row(failing(), name="b", good=other)])
+    assert [each["exercise_id"] for each in found] == ["a"]
+    assert report.duplicates == {"rejected": 1}
+
+
+def test_caps_hold_for_what_is_left_and_wrong_answers_have_none():
+    kinds = Counter({"wrong_answer": 10, "timeout": 8, "exception:ValueError": 1})
+    assert curate.allowed(kinds, 0.25) == {"wrong_answer": 10, "timeout": 3, "exception:ValueError": 1}
+    assert curate.allowed(Counter({"timeout": 5}), 0.25) == {"timeout": 1}
+    assert curate.allowed(kinds, 1.0) == kinds
+
+
+def test_pairs_over_the_cap_are_left_out_and_counted():
+    def solution(number):
+        return f"def double(x):\n    return {number} + 2 * x - {number} * {'1 * ' * number}1"
+
+    rows = [
+        row(failing(f"def double(x):\n    return x - {at}", kind=kind), name=str(at), good=solution(at))
+        for at, kind in enumerate(["wrong_answer"] * 3 + ["exception:KeyError"] * 3)
+    ]
+    found, _, report = curated(rows, max_kind_share=0.25)
+    assert Counter(each["failure_kind"] for each in found) == {"wrong_answer": 3, "exception:KeyError": 1}
+    assert report.over_cap == {"exception:KeyError": 2}
 
 
 def test_the_golden_rows_are_what_the_data_side_writes_today():
     """`UPDATE_GOLDEN=1 pytest tests/test_curate.py` rewrites the file; the trainer's tests read it."""
-    kept = record(failing(), Attempt(code=GOOD, status="pass"))
-    test = {"call": "double(2)", "expected": "4", "source": "agreement"}
-    kept = replace(kept, proof=replace(kept.proof, tests=(test,), teacher_pass_rate=1.0, kill_rate=0.75))
-    lines = [{"config": config, "row": rows[0]} for config, rows in curate.rows([kept], 1).items()]
-    text = "".join(json.dumps(line) + "\n" for line in lines)
+    kept = row(failing(), PASS)
+    made = dict(reversed([*curate.Curator(CurationConfig()).curate(lambda: [kept]), ("raw", kept)]))
+    text = "".join(json.dumps({"config": config, "row": each}) + "\n" for config, each in made.items())
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text(text)
     assert GOLDEN.read_text() == text

@@ -61,7 +61,9 @@ def test_an_adversarial_round_grows_from_margins_with_all_three_strategies(tmp_p
     margins = [_margin(name, float(at)) for at, name in enumerate(kept)]
     contract.write_round(tmp_path / "trained", "margins", 0, margins)
     parent = seeds.open_parent(str(tmp_path / "zero"), str(tmp_path / "trained"))
-    assert parent.margins == {name: float(at) for at, name in enumerate(kept)}
+    assert [(row["exercise_id"], row["margin"]) for row in parent.margins] == list(
+        zip(kept, range(4), strict=True)
+    )
     funnel = pipeline.build(build_config(exercises={"count": 6}), tmp_path / "one", parent)
     assert funnel["round"] == 1
     assert set(funnel["strategies"]) == {"incremental", "opposite", "deceptive"}

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from advcore import ConfigError
 from advgen.testing.behaviour import FAULTS, Behaviour
-from advgen.testing.scripted import row_echo
+from advgen.testing.scripted import Respond, ScriptedStudent, row_echo, scripted
 from advgen.testing.server import MockServer
 
 
@@ -24,9 +24,13 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     given = vars(parser.parse_args(argv))
     port, log, reply_bytes = given.pop("port"), given.pop("log"), given.pop("reply_bytes")
+    respond: dict[str, Respond] = {
+        "rows": row_echo(reply_bytes), "teacher": scripted, "student": ScriptedStudent(),
+    }  # fmt: skip
+    replies = respond[given.pop("replies")]
     try:
         behaviour = Behaviour(**{**given, "faults": _shares(given["faults"])})
-        server = MockServer(row_echo(reply_bytes), None, behaviour, port=port, log=log, keep_requests=False)
+        server = MockServer(replies, None, behaviour, port=port, log=log, keep_requests=False)
     except (ConfigError, OSError) as error:
         parser.error(str(error))
     asyncio.run(_serve(server))
@@ -47,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
     add, usual = parser.add_argument, Behaviour()
     add("--port", type=int, default=0, help="0: one that is free")
     add("--log", type=Path, help="JSONL file: a line when a request arrives, another when its answer is out")
+    add(
+        "--replies",
+        choices=("rows", "teacher", "student"),
+        default="rows",
+        help="rows: filler that names its row; teacher, student: what a build asks for",
+    )
     add(
         "--reply-bytes",
         type=int,

@@ -38,11 +38,11 @@ def scripted(messages: list[dict[str, str]], seed: int) -> str:
     Statements are drawn from a small family by what was asked, so that evolving one gives another.
     """
     text = messages[-1]["content"]
-    number = int(hashlib.sha256(text.encode()).hexdigest()[:6], 16) + seed
+    number = int(hashlib.sha256(text.encode()).hexdigest()[:10], 16) + seed
     if "different subtopics of" in text:
         return "\n".join(f"{at}. scripted subtopic {at}" for at in range(1, 9))
     if "You write statements" in text:
-        return _fenced(_statement(number % 9_000 + 1_000))
+        return _fenced(_statement(number % 9_000_000 + 1_000_000))
     name = re.findall(r"def (\w+)\(", text)[-1]
     offset = int(name.rsplit("_", 1)[1])
     if "show whether an implementation" in text:
@@ -69,7 +69,7 @@ class ScriptedStudent:
         name = re.findall(r"def (\w+)\(", text)[-1]
         offset = int(name.rsplit("_", 1)[1])
         wrong = [
-            f"def {name}(values: list[int]) -> int:\n    return sum(values)",
+            f"def {name}(values: list[int]) -> int:\n    return sum(values) - {offset}",
             f"def {name}(values: list[int]) -> int:\n    return values[0] + {offset}",
             f"def {name}(values: list[int]) -> int:\n    return sum(values) + {offset + 1}",
         ]

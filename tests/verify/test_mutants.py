@@ -2,7 +2,7 @@
 
 import ast
 
-from advgen.mutants import mutants
+from advgen.verify.mutants import mutants
 
 SOURCE = "def f(x):\n    if x < 3 and x != 1:\n        return x + 1\n    return x"
 

@@ -1,5 +1,10 @@
 """Proof by execution, in the real sandbox: agreement, gates, attempts."""
 
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
 import pytest
 
 from advcore import contract
@@ -101,7 +106,7 @@ def test_attempts_pass_fail_with_their_kind_or_are_unreadable(prover):
         "span([3, 1])",
     )
     raising = attempt("def span(values):\n    return max(values) - min(values)")
-    assert (raising.status, raising.failure_kind, raising.failed_test) == ("error", "ValueError", 0)
+    assert (raising.status, raising.failure_kind, raising.failed_test) == ("error", "exception:ValueError", 0)
     assert attempt("def span(values):\n    while True: pass").status == "timeout"
     assert attempt("def other(values): pass").status == "unreadable"
     assert attempt("import os\ndef span(values):\n    os._exit(0)").status not in ("pass", "fail")
@@ -146,5 +151,40 @@ def test_an_exception_class_of_the_program_lends_no_name_to_the_data(prover):
         "class Evil(Exception): pass\nEvil.__name__ = 'a | b'\ndef span(values):\n    raise Evil('\\ud800')"
     )
     attempt = prover.attempt(f"```python\n{code}\n```", EXERCISE, tests)
-    assert (attempt.status, attempt.failure_kind) == ("error", "exception")
+    assert (attempt.status, attempt.failure_kind) == ("error", "exception:Exception")
     assert attempt.detail.encode()
+
+
+def proved_elsewhere(exercise, solutions, calls):
+    with Prover(SandboxConfig(wall_s=2.0), GateConfig()) as made:
+        return made.prove(exercise, solutions, calls)
+
+
+def test_provers_work_side_by_side_in_processes_of_their_own(prover):
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        runs = [pool.submit(proved_elsewhere, EXERCISE, [RIGHT, ALSO_RIGHT], CALLS) for _ in range(2)]
+        proofs = [run.result() for run in runs]
+    here = prover.prove(EXERCISE, [RIGHT, ALSO_RIGHT], CALLS)
+    assert {proof.status for proof in proofs} == {"kept"}
+    assert [(proof.tests, proof.right, proof.kill_rate, proof.coverage) for proof in proofs] == [
+        (here.tests, here.right, here.kill_rate, here.coverage)
+    ] * 2
+    assert pickle.loads(pickle.dumps(EXERCISE)) == EXERCISE
+
+
+def test_a_program_is_run_on_test_texts_and_test_columns_of_others(prover):
+    assert prover.passes(RIGHT, "def check(candidate):\n    assert candidate([1, 3]) == 2", "span")
+    assert not prover.passes(WRONG, "assert span([3, 1]) == 2", "span")
+    column = '[{"call": "span([3, 1])", "expected": "2"}, {"code": "assert span([]) == 0"}]'
+    assert [prover.passes_row(code, column, "span") for code in (RIGHT, WRONG)] == [True, False]
+
+
+def sandbox_processes():
+    return {pid for task in Path("/proc/self/task").glob("*/children") for pid in task.read_text().split()}
+
+
+def test_leaving_a_prover_ends_all_its_sandboxes():
+    before = sandbox_processes()
+    with Prover(SandboxConfig(), GateConfig()):
+        assert len(sandbox_processes() - before) == 4
+    assert sandbox_processes() <= before

@@ -1,0 +1,108 @@
+"""Does the code parse, do the sides differ at all, and in what way do the rejected ones fail? Runs nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from advgen.audit.report import Finding
+from advgen.audit.rows import Pair
+from advgen.hygiene.normal import squeezed
+
+_MOST_FORMAT = 0.1
+"""Share of pairs that may fail by form: they teach form, not correctness."""
+# In the words of `verify.Attempt` and of Python.
+_FORMAT = frozenset({
+    "syntax_error", "truncated", "too_long", "nested_too_deep", "no_such_function", "unreadable", "no_code",
+    "SyntaxError", "IndentationError", "TabError",
+})  # fmt: skip
+_SHOWN_KINDS = 20
+
+
+class Parsing:
+    """The check: an error for chosen sides that do not parse, a warning for such rejected ones."""
+
+    def __init__(self) -> None:
+        self._pairs = 0
+        self._broken: dict[str, list[int]] = {"chosen": [], "rejected": []}
+
+    def add(self, pair: Pair) -> None:
+        """Parse both sides."""
+        self._pairs += 1
+        for name, side in (("chosen", pair.chosen), ("rejected", pair.rejected)):
+            if side.module is None:
+                self._broken[name].append(pair.row)
+
+    def findings(self) -> Iterator[Finding]:
+        """One a side."""
+        for name, rows in self._broken.items():
+            share = 1 - len(rows) / self._pairs
+            yield Finding(
+                check=f"parse:{name}",
+                severity="info" if not rows else "error" if name == "chosen" else "warning",
+                summary=f"{share:.1%} of the {name} sides parse as Python, {len(rows)} do not",
+                rows=tuple(rows),
+                number=share,
+            )
+
+
+class SameSides:
+    """The check: an error for pairs whose sides are one text, or one program but for its names and layout."""
+
+    def __init__(self) -> None:
+        self._rows: list[int] = []
+
+    def add(self, pair: Pair) -> None:
+        """Compare the sides."""
+        chosen, rejected = pair.chosen, pair.rejected
+        one_program = chosen.form != "" and chosen.form == rejected.form
+        if one_program or squeezed(chosen.text) == squeezed(rejected.text):
+            self._rows.append(pair.row)
+
+    def findings(self) -> Iterator[Finding]:
+        """One, if there are such pairs."""
+        if self._rows:
+            yield Finding(
+                check="same_sides",
+                severity="error",
+                summary=f"{len(self._rows)} pairs have the same program on both sides",
+                rows=tuple(self._rows),
+                number=len(self._rows),
+            )
+
+
+class FailureKinds:
+    """The check: how often the rejected sides fail in which way; a warning where form makes up too much.
+
+    A set that does not say is asked for what can be seen: whether the code parses.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[int]] = defaultdict(list)
+
+    def add(self, pair: Pair) -> None:
+        """Note the kind."""
+        seen = "syntax_error" if pair.rejected.module is None else "unknown"
+        self._rows[pair.failure_kind or seen].append(pair.row)
+
+    def findings(self) -> Iterator[Finding]:
+        """One with all kinds, one for the cap."""
+        pairs = sum(map(len, self._rows.values()))
+        common = sorted(self._rows.items(), key=lambda item: (-len(item[1]), item[0]))
+        shares = {kind[:40]: len(rows) / pairs for kind, rows in common[:_SHOWN_KINDS]}
+        yield Finding(
+            check="failure_kinds",
+            severity="info",
+            summary=", ".join(f"{kind} {share:.1%}" for kind, share in shares.items()),
+            number=len(self._rows),
+            measures=shares,
+        )
+        form = sorted(row for kind, rows in self._rows.items() if kind in _FORMAT for row in rows)
+        if len(form) > _MOST_FORMAT * pairs:
+            yield Finding(
+                check="format_failures",
+                severity="warning",
+                summary=f"{len(form) / pairs:.1%} of the rejected sides fail by form, over {_MOST_FORMAT:.0%}",
+                rows=tuple(form),
+                number=len(form) / pairs,
+            )

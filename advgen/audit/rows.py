@@ -1,0 +1,161 @@
+"""Any preference set as a stream of pairs: our own folders, Hub ids, Parquet and JSONL files.
+
+One row is held at a time (a Parquet file gives them in batches). Judges nothing: a row without readable
+prompt, chosen and rejected is not a finding but a DataError, since then this is no preference set.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from advcore import DataError, contract, hub
+from advcore.contract import message_problem
+from advgen import parse
+from advgen.hygiene.normal import code_of, digest, fingerprint, squeezed
+
+_SIDES = {"chosen", "rejected"}
+
+Message = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One answer of a pair: its text, and the code in it, read and parsed once."""
+
+    text: str
+
+    @cached_property
+    def code(self) -> str:
+        """The fenced Python block, else the whole text."""
+        return code_of(self.text)
+
+    @cached_property
+    def module(self) -> ast.Module | None:
+        """The code's syntax tree; None where it does not parse, or is too long or too deep to look at."""
+        try:
+            return parse.tree(self.code) if self.code.strip() else None
+        except parse.ParseError:
+            return None
+
+    @cached_property
+    def form(self) -> str:
+        """What programs share that differ in names and layout only; "" where the code does not parse."""
+        return fingerprint(self.code)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """One row. What a foreign set does not say is empty, and None for the pass rate."""
+
+    row: int
+    """Its place in the set, from 0."""
+    system: str
+    """The system messages, as a rule the same in every row."""
+    prompt: str
+    """All other messages before the answers."""
+    chosen: Side
+    rejected: Side
+    exercise_id: str = ""
+    entry_point: str = ""
+    tests: str = ""
+    """The JSON of the `tests` column."""
+    failure_kind: str = ""
+    chosen_source: str = ""
+    student_pass_rate: float | None = None
+    topic: str = ""
+
+    @property
+    def group(self) -> str:
+        """What pairs of one exercise share: its id, else a hash of the prompt's words."""
+        return self.exercise_id or f"prompt {digest(squeezed(self.prompt)):x}"
+
+
+def read(source: str) -> Iterator[Pair]:
+    """The pairs of a folder, a file or a Hub id (`user/name@revision`), in the order of the files' names.
+
+    `prompt`, `chosen` and `rejected` are text or lists of messages; without a prompt, or where both sides repeat
+    it, it is the messages that both begin with. Of a folder every Parquet or JSONL file with `chosen` and
+    `rejected` is read; where some are called train, only those. Raises DataError, in one line, for anything else.
+    """
+    path = Path(source)
+    files = [path] if path.is_file() else contract.data_files(hub.resolve(source))
+    number = 0
+    found: set[str] = set()
+    for file in files:
+        for row in contract.file_rows(file):
+            if not row.keys() >= _SIDES and not path.is_file():  # another config of the same folder
+                found |= row.keys()
+                break
+            yield _pair(number, row)
+            number += 1
+    if not number:
+        columns = f" (columns found: {', '.join(sorted(found))})" if found else ""
+        raise DataError(f"{source} has no rows with chosen and rejected{columns}")
+
+
+def _pair(number: int, row: Mapping[str, Any]) -> Pair:
+    chosen, rejected = (_messages(number, row, name, "assistant") for name in ("chosen", "rejected"))
+    shared = _shared(chosen, rejected)
+    prompt = chosen[:shared]
+    if row.get("prompt") is not None:
+        prompt = _messages(number, row, "prompt", "user")
+    if not prompt:
+        raise DataError(f"row {number} has no prompt, nor messages that both sides begin with")
+    rate = row.get("student_pass_rate")
+    return Pair(
+        row=number,
+        system=_text([message for message in prompt if message["role"] == "system"]),
+        prompt=_text([message for message in prompt if message["role"] != "system"]),
+        chosen=Side(_text(chosen[shared:])),
+        rejected=Side(_text(rejected[shared:])),
+        student_pass_rate=rate if isinstance(rate, float) else None,
+        **{name: _string(row, name) for name in _STRINGS},
+    )
+
+
+_STRINGS = ("exercise_id", "entry_point", "tests", "failure_kind", "chosen_source", "topic")
+
+
+def _string(row: Mapping[str, Any], name: str) -> str:
+    """A foreign set may use the name for something else: that is no value of ours."""
+    value = row.get(name)
+    return _encodable(value) if isinstance(value, str) else ""
+
+
+def _encodable(text: str) -> str:
+    """JSON can spell half a character, which no file, index or tokenizer takes: it becomes a question mark."""
+    return text.encode(errors="replace").decode()
+
+
+def _messages(number: int, row: Mapping[str, Any], name: str, role: str) -> Sequence[Message]:
+    value = row.get(name)
+    if isinstance(value, str):
+        return [{"role": role, "content": _encodable(value)}]
+    if not isinstance(value, list):
+        raise DataError(
+            f"row {number}: {name} is {type(value).__name__}, neither text nor a list of messages"
+        )
+    messages = [_message(each) if isinstance(each, dict) else each for each in value]
+    if problem := message_problem(messages):
+        raise DataError(f"row {number}: {name} {problem}")
+    return [{key: _encodable(text) for key, text in message.items()} for message in messages]
+
+
+def _message(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Foreign messages carry more than role and content."""
+    return {key: value.get(key) for key in ("role", "content")}
+
+
+def _shared(chosen: Sequence[Message], rejected: Sequence[Message]) -> int:
+    """How many messages both begin with; the last one is an answer, even where the answers are the same."""
+    most = min(len(chosen), len(rejected)) - 1
+    return next((at for at in range(most) if chosen[at] != rejected[at]), most)
+
+
+def _text(messages: Sequence[Message]) -> str:
+    return "\n\n".join(message["content"] for message in messages)

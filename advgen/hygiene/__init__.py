@@ -1,0 +1,1 @@
+"""What keeps the data clean: normal forms, duplicates, near copies, benchmark contamination. Runs no program."""

@@ -1,0 +1,302 @@
+"""The one loop that joins the rooms: seeds -> exercises -> records -> dataset.
+
+Exercises overlap: while the teacher writes one, the sandbox proves another and the student attempts a third; a window
+of them is open at a time, so that memory does not grow with the round. All that was paid for is in the journal and all
+that was finished in the spool: running again on the same folder asks for the rest. A row that fails is a recorded
+status; a run whose infrastructure fails too often stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import json
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from advcore import ConfigError, TeacherError
+from advcore.runs import Progress, interruptible, open_run, progress, sha256_of, write_json
+from advcore.settings import resolved
+from advgen import audit, curate, prompts, publish
+from advgen.config import MAY_CHANGE, BuildConfig
+from advgen.curriculum import signatures, stop_reasons
+from advgen.hygiene.contamination import Layer
+from advgen.hygiene.duplicates import Pool
+from advgen.journal import Journal
+from advgen.pipeline import jobs
+from advgen.pipeline.exercise import Exercise, Turnstile, Workshop
+from advgen.pipeline.funnel import Funnel
+from advgen.pipeline.records import INFRASTRUCTURE, Spool
+from advgen.pipeline.workers import Workers
+from advgen.seeds import Parent, Seed, adversarial_seeds, given_seeds, topic_seeds, topics
+from advgen.teacher import Budget, Teacher, check_model, estimate, note
+from advgen.teacher.flow import FlowStopped
+from advgen.verify import Prover, SandboxUnavailable
+
+PROMPT_TOKENS = 500  # of one request, for estimates; the longest template with its statement stays below it
+TEMPLATES = (
+    "subtopics", "exercise", "inspired", "incremental", "opposite", "deceptive", "solve", "calls", "asserts",
+    "repair", "more_calls", "correct",
+)  # fmt: skip
+
+
+def build(config: BuildConfig, out: Path, parent: Parent | None, given: str = "") -> dict[str, Any]:
+    """Build one round into `out` and return its funnel; a finished one is returned as it stands, unless a template
+    has changed since. `given` says where the seeds of a first round come from (`seeds.given_seeds`), else topics.
+
+    Raises TeacherError, SandboxUnavailable, ConfigError, DataError.
+    """
+    validate(config, parent, given)
+    origin = sha256_of([parent.pool, parent.margins]) if parent else given
+    open_run(out, {**resolved(config), "parent": origin}, MAY_CHANGE)
+    if funnel := _finished(out):
+        return funnel
+    with Journal(out / "journal.sqlite") as journal:
+        return asyncio.run(_Build(config, out, parent, given, journal).run())
+
+
+def validate(config: BuildConfig, parent: Parent | None, given: str = "") -> None:
+    """Raise ConfigError for what would only fail later: models that cannot be asked, no seeds."""
+    check_model(config.teacher)
+    check_model(config.student)
+    if parent is None:
+        next(_first_seeds(config, given))
+
+
+def _first_seeds(config: BuildConfig, given: str) -> Iterator[Seed]:
+    return given_seeds(config, given) if given else topic_seeds(config)
+
+
+def _finished(out: Path) -> dict[str, Any]:
+    """The funnel of a build that has nothing left to do, else {}: rows that failed for want of infrastructure, and
+    changed templates, are asked again."""
+    file = out / "funnel.json"
+    if not file.exists():
+        return {}
+    funnel: dict[str, Any] = json.loads(file.read_text())
+    lost = any(status in funnel["turned_away"] for status in INFRASTRUCTURE)
+    return {} if lost or funnel["templates"] != templates() else funnel
+
+
+def plan(config: BuildConfig, parent: Parent | None, given: str = "") -> dict[str, Any]:
+    """What a build would ask for, without repairs: request counts and their most tokens, for `--dry-run`."""
+    asked = config.exercises
+    extra = 1 + 1 + bool(asked.asserts)
+    opened = 0 if parent or given else min(-(-asked.count // asked.per_topic), len(topics(config)))
+    teacher = opened + asked.count * (asked.solutions + extra)
+    rematches = min(len(parent.pool), asked.count) if parent else 0
+    student = (asked.count + rematches) * config.attempts.count
+    costs = [
+        estimate(model, count, count * PROMPT_TOKENS)
+        for model, count in ((config.teacher, teacher), (config.student, student))
+    ]
+    return {
+        "round": parent.round + 1 if parent else 0,
+        "exercises": asked.count,
+        "teacher_requests": teacher,
+        "teacher_tokens_at_most": teacher * config.teacher.max_tokens,
+        "student_requests_at_most": student,
+        "student_tokens_at_most": student * config.student.max_tokens,
+        "cost_usd_estimate": None if None in costs else sum(cost or 0.0 for cost in costs),
+    }
+
+
+def templates() -> dict[str, str]:
+    """The hash of every template a build may use."""
+    return {name: prompts.template_hash(name) for name in TEMPLATES}
+
+
+class _Build:
+    """The state of one round while it is built."""
+
+    def __init__(
+        self, config: BuildConfig, out: Path, parent: Parent | None, given: str, journal: Journal
+    ) -> None:
+        self.config, self.out, self.parent, self.given = config, out, parent, given
+        self.parents = {row["exercise_id"]: row for row in parent.pool} if parent else {}
+        self.round = parent.round + 1 if parent else 0
+        budget = Budget(config.budget_usd, journal)
+        self.teacher = Teacher(config.teacher, journal, budget)
+        self.student = Teacher(config.student, journal, budget)
+        self.failures = 0
+        self.ended: Exception | None = None
+
+    async def run(self) -> dict[str, Any]:
+        started = time.monotonic()
+        seeds, draw = self._seeds()
+        made_by = sha256_of([templates(), _code()])
+        with (
+            closing(Workers(Prover, self.config.sandbox, self.config.gate)) as workers,
+            closing(Spool(self.out / "records.jsonl", made_by)) as spool,
+        ):
+            self.origin = self._origin(await workers.run(jobs.describe))
+            layers = await workers.run(jobs.layers, self.config.gate.benchmarks)
+            try:
+                await self._exercises(seeds, workers, spool)
+            finally:
+                await asyncio.gather(self.teacher.close(), self.student.close())
+            if self.ended:
+                raise self.ended
+            seconds = time.monotonic() - started
+            self._write_cost(workers, seconds)
+            return self._write(spool, draw, layers)
+
+    def _seeds(self) -> tuple[Iterator[Seed], dict[str, Any]]:
+        if self.parent is None:
+            return _first_seeds(self.config, self.given), {}
+        seeds, draw = adversarial_seeds(self.config, self.parent)
+        print(f"draw: {json.dumps(draw)}", file=sys.stderr)
+        if not draw["with_margin"]:
+            print("draw: no exercise has a margin, so the rule `margin` draws evenly", file=sys.stderr)
+        return iter(seeds), draw
+
+    def _origin(self, sandbox: str) -> dict[str, Any]:
+        sampling = {
+            role: {"temperature": model.temperature, "top_p": model.top_p, "max_tokens": model.max_tokens}
+            for role, model in (("teacher", self.config.teacher), ("student", self.config.student))
+        }
+        provenance = {"templates": templates(), "sampling": sampling, "seed": self.config.seed}
+        return {
+            "teacher": self.config.teacher.model, "student": self.config.student.model, "sandbox": sandbox,
+            "provenance": provenance,
+        }  # fmt: skip
+
+    # --- exercises --------------------------------------------------------------------------------------------
+
+    async def _exercises(self, seeds: Iterator[Seed], workers: Workers, spool: Spool) -> None:
+        """Every seed to its end, a window of them at a time."""
+        total = self.config.exercises.count
+        # Each waits for one model most of the time, so twice what both take keeps both busy.
+        window = asyncio.Semaphore(2 * (self.teacher.open_requests + self.student.open_requests))
+        with (
+            Pool(None) as pool,
+            interruptible(self._interrupted),
+            progress(f"round {self.round}", total) as bar,
+        ):
+            for name, parent in self.parents.items():
+                pool.add(name, parent["stub"])
+            shop = Workshop(
+                config=self.config, teacher=self.teacher, student=self.student, workers=workers,
+                turnstile=Turnstile(pool), parents=self.parents,
+            )  # fmt: skip
+            async with asyncio.TaskGroup() as tasks:
+                for seed in seeds:
+                    await window.acquire()
+                    if self.ended:
+                        return
+                    row = spool.get(seed.index)
+                    done = row and row["status"] not in INFRASTRUCTURE
+                    work = (
+                        self._again(shop, seed, row, bar)
+                        if row and done
+                        else self._one(shop, seed, spool, bar)
+                    )
+                    tasks.create_task(work).add_done_callback(lambda _: window.release())
+
+    async def _again(self, shop: Workshop, seed: Seed, row: dict[str, Any], bar: Progress) -> None:
+        """An exercise that is in the spool: its statement takes its turn, so that later ones are judged as before."""
+        if row["stub"] and row["status"] != "duplicate":
+            await shop.turnstile.twin(seed.index, row["exercise_id"], row["stub"])
+        else:
+            shop.turnstile.leave(seed.index)
+        bar.advance()
+
+    async def _one(self, shop: Workshop, seed: Seed, spool: Spool, bar: Progress) -> None:
+        """One exercise; what ends the run lets the others finish what they have in flight."""
+        if self.ended:
+            return
+        try:
+            record = await Exercise(shop, seed).run()
+        except FlowStopped:
+            return
+        except (TeacherError, SandboxUnavailable, ConfigError, sqlite3.Error) as error:
+            return self._end(error)
+        spool.add(seed.index, record.row(self.origin))
+        self.failures += record.status in INFRASTRUCTURE
+        if self.failures > self.config.max_failure_share * self.config.exercises.count:
+            total = self.config.exercises.count
+            reason = (
+                f"{self.failures} of {total} exercises failed for want of infrastructure: {record.reason}"
+            )
+            self._end(TeacherError(reason))
+        bar.advance(note=lambda: self._note(shop, bar))
+
+    def _note(self, shop: Workshop, bar: Progress) -> str:
+        stages = ", ".join(f"{count} {stage}" for stage, count in shop.reached.items())
+        return f"{stages}; {note([self.teacher, self.student], bar.done / bar.total)}"
+
+    def _interrupted(self) -> None:
+        self._end(TeacherError("stopped; what was asked is stored, run the same command again to go on"))
+
+    def _end(self, error: Exception) -> None:
+        """No further request; what is in flight comes home and is stored. The first reason is the one that is told."""
+        self.ended = self.ended or error
+        self.teacher.flow.stop()
+        self.student.flow.stop()
+
+    # --- the dataset ------------------------------------------------------------------------------------------
+
+    def _write(self, spool: Spool, draw: dict[str, Any], layers: list[Layer]) -> dict[str, Any]:
+        counts = Funnel(self.round, self.config.seed, self.parents, draw)
+        curator = curate.Curator(self.config.curation, self.parents.values())
+        dataset = self.out / "dataset"
+        with publish.DatasetWriter(
+            dataset, self.round, self.parent.folder if self.parent else None
+        ) as writer:
+            for row in spool.rows():
+                counts.add(row)
+                writer.add("raw", row)
+            for name, row in curator.curate(spool.rows):
+                writer.add(name, row)
+        funnel = counts.as_json(curator.report.pairs)
+        funnel |= {
+            "curation": curator.report.as_json(),
+            "decontamination": [asdict(layer) for layer in layers],
+        }
+        funnel |= self._watched(counts) | {"templates": templates()}
+        funnel["audit"] = self._audited(dataset) if funnel["pairs"] else {}
+        publish.write_card(dataset, funnel, self.config.teacher.model, self.config.student.model)
+        write_json(self.out / "funnel.json", funnel)  # last: it marks the build as finished
+        return funnel
+
+    def _watched(self, counts: Funnel) -> dict[str, Any]:
+        """Whether another round is worth it, and the rounds so far beside the dataset, for that round to see."""
+        before = self.parent.history if self.parent else []
+        stats = counts.stats(self.parent.margins if self.parent else [])
+        publish.write_rounds(self.out / "dataset", [asdict(each) for each in (*before, stats)])
+        warnings = [each for each in signatures(stats, before[-1] if before else None) if each.warned]
+        return {
+            "stats": asdict(stats), "stop_reasons": stop_reasons([*before, stats]),
+            "warnings": [asdict(each) for each in warnings],
+        }  # fmt: skip
+
+    def _audited(self, dataset: Path) -> dict[str, Any]:
+        """The verdict on all pairs so far; what it rests on is in `audit.json`."""
+        report = audit.audit(str(dataset))
+        write_json(self.out / "audit.json", report.as_json())
+        errors = [finding.summary for finding in report.findings if finding.severity == "error"]
+        return {"publishable": report.publishable, "errors": errors}
+
+    def _write_cost(self, workers: Workers, seconds: float) -> None:
+        usage = {
+            name: {**model.usage.as_json(), "flow": model.flow.describe()}
+            for name, model in (("teacher", self.teacher), ("student", self.student))
+        }
+        busy = {"processes": workers.count, "busy_s": round(workers.busy_s, 1)}
+        spent = round(self.teacher.journal.spent_usd, 6)
+        cost = {"seconds": round(seconds, 1), "spent_usd": spent, "sandbox": busy, **usage}
+        write_json(self.out / "cost.json", cost)
+
+
+@functools.cache
+def _code() -> str:
+    """A hash of this package: records are made by it."""
+    files = sorted(Path(__file__).parents[1].rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

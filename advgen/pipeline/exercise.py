@@ -1,0 +1,279 @@
+"""One exercise from its seed to its end: statement, novelty, solutions and tests, proof, repair, attempts, intent.
+
+Requests go to `Teacher`s, everything that reads or runs Python to `Workers`. Whatever goes wrong with an exercise
+becomes its status; what is wrong with the run (`TeacherError`, `FlowStopped`, `SandboxUnavailable`) is raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from advgen import parse, prompts
+from advgen.config import BuildConfig
+from advgen.hygiene.duplicates import Pool
+from advgen.pipeline import jobs
+from advgen.pipeline.records import Record
+from advgen.pipeline.workers import WorkerLost, Workers
+from advgen.seeds import Seed, subtopics_wanted
+from advgen.teacher import Answer, ReplyError, Teacher
+from advgen.verify import Attempt, Complaint, SandboxBroken
+
+# The longest reply that makes sense, in tokens: a statement's end or the last calls are no loss. A solution may be as
+# long as the config says.
+LONGEST = {"subtopics": 400, "statement": 350, "calls": 350, "asserts": 400}
+_PARENTS_SAMPLES = 1_000_000  # samples of a parent start here: those it was kept and drawn by are not fresh
+
+
+class Turnstile:
+    """Lets statements in one by one in the order of their seeds, and turns away what the pool holds already.
+
+    By index and not by arrival, so that a run that goes on decides as an uninterrupted one.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool, self._next = pool, 0
+        self._passed: set[int] = set()
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+
+    async def twin(self, index: int, name: str, stub: str) -> str:
+        """Why `stub` is not new, or '' and it is in the pool from now on."""
+        if index != self._next:
+            turn = self._waiting[index] = asyncio.get_running_loop().create_future()
+            await turn
+        found = self._pool.twin(stub)
+        if found is None:
+            self._pool.add(name, stub)
+        self.leave(index)
+        return f"{found[1]} {found[2]:.2f} with {found[0]}" if found else ""
+
+    def leave(self, index: int) -> None:
+        """That seed has had its turn, or will not take it."""
+        if index < self._next:
+            return
+        self._passed.add(index)
+        while self._next in self._passed:
+            self._passed.remove(self._next)
+            self._next += 1
+        if turn := self._waiting.pop(self._next, None):
+            turn.set_result(None)
+
+
+@dataclass(slots=True, kw_only=True)
+class Workshop:
+    """What the exercises of a round share."""
+
+    config: BuildConfig
+    teacher: Teacher
+    student: Teacher
+    workers: Workers
+    turnstile: Turnstile
+    parents: dict[str, dict[str, Any]]
+    """Rows of the `raw` config, by exercise id."""
+    subtopics: dict[str, asyncio.Task[list[str]]] = field(default_factory=dict)
+    rematches: dict[str, asyncio.Task[list[Attempt]]] = field(default_factory=dict)
+    """Fresh attempts at parents, by exercise id."""
+    reached: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Exercises that have come past each stage, for the progress line."""
+
+
+class Exercise:
+    """One of them. `run` gives its record."""
+
+    def __init__(self, shop: Workshop, seed: Seed) -> None:
+        self.shop, self.config = shop, shop.config
+        self.record = Record(seed=seed, exercise_id=f"r{seed.round}-{seed.index:05d}")
+
+    async def run(self) -> Record:
+        """Raises what ends the run: TeacherError, FlowStopped, SandboxUnavailable, ConfigError."""
+        try:
+            await self._stages()
+        except parse.ParseError as error:
+            self._end("unreadable", str(error))
+        except ReplyError as error:
+            self._end("no_reply" if error.infrastructure else "refused", str(error))
+        except (SandboxBroken, WorkerLost) as error:
+            self._end("sandbox_error", str(error))
+        except (RecursionError, MemoryError) as error:  # text made to break whoever walks it
+            self._end("unreadable", type(error).__name__)
+        finally:
+            self.shop.turnstile.leave(self.record.seed.index)
+        return self.record
+
+    def _end(self, status: str, reason: str = "") -> None:
+        self.record.status, self.record.reason = status, reason
+
+    async def _stages(self) -> None:
+        reading = await self._written()
+        self._past("written")
+        if twin := await self.shop.turnstile.twin(
+            self.record.seed.index, self.record.exercise_id, reading.statement.stub
+        ):
+            return self._end("duplicate", twin)
+        self._past("new")
+        proved = await self._proved(reading)
+        record = self.record
+        record.proof, record.response = proved.proof, proved.response
+        record.solutions = [code for code in proved.programs if code]
+        if proved.proof.status != "kept":
+            return self._end(proved.proof.status, proved.proof.reason)
+        record.statement, record.prompt = proved.statement, proved.question
+        self._past("proved")
+        if hits := await self.shop.workers.run(jobs.contamination, proved, self.config.gate.benchmarks):
+            return self._end("contaminated", hits)
+        await self._attempted(proved)
+        self._end("kept")
+        self._past("kept")
+
+    def _past(self, stage: str) -> None:
+        self.shop.reached[stage] += 1
+
+    def _note(self, purpose: str, answers: Sequence[Answer]) -> list[str]:
+        self.record.answers += [(purpose, answer) for answer in answers]
+        return [answer.text for answer in answers]
+
+    async def _ask(self, purpose: str, message: list[dict[str, str]], sample: int = 0) -> str:
+        """One reply of the teacher."""
+        longest = LONGEST.get(purpose, 0)
+        return self._note(purpose, [await self.shop.teacher.ask(purpose, message, sample, longest)])[0]
+
+    # --- the statement ----------------------------------------------------------------------------------------
+
+    async def _written(self) -> jobs.Reading:
+        seed = self.record.seed
+        if seed.strategy == "seed" and not (seed.subtopic or seed.source):
+            seed = self.record.seed = replace(seed, subtopic=await self._subtopic(seed))
+        if seed.strategy == "seed":
+            message = _first_question(seed)
+        else:
+            message = await self.shop.workers.run(jobs.evolve, seed)
+        # The sample index keeps apart two seeds that were drawn with the same parent and strategy.
+        reading = await self.shop.workers.run(jobs.read, await self._ask("statement", message, seed.index))
+        self.record.exercise_id, self.record.statement = reading.name, reading.statement
+        self.record.prompt = reading.question
+        return reading
+
+    async def _subtopic(self, seed: Seed) -> str:
+        """One of its topic, for which the teacher is asked once a topic."""
+        topics = self.shop.subtopics
+        if seed.topic not in topics:
+            topics[seed.topic] = asyncio.create_task(self._subtopics(seed.topic))
+        found = await asyncio.shield(topics[seed.topic])
+        return found[seed.turn % len(found)]
+
+    async def _subtopics(self, topic: str) -> list[str]:
+        count = max(subtopics_wanted(self.config), 3)  # of fewer, a list is not what comes
+        found = parse.subtopics(
+            await self._ask("subtopics", prompts.messages("subtopics", topic=topic, count=count))
+        )
+        return found or [topic]
+
+    # --- the proof --------------------------------------------------------------------------------------------
+
+    async def _proved(self, reading: jobs.Reading) -> jobs.Proved:
+        asked, stub = self.config.exercises, reading.statement.stub
+        about = {"stub": stub}
+        solutions, calls, claims = await asyncio.gather(
+            self._solutions(reading.question, asked.solutions),
+            self._about("calls", asked.calls, about),
+            self._about("asserts", asked.asserts, about),
+        )
+        evidence = jobs.Evidence(tuple(solutions), tuple(calls), tuple(claims), asked.solutions)
+        proved = await self.shop.workers.run(jobs.prove, reading, evidence)
+        for turn in range(asked.repairs if asked.feedback else 0):
+            if not proved.proof.complaints:
+                break
+            evidence = await self._mended(evidence, proved, turn)
+            proved = await self.shop.workers.run(jobs.prove, reading, evidence)
+        return proved
+
+    async def _solutions(self, question: list[dict[str, str]], count: int) -> list[str]:
+        return self._note("solution", await self.shop.teacher.ask_many("solution", question, count))
+
+    async def _about(self, purpose: str, count: int, about: dict[str, str]) -> list[str]:
+        """One reply about a statement, or none when `count` is 0."""
+        if not count:
+            return []
+        return [await self._ask(purpose, prompts.messages(purpose, count=count, **about))]
+
+    async def _mended(self, evidence: jobs.Evidence, proved: jobs.Proved, turn: int) -> jobs.Evidence:
+        """The evidence with what the teacher made of the sandbox's complaints."""
+        complaints = proved.proof.complaints
+        texts = await asyncio.gather(*(self._repair(proved, each, turn) for each in complaints))
+        told = list(zip(complaints, texts, strict=True))
+        repaired = [(each.code, text) for each, text in told if each.kind == "solution"]
+        return evidence.with_repairs(
+            proved.programs, repaired, [text for each, text in told if each.kind == "calls"]
+        )
+
+    async def _repair(self, proved: jobs.Proved, complaint: Complaint, turn: int) -> str:
+        if complaint.kind == "calls":
+            message = prompts.messages(
+                "more_calls", stub=proved.statement.stub, count=self.config.exercises.calls, given=proved.calls,
+                report=complaint.report,
+            )  # fmt: skip
+            return await self._ask("calls", message, turn)
+        message = prompts.messages(
+            "repair", signature=proved.signature, docstring=proved.docstring, program=complaint.code,
+            report=complaint.report,
+        )  # fmt: skip
+        return await self._ask("repair", message, turn)
+
+    # --- the student ------------------------------------------------------------------------------------------
+
+    async def _attempted(self, proved: jobs.Proved) -> None:
+        record, shop = self.record, self.shop
+        answers = await shop.student.ask_many("attempt", record.prompt, self.config.attempts.count)
+        texts = self._note("attempt", answers)
+        record.attempts = await shop.workers.run(jobs.judge, texts, proved)
+        if self.config.curation.chosen == "repaired":
+            record.mended = await self._corrections(proved)
+        if record.seed.parent_id:
+            record.check = await self._checked(proved)
+
+    async def _corrections(self, proved: jobs.Proved) -> list[str]:
+        """For each attempt the teacher's smallest repair that passes; '' where none was asked for, or none does."""
+        failing = {at: each for at, each in enumerate(self.record.attempts) if each.failed_test >= 0}
+        chosen = list(failing.items())[: self.config.curation.pairs_per_exercise]
+        texts = await asyncio.gather(*(self._correction(proved, each) for _, each in chosen))
+        judged = await self.shop.workers.run(jobs.judge, texts, proved)
+        codes = {at: after.code for (at, _), after in zip(chosen, judged, strict=True) if after.passed}
+        return [codes.get(at, "") for at in range(len(self.record.attempts))]
+
+    async def _correction(self, proved: jobs.Proved, attempt: Attempt) -> str:
+        message = prompts.messages(
+            "correct", signature=proved.signature, docstring=proved.docstring, program=attempt.code,
+            report=attempt.detail,
+        )  # fmt: skip
+        return await self._ask("correct", message)
+
+    async def _checked(self, proved: jobs.Proved) -> dict[str, Any]:
+        """The facts by which `curriculum` tells whether the strategy did what it declares."""
+        parent = self.shop.parents[self.record.seed.parent_id]
+        attempts, facts = await asyncio.gather(
+            self._rematch(parent),
+            self.shop.workers.run(jobs.compare, parent, proved.statement, proved.proof.tests),
+        )
+        return {**facts, "parent_n": len(attempts), "parent_passes": sum(each.passed for each in attempts)}
+
+    async def _rematch(self, parent: dict[str, Any]) -> list[Attempt]:
+        """Fresh attempts at the parent, once a round: it was drawn by the old ones, and chance evens out."""
+        rematches, name = self.shop.rematches, parent["exercise_id"]
+        if name not in rematches:
+            rematches[name] = asyncio.create_task(self._attempt_again(parent))
+        return await asyncio.shield(rematches[name])
+
+    async def _attempt_again(self, parent: dict[str, Any]) -> list[Attempt]:
+        samples = range(_PARENTS_SAMPLES, _PARENTS_SAMPLES + self.config.attempts.count)
+        student = self.shop.student
+        answers = await asyncio.gather(*(student.ask("rematch", parent["prompt"], each) for each in samples))
+        return await self.shop.workers.run(jobs.judge_row, self._note("rematch", answers), parent)
+
+
+def _first_question(seed: Seed) -> list[dict[str, str]]:
+    if seed.source:
+        return prompts.messages("inspired", source=seed.source)
+    return prompts.messages("exercise", topic=seed.topic, subtopic=seed.subtopic)

@@ -1,0 +1,131 @@
+"""What a round came to, in numbers: exercises by stage, by strategy, what they cost, and whether to go on.
+
+Fed row by row, so that it holds counts and never rows.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from advcore.stats import wilson
+from advgen import curriculum
+from advgen.curriculum import RoundStats, Verdict
+from advgen.pipeline.records import INFRASTRUCTURE
+
+Row = Mapping[str, Any]
+STUDENTS = ("attempt", "rematch")
+"""Purposes of requests to the student; all others go to the teacher."""
+
+
+class Funnel:
+    """The rows of one round, counted. `parents` are rows of the `raw` config by exercise id."""
+
+    def __init__(
+        self, round_number: int, seed: int, parents: Mapping[str, Row], draw: Mapping[str, Any]
+    ) -> None:
+        self._round, self._seed, self._parents, self._draw = round_number, seed, parents, draw
+        self._all = _Counts()
+        self._by_strategy: dict[str, _Counts] = defaultdict(_Counts)
+        self._verdicts: dict[str, list[tuple[str, Verdict]]] = defaultdict(list)
+        self._retests: dict[str, float] = {}
+
+    def add(self, row: Row) -> None:
+        """Count one row of the `raw` config."""
+        for counts in (self._all, self._by_strategy[row["strategy"]]):
+            counts.add(row)
+        if check := json.loads(row["check"]):
+            self._verdicts[row["strategy"]].append((row["parent_id"], _verdict(row, check)))
+            before = self._parents[row["parent_id"]]["student_pass_rate"]
+            self._retests[row["parent_id"]] = check["parent_passes"] / check["parent_n"] - before
+
+    def stats(self, margins: Sequence[Row]) -> RoundStats:
+        """The round as `curriculum` watches it. `margins`: rows of that config, of what it was drawn from."""
+        counts = self._all
+        return RoundStats(
+            round=self._round, statements=counts.written, novel=counts.new, judged=counts.judged,
+            solvable=counts.kept, mean_pass_rate=counts.mean("student_pass_rate"), pool=len(self._parents),
+            effective_sample_size=self._draw.get("effective_sample_size", 0.0),
+            median_margin=statistics.median(abs(row["margin"]) for row in margins) if margins else None,
+            retest_change=statistics.fmean(self._retests.values()) if self._retests else None,
+        )  # fmt: skip
+
+    def as_json(self, pairs: Mapping[str, int]) -> dict[str, Any]:
+        """`pairs`: by strategy."""
+        strategies = {
+            name: {**counts.as_json(), "pairs": pairs.get(name, 0), "intent": self._effect(name)}
+            for name, counts in sorted(self._by_strategy.items())
+        }
+        return {
+            "round": self._round, **self._all.as_json(), "pairs": sum(pairs.values()),
+            "strategies": strategies, "draw": dict(self._draw),
+        }  # fmt: skip
+
+    def _effect(self, strategy: str) -> dict[str, Any] | None:
+        """Whether the strategy did what it declares; None for plain exercises."""
+        verdicts = self._verdicts.get(strategy)
+        return asdict(curriculum.effect(verdicts, self._seed)) if verdicts else None
+
+
+def _verdict(row: Row, check: dict[str, Any]) -> Verdict:
+    if row["strategy"] == "opposite":
+        status = check["parent_solution"]
+        ran = None if status == "sandbox_error" else status in ("pass", "fail")
+        return curriculum.opposite(check["same_signature"], ran, status == "fail")
+    passes = round(row["student_pass_rate"] * row["n_attempts"])
+    rates = check["parent_passes"], check["parent_n"], passes, row["n_attempts"]
+    if row["strategy"] == "deceptive":
+        return curriculum.deceptive(check["parent_words"], check["child_words"], *rates)
+    return curriculum.incremental(*rates)
+
+
+class _Counts:
+    """Of some rows."""
+
+    def __init__(self) -> None:
+        self.asked = self.written = self.new = self.judged = self.kept = self.passes = self.attempts = 0
+        self.usd = 0.0
+        self._statuses: Counter[str] = Counter()
+        self._sums: Counter[str] = Counter()
+        self._tokens: Counter[str] = Counter()
+
+    def add(self, row: Row) -> None:
+        kept, status = row["status"] == "kept", row["status"]
+        self.asked += 1
+        self.written += bool(row["stub"])
+        self.new += bool(row["stub"]) and status != "duplicate"
+        self.judged += bool(row["stub"]) and status not in ("duplicate", "refused", *INFRASTRUCTURE)
+        self.kept += kept
+        self._statuses[status] += 1
+        usage = json.loads(row["usage"])
+        self.usd += usage.pop("usd")
+        for purpose, (_, tokens) in usage.items():
+            self._tokens[purpose] += tokens
+        if kept:
+            self.passes += round(row["student_pass_rate"] * row["n_attempts"])
+            self.attempts += row["n_attempts"]
+            self._sums["tests"] += len(json.loads(row["tests"]))
+            for name in ("teacher_pass_rate", "student_pass_rate", "kill_rate", "coverage"):
+                self._sums[name] += row[name]
+
+    def mean(self, column: str) -> float:
+        """Over the kept; 0 without any."""
+        return round(self._sums[column] / self.kept, 4) if self.kept else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        student = sum(count for purpose, count in self._tokens.items() if purpose in STUDENTS)
+        low, high = wilson(self.passes, self.attempts)
+        turned_away = {name: count for name, count in sorted(self._statuses.items()) if name != "kept"}
+        return {
+            "asked": self.asked, "written": self.written, "new": self.new, "kept": self.kept,
+            "turned_away": turned_away, "teacher_pass_rate": self.mean("teacher_pass_rate"),
+            "student_pass_rate": self.mean("student_pass_rate"),
+            "student_pass_interval": [round(low, 4), round(high, 4)],
+            "tests_per_exercise": self.mean("tests"), "kill_rate": self.mean("kill_rate"),
+            "coverage": self.mean("coverage"), "tokens": dict(sorted(self._tokens.items())),
+            "teacher_tokens": self._tokens.total() - student, "student_tokens": student, "usd": round(self.usd, 6),
+        }  # fmt: skip

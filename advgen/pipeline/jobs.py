@@ -1,0 +1,193 @@
+"""What the worker processes do: every function here reads or runs Python and gets the process's `Prover` first."""
+
+from __future__ import annotations
+
+import functools
+import json
+from ast import literal_eval
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from advcore.runs import sha256_of
+from advgen import parse, prompts
+from advgen.hygiene.contamination import Benchmarks, Layer
+from advgen.hygiene.items import Text
+from advgen.parse import Statement
+from advgen.seeds import Seed
+from advgen.verify import Attempt, Proof, Prover
+
+Messages = list[dict[str, str]]
+Tests = Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A statement and what whoever solves it is asked, teacher and student the same."""
+
+    statement: Statement
+    question: Messages
+    signature: str
+    docstring: str
+
+    @property
+    def name(self) -> str:
+        """The exercise's id: its content."""
+        return sha256_of(self.statement.stub)[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Replies as they came. `asked` is the number of solutions asked for."""
+
+    solutions: tuple[str, ...]
+    calls: tuple[str, ...]
+    claims: tuple[str, ...]
+    asked: int
+
+    def with_repairs(
+        self, programs: Sequence[str], repaired: Sequence[tuple[str, str]], further: Sequence[str]
+    ) -> Evidence:
+        """Each repaired program in its place, and further calls. `programs`: what each of `solutions` was read as."""
+        solutions = list(self.solutions)
+        for code, text in repaired:
+            solutions[programs.index(code) if code in programs else self.solutions.index(code)] = text
+        return replace(self, solutions=tuple(solutions), calls=(*self.calls, *further))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proved(Reading):
+    """The statement with those of its examples that execution confirmed, and the proof."""
+
+    proof: Proof
+    programs: tuple[str, ...]
+    """What each reply was read as, '' where it held no program."""
+    calls: tuple[str, ...]
+    """All that were tried."""
+    response: str
+    """The reply that held the first right one, as it came; '' without one."""
+
+
+def describe(prover: Prover) -> str:
+    """The `sandbox` column."""
+    return prover.describe()
+
+
+def layers(_: Prover, files: tuple[str, ...]) -> list[Layer]:
+    """Which layers of decontamination run."""
+    return _benchmarks(files).layers
+
+
+@functools.cache
+def _benchmarks(files: tuple[str, ...]) -> Benchmarks:
+    """Of this process: those known by hash, and those of the user's `files`."""
+    known = Benchmarks.shipped()
+    return known | Benchmarks.from_files(map(Path, files)) if files else known
+
+
+def contamination(prover: Prover, proved: Proved, files: tuple[str, ...]) -> str:
+    """Why the exercise is a benchmark's, or ''. A name that both have is no reason: `is_prime` is everybody's."""
+    text = Text(proved.docstring, proved.proof.right[0], proved.statement.entry_point)
+    hits = [hit for hit in _benchmarks(files).check(text, prover.passes) if hit.layer != "signature"]
+    return ", ".join(f"{hit.layer}: {hit.benchmark} {hit.item}".strip() for hit in hits[:3])
+
+
+def read(_: Prover, text: str) -> Reading:
+    """The statement of a reply. Raises ParseError."""
+    return _reading(parse.statement(text))
+
+
+def _reading(statement: Statement) -> Reading:
+    signature, docstring = statement.signature, statement.docstring
+    question = prompts.messages("solve", signature=signature, docstring=docstring)
+    return Reading(statement=statement, question=question, signature=signature, docstring=docstring)
+
+
+def evolve(_: Prover, seed: Seed) -> Messages:
+    """The request for a child of the seed's parent. It shows the outline only: a small teacher that sees the whole
+    statement writes it down again.
+    """
+    parent = parse.statement(seed.parent_stub)
+    return prompts.messages(
+        seed.strategy, signature=parent.signature, summary=parent.summary, failure=seed.parent_failure,
+        words=_words(parent),
+    )  # fmt: skip
+
+
+def prove(prover: Prover, reading: Reading, evidence: Evidence) -> Proved:
+    """Tests by agreement, then every gate."""
+    statement = reading.statement
+    programs = [_program(text, statement.entry_point) for text in evidence.solutions]
+    claimed = [pair for text in evidence.claims for pair in parse.asserts(text, statement)]
+    # The statement's own examples are only calls: whoever solved it had seen what they should give.
+    wanted = [call for call, _ in parse.examples(statement)]
+    wanted += [call for text in evidence.calls for call in _calls(text, statement)]
+    proof = prover.prove(statement, [code for code in programs if code], wanted, claimed, evidence.asked)
+    response = evidence.solutions[programs.index(proof.right[0])] if proof.right else ""
+    if proof.status == "kept":
+        reading = _reading(_confirmed(statement, proof))
+    return Proved(
+        statement=reading.statement, question=reading.question, signature=reading.signature,
+        docstring=reading.docstring, proof=proof, programs=tuple(programs),
+        calls=tuple(call.source for call in wanted), response=response,
+    )  # fmt: skip
+
+
+def judge(prover: Prover, texts: Sequence[str], proved: Proved) -> list[Attempt]:
+    """Replies to its question, run."""
+    proof = proved.proof
+    return [prover.attempt(text, proved.statement, proof.tests, proof.reference_s) for text in texts]
+
+
+def judge_row(prover: Prover, texts: Sequence[str], row: dict[str, Any]) -> list[Attempt]:
+    """The same for an exercise that is a row of the `raw` config."""
+    statement, tests = parse.statement(row["stub"]), json.loads(row["tests"])
+    return [prover.attempt(text, statement, tests) for text in texts]
+
+
+def compare(prover: Prover, parent: dict[str, Any], child: Statement, tests: Tests) -> dict[str, Any]:
+    """Parent and child side by side: their outlines, and whether the parent's solution solves the child."""
+    old = parse.statement(parent["stub"])
+    reference = next(each["code"] for each in json.loads(parent["solutions"]) if each["right"])
+    renamed = f"```python\n{reference}\n\n{child.entry_point} = {old.entry_point}\n```"
+    return {
+        "same_signature": old.types == child.types,
+        "parent_solution": prover.attempt(renamed, child, tests).status,
+        "parent_words": _words(old), "child_words": _words(child),
+    }  # fmt: skip
+
+
+def _words(statement: Statement) -> int:
+    """Length of the prose: examples are cut by execution, on one side more than on the other."""
+    return len(statement.docstring.partition(">>>")[0].split())
+
+
+def _confirmed(statement: Statement, proof: Proof) -> Statement:
+    """The statement with those of its examples that execution confirmed."""
+    values = {test["call"]: literal_eval(test["expected"]) for test in proof.tests}
+    return parse.with_examples(statement, values)
+
+
+def _program(text: str, entry_point: str) -> str:
+    """The program of a reply; where it cannot be read its code as it is, which the proof will complain about, or ''."""
+    try:
+        return parse.program(text, entry_point)
+    except parse.ParseError:
+        return _code(text)
+
+
+def _code(text: str) -> str:
+    try:
+        code = parse.code_block(text)
+    except parse.ParseError:  # cut short
+        return ""
+    return code if len(code) <= parse.MAX_SOURCE_CHARS else ""
+
+
+def _calls(text: str, statement: Statement) -> list[parse.Call]:
+    """The calls of a reply, none if it cannot be read: the others' calls stand."""
+    try:
+        return parse.calls(text, statement)
+    except parse.ParseError:
+        return []

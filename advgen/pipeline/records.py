@@ -1,0 +1,155 @@
+"""What became of each exercise, as a row of the `raw` config, and the file that keeps the rows of a run.
+
+A finished exercise is on disk at once, so that a run that goes on neither asks nor proves it again, and so that memory
+does not grow with a round. The file is a cache: what it lost, the journal's replies give again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from advcore.contract import SCHEMA_VERSION
+from advgen.parse import Statement
+from advgen.seeds import Seed
+from advgen.teacher import Answer
+from advgen.verify import Attempt, Proof
+
+INFRASTRUCTURE = ("no_reply", "sandbox_error")
+"""Statuses that say nothing about the exercise: tried again when the run goes on."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """All that became of one seed so far."""
+
+    seed: Seed
+    exercise_id: str
+    status: str = ""
+    """`kept` or the gate that turned it away."""
+    reason: str = ""
+    statement: Statement | None = None
+    prompt: list[dict[str, str]] = field(default_factory=list)
+    """What teacher and student were asked to solve."""
+    solutions: list[str] = field(default_factory=list)
+    proof: Proof | None = None
+    response: str = ""
+    """The teacher's reply that held the first right solution, as it came."""
+    attempts: list[Attempt] = field(default_factory=list)
+    mended: list[str] = field(default_factory=list)
+    """Teacher's repair of each failing attempt that it was asked to repair, by index; '' where it does not pass."""
+    check: dict[str, Any] = field(default_factory=dict)
+    """What tells whether the strategy did what it declares (`curriculum`)."""
+    answers: list[tuple[str, Answer]] = field(default_factory=list)
+    """Purpose and reply of every request."""
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """Requests and completion tokens by purpose, and dollars."""
+        totals: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+        for purpose, answer in self.answers:
+            totals[purpose][0] += 1
+            totals[purpose][1] += answer.completion_tokens
+        return {**totals, "usd": round(sum(answer.cost_usd for _, answer in self.answers), 8)}
+
+    def row(self, origin: dict[str, Any]) -> dict[str, Any]:
+        """The row of the `raw` config. `origin`: teacher, student, sandbox, and what `provenance` starts from."""
+        seed, proof = self.seed, self.proof
+        provenance = {**origin["provenance"], "requests": [answer.key for _, answer in self.answers]}
+        passed = [attempt.passed for attempt in self.attempts]
+        return {
+            "exercise_id": self.exercise_id, "parent_id": seed.parent_id, "round": seed.round,
+            "strategy": seed.strategy, "topic": seed.topic, "subtopic": seed.subtopic,
+            "entry_point": self.statement.entry_point if self.statement else "",
+            "tests": json.dumps(list(proof.tests) if proof else []),
+            "stub": self.statement.stub if self.statement else "", "status": self.status, "reason": self.reason,
+            "prompt": self.prompt, "response": self.response,
+            "solutions": json.dumps(_solutions(self.solutions, proof.right if proof else ())),
+            "attempts": json.dumps([_attempt(attempt) for attempt in self.attempts]),
+            "mended": json.dumps(self.mended),
+            "teacher_pass_rate": proof.teacher_pass_rate if proof else 0.0,
+            "student_pass_rate": sum(passed) / len(passed) if passed else 0.0, "n_attempts": len(passed),
+            "kill_rate": proof.kill_rate if proof else 0.0, "coverage": proof.coverage if proof else 0.0,
+            "check": json.dumps(self.check), "usage": json.dumps(self.usage),
+            "teacher": origin["teacher"], "student": origin["student"], "sandbox": origin["sandbox"],
+            "provenance": json.dumps(provenance), "schema_version": SCHEMA_VERSION,
+        }  # fmt: skip
+
+
+def _solutions(codes: Sequence[str], right: Sequence[str]) -> list[dict[str, Any]]:
+    """The reference first."""
+    ordered = [*right, *(code for code in codes if code not in right)]
+    return [{"code": code, "right": code in right} for code in dict.fromkeys(ordered)]
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "code": attempt.code, "status": attempt.status, "failure_kind": attempt.failure_kind,
+        "failed_test": attempt.failed_test, "detail": attempt.detail,
+    }  # fmt: skip
+
+
+class Spool:
+    """`records.jsonl`: a line `index<TAB>row` for every finished exercise, in the order they ended.
+
+    `made_by` says what made the rows (templates, code); rows that something else made are dropped. In memory are the
+    places of the lines, not the lines.
+    """
+
+    def __init__(self, path: Path, made_by: str) -> None:
+        self._places: dict[int, int] = {}
+        self._end = 0
+        head = made_by.encode() + b"\n"
+        if path.exists():
+            self._scan(path, head)
+        self._file = open(path, "r+b" if self._places else "w+b")  # noqa: SIM115 (closed by `close`)
+        if self._places:
+            self._file.truncate(self._end)
+        else:
+            self._file.write(head)
+        self._end = self._file.seek(0, 2)
+
+    def _scan(self, path: Path, head: bytes) -> None:
+        with open(path, "rb") as lines:
+            if lines.readline() != head:
+                return
+            self._end = lines.tell()
+            for line in lines:
+                if not line.endswith(b"\n"):  # torn by a kill
+                    return
+                self._places[int(line.partition(b"\t")[0])] = self._end
+                self._end += len(line)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, index: int, row: dict[str, Any]) -> None:
+        """Write a row, in place of an earlier one of that index."""
+        line = f"{index}\t{json.dumps(row)}\n".encode()
+        self._file.seek(self._end)
+        self._file.write(line)
+        self._file.flush()
+        self._places[index] = self._end
+        self._end += len(line)
+
+    def get(self, index: int) -> dict[str, Any] | None:
+        """The row of that index, or None."""
+        if (place := self._places.get(index)) is None:
+            return None
+        self._file.seek(place)
+        row: dict[str, Any] = json.loads(self._file.readline().partition(b"\t")[2])
+        return row
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """All rows by index."""
+        for index in sorted(self._places):
+            row = self.get(index)
+            assert row is not None
+            yield row
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,14 @@
+"""Proof by execution: solutions x calls, test strength, determinism, attempts, and the verifier's own error rates.
+
+The only package of the data side that uses `sandbox`. Expected values are what independent solutions agree on; asserts
+written from the statement alone are the cross-check. Nothing a model wrote runs outside the sandbox, and a
+`sandbox_error` is never counted as a failed program: it raises. Asking a teacher to mend what failed is `pipeline`'s.
+Finished datasets are judged by `reprove` (each row again) and `calibration` (error rates), imported where needed.
+"""
+
+from sandbox import SandboxUnavailable
+
+from .proof import Attempt, Complaint, Proof, SandboxBroken
+from .prover import Prover
+
+__all__ = ["Attempt", "Complaint", "Proof", "Prover", "SandboxBroken", "SandboxUnavailable"]

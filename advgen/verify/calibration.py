@@ -1,0 +1,196 @@
+"""The verifier's own error rates, on programs whose truth is known by construction.
+
+Known-wrong: mutants of a reference by operators that no gate uses, proved wrong by an input on which they return
+another value. Known-right: rewrites that keep the meaning. A false accept is a known-wrong program that passes every
+test of its exercise, a false reject a known-right one that does not. Both are made from references: the errors that
+models make are not sampled, and tests that ask for more than the statement says are not seen.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advgen.config import GateConfig, SandboxConfig
+from advgen.parse import ParseError, code_block
+from advgen.verify import fuzz
+from advgen.verify.edits import Variant, variants
+from advgen.verify.failure import bounded
+from advgen.verify.operators import FAMILY
+from advgen.verify.proof import Attempt, SandboxBroken
+from advgen.verify.prover import Prover, Test
+from advgen.verify.rates import Judged, Rates, Tally
+from advgen.verify.reprove import stored_rows
+from advgen.verify.rewrites import rewrites
+from advgen.verify.values import arguments, same
+from sandbox import Limits, Output, Sandbox
+
+INPUTS = 400  # an exercise, its tests' own included
+_CALLS_A_RUN = 50  # a call that does not end takes the rest of its run with it
+_RUN_WALL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exercise:
+    """What is calibrated on."""
+
+    exercise_id: str
+    entry_point: str
+    reference: str
+    tests: tuple[Test, ...]
+
+
+def exercises_of(folder: Path) -> Iterator[Exercise]:
+    """The exercises of a dataset folder, with the accepted solution of its `sft` config. Raises DataError."""
+    seen: set[str] = set()
+    for _, row in stored_rows(folder, "sft"):
+        if row["exercise_id"] not in seen:
+            seen.add(row["exercise_id"])
+            yield from _exercise(row)
+
+
+def _exercise(row: dict[str, Any]) -> Iterator[Exercise]:
+    """None where the row cannot be read: that it does not reproduce is for `reprove` to say."""
+    try:
+        code, tests = code_block(row["completion"][-1]["content"]), json.loads(row["tests"])
+    except (ParseError, ValueError, LookupError):
+        return
+    yield Exercise(
+        exercise_id=row["exercise_id"], entry_point=row["entry_point"], reference=code, tests=tuple(tests)
+    )  # fmt: skip
+
+
+def calibrate(
+    exercises: Iterable[Exercise],
+    limit: int,
+    sandbox: SandboxConfig | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Rates:
+    """Error rates over `exercises`, with at most `limit` wrong and `limit` right programs of each.
+
+    `progress` is told the number of exercises done. Raises SandboxBroken, SandboxUnavailable.
+    """
+    config, tally = sandbox or SandboxConfig(), Tally()
+    limits = Limits(wall_s=_RUN_WALL_S, memory_bytes=config.memory_bytes)
+    with (
+        Prover(config, GateConfig()) as prover,
+        Sandbox(1, limits, hash_seed=1, allow_unsandboxed=config.allow_unsandboxed) as box,
+    ):
+        for done, exercise in enumerate(exercises, 1):
+            _calibrate_one(_Bench(exercise, prover, box), limit, tally)
+            progress(done)
+    return tally.rates()
+
+
+class _Bench:
+    """One exercise: its reference's values on many inputs, against which others are held."""
+
+    def __init__(self, exercise: Exercise, prover: Prover, box: Sandbox) -> None:
+        self.exercise, self._prover, self._box = exercise, prover, box
+        self._known: list[tuple[fuzz.Args, Any]] = []
+        self._reference_s = 0.0
+
+    def opened(self) -> bool:
+        """Whether the reference passes, and there are inputs to hold others against."""
+        started = time.monotonic()
+        if not self.judge(self.exercise.reference).passed:
+            return False
+        self._reference_s = time.monotonic() - started
+        try:
+            seeds = [arguments(test["call"]) for test in self.exercise.tests]
+        except (ValueError, KeyError):
+            return False
+        inputs = fuzz.inputs(seeds, INPUTS)
+        for part in _parts(inputs):
+            outputs = self._outputs(self.exercise.reference, part)
+            self._known += [
+                (args, output.value)
+                for args, output in zip(part, outputs, strict=True)
+                if output.status == "ok"
+            ]
+        return bool(self._known)
+
+    def judge(self, code: str) -> Attempt:
+        """As the prover does with an attempt."""
+        exercise = self.exercise
+        return self._prover.judge(code, exercise.entry_point, exercise.tests, self._reference_s)
+
+    def witness(self, code: str, errors: bool = False) -> str:
+        """A call on which `code` returns something else than the reference, '' where none is found.
+
+        Only values count, and with `errors` what is raised: what does not end may be the machine's fault. The search
+        ends where a run does.
+        """
+        for part in _parts(self._known):
+            outputs = self._outputs(code, [args for args, _ in part])
+            for (args, value), output in zip(part, outputs, strict=True):
+                if output.status == "ok" and not same(value, output.value):
+                    return self._difference(args, value, repr(output.value))
+                if errors and output.status == "error":
+                    return self._difference(args, value, str(output.error))
+            if outputs[-1].status not in ("ok", "error"):
+                return ""
+        return ""
+
+    def _difference(self, args: fuzz.Args, value: Any, got: str) -> str:
+        return bounded(f"{self.exercise.entry_point}({', '.join(map(repr, args))}) is {value!r}, not {got}")
+
+    def _outputs(self, code: str, inputs: Sequence[fuzz.Args]) -> list[Output]:
+        outputs = self._box.call(code, self.exercise.entry_point, inputs)
+        if outputs[0].status == "sandbox_error":
+            raise SandboxBroken(str(outputs[0].error))
+        return outputs
+
+
+def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (items[at : at + _CALLS_A_RUN] for at in range(0, len(items), _CALLS_A_RUN))
+
+
+def _calibrate_one(bench: _Bench, limit: int, tally: Tally) -> None:
+    tally.exercises += 1
+    try:
+        if not bench.opened():
+            tally.skipped += 1
+            return
+        reference = bench.exercise.reference
+        wrong, right = variants(reference, FAMILY, limit), rewrites(reference, limit)
+    except ParseError:
+        tally.skipped += 1
+        return
+    for variant in wrong:
+        _judge_wrong(bench, variant, tally)
+    for variant in right:
+        _judge_right(bench, variant, tally)
+
+
+def _judge_wrong(bench: _Bench, variant: Variant, tally: Tally) -> None:
+    count = tally.wrong[variant.operator]
+    count[0] += 1
+    if not (witness := bench.witness(variant.source)):
+        return
+    count[1] += 1
+    if bench.judge(variant.source).passed:
+        count[2] += 1
+        tally.survivors.append(_judged(bench, variant, witness))
+
+
+def _judge_right(bench: _Bench, variant: Variant, tally: Tally) -> None:
+    count = tally.right[variant.operator]
+    count[0] += 1
+    if witness := bench.witness(variant.source, errors=True):
+        tally.bad_rewrites.append(_judged(bench, variant, witness))
+        return
+    count[1] += 1
+    attempt = bench.judge(variant.source)
+    if not attempt.passed:
+        count[2] += 1
+        tally.rejected.append(_judged(bench, variant, f"{attempt.failure_kind}: {attempt.detail}"))
+
+
+def _judged(bench: _Bench, variant: Variant, witness: str) -> Judged:
+    name = bench.exercise.exercise_id
+    return Judged(exercise_id=name, operator=variant.operator, code=variant.source, witness=witness)

@@ -1,0 +1,32 @@
+"""Programs that compute nothing: None and the empty values of the result's type. A test suite must fail each. Pure."""
+
+from __future__ import annotations
+
+import ast
+from ast import literal_eval
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from advgen.parse import Statement, tree
+
+_EMPTY = {
+    "int": "0", "float": "0.0", "str": "''", "bool": "False", "bytes": "b''", "list": "[]", "tuple": "()",
+    "dict": "{}", "set": "set()",
+}  # fmt: skip
+
+
+def nulls(exercise: Statement, tests: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The value each program returns -> the program. The types are those declared and those that the tests expect:
+    either may be missing, and a declaration may be wrong.
+    """
+    types = _declared(exercise) | {type(literal_eval(test["expected"])).__name__ for test in tests}
+    values = ["None", *(empty for name, empty in _EMPTY.items() if name in types)]
+    return {value: f"{exercise.stub}\n    return {value}\n" for value in values}
+
+
+def _declared(exercise: Statement) -> set[str]:
+    """Names in the annotation of the result, in lower case: `Optional[List[int]]` names a list too."""
+    functions = (node for node in tree(exercise.stub).body if isinstance(node, ast.FunctionDef))
+    returns = next((node.returns for node in functions), None)
+    names = ast.walk(returns) if returns else ()
+    return {node.id.lower() for node in names if isinstance(node, ast.Name)}

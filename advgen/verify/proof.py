@@ -1,0 +1,59 @@
+"""What a proof and an attempt amount to: data only, so that it can go from process to process by pickle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+class SandboxBroken(RuntimeError):
+    """The sandbox itself failed, twice, on one run: infrastructure, never a verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """What the teacher could mend, in words that can be put before it; `prompts/repair.j2`, `more_calls.j2`."""
+
+    kind: Literal["solution", "calls"]
+    code: str = ""
+    """The program at fault, as it came; empty where further calls are wanted."""
+    report: str
+    """What the sandbox saw, at most `feedback.MAX_REPORT_CHARS` long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """What the runs showed of one exercise. `status` is `kept` or the gate that turned it away, with its reason."""
+
+    status: str
+    reason: str = ""
+    tests: tuple[dict[str, Any], ...] = ()
+    right: tuple[str, ...] = ()
+    """Solutions that pass every test; the first is the reference."""
+    teacher_pass_rate: float = 0.0
+    kill_rate: float = 0.0
+    """Share of the reference's mutants that fail a test."""
+    coverage: float = 0.0
+    """Share of the reference's blocks that the tests enter, 0 to 1; see `coverage`."""
+    reference_s: float = 0.0
+    """Wall time of the reference on all tests, the start of its process included."""
+    complaints: tuple[Complaint, ...] = ()
+    """Empty where the exercise is kept, and where nothing is there to be mended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One program against the tests of its exercise. `failed_test` is -1 where none failed or none was reached."""
+
+    code: str
+    status: str
+    """A verdict of the sandbox, `unreadable`, or `flaky`: a failure that did not repeat."""
+    failure_kind: str = ""
+    """See `failure`; empty for a pass."""
+    failed_test: int = -1
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """All tests passed."""
+        return self.status == "pass"

@@ -1,0 +1,290 @@
+"""The prover: gates an exercise by running its solutions, and judges attempts.
+
+Holds sandboxes and nothing else, so that several can work side by side in processes of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from ast import literal_eval
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from advcore.contract import assertion
+from advgen.config import GateConfig, SandboxConfig
+from advgen.parse import Call, ParseError, Statement, program
+from advgen.verify import coverage, determinism, failure, feedback
+from advgen.verify.mutants import mutants
+from advgen.verify.nulls import nulls
+from advgen.verify.proof import Attempt, Complaint, Proof, SandboxBroken
+from advgen.verify.values import arguments, literal_repr
+from sandbox import Limits, Output, Report, Sandbox
+
+HASH_SEEDS = (0, 1, 2)  # the first decides, the others must agree
+TIMEOUT_FACTOR = 4  # a program may take so many times what the reference takes (evalplus has the same factor)
+MUTANT_WALL_S = 1.0  # one that loops is waited for so long: of mutants, many do
+
+Test = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Screened:
+    """Solutions after a look at their text."""
+
+    usable: tuple[str, ...]
+    complaints: tuple[Complaint, ...]
+    causes: tuple[str, ...]
+    """Of those that are not deterministic by the look of them."""
+
+
+class Prover:
+    """Holds the sandboxes: one a hash seed, since a program must behave alike under them all, and one for mutants."""
+
+    def __init__(self, config: SandboxConfig, gate: GateConfig) -> None:
+        self.gate = gate
+        limits = Limits(wall_s=config.wall_s, memory_bytes=config.memory_bytes)
+        allow = config.allow_unsandboxed
+        self.boxes = [Sandbox(1, limits, hash_seed=seed, allow_unsandboxed=allow) for seed in HASH_SEEDS]
+        hasty = replace(limits, wall_s=min(MUTANT_WALL_S, config.wall_s))
+        self._hasty = Sandbox(1, hasty, hash_seed=HASH_SEEDS[0], allow_unsandboxed=allow)
+
+    def __enter__(self) -> Prover:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for box in (*self.boxes, self._hasty):
+            box.close()
+
+    def describe(self) -> str:
+        """The `sandbox` column: level, layers, interpreter."""
+        box = self.boxes[0]
+        return json.dumps(
+            {"level": box.level, "layers": list(box.layers), "python": platform.python_version()}
+        )
+
+    def passes(self, code: str, tests: str, entry_point: str) -> bool:
+        """Whether `code` passes test text of any form. Raises SandboxBroken."""
+        return _verdict(self.boxes[0].check(code, tests, entry_point)).passed
+
+    def passes_row(self, code: str, tests: str, entry_point: str) -> bool:
+        """The same for the JSON of a `tests` column. Raises what reading it raises."""
+        return self.passes(code, "\n".join(map(assertion, json.loads(tests))), entry_point)
+
+    # --- an exercise ----------------------------------------------------------------------------------------
+
+    def prove(
+        self,
+        exercise: Statement,
+        solutions: Sequence[str],
+        calls: Sequence[Call],
+        claims: Sequence[tuple[Call, Any]] = (),
+        asked: int = 0,
+    ) -> Proof:
+        """Tests from agreement on all calls, those of `claims` too; then every gate in turn. Raises SandboxBroken.
+
+        Shares are of the solutions `asked` for, so that one that could not be read counts as one that disagrees. A
+        solution that is no Python may be among them: it counts so too, and is complained about.
+        """
+        asked = max(asked, len(solutions))
+        needed = max(2, math.ceil(self.gate.agreement * asked))
+        probes = list({call.source: call for call in [*calls, *(call for call, _ in claims)]}.values())
+        seen = self._screened(exercise, solutions, probes)
+        if len(seen.usable) < needed:
+            return _unusable(seen, asked, needed)
+        rows = [self._outputs(code, exercise.entry_point, probes) for code in seen.usable]
+        tests = _agreed(probes, rows, needed, claims)
+        proof = self._tested(exercise, seen.usable, tests, asked)
+        if proof.status == "kept":
+            return proof
+        sources, wall_s = [probe.source for probe in probes], self.boxes[0].limits.wall_s
+        mend = [*seen.complaints, *feedback.failing(seen.usable, rows, sources, wall_s), *proof.complaints]
+        if proof.status == "too_few_tests":
+            mend.append(feedback.too_few(rows, sources))
+        return replace(proof, complaints=tuple(mend))
+
+    def _screened(self, exercise: Statement, solutions: Sequence[str], probes: Sequence[Call]) -> _Screened:
+        usable, complaints, causes = [], [], []
+        for code in solutions:
+            try:
+                found = ", ".join(determinism.causes(code))
+            except ParseError as error:
+                report = self._refusal(exercise, code, probes) or str(error)
+            else:
+                if not found:
+                    usable.append(code)
+                    continue
+                causes.append(found)
+                report = f"Its results may differ from run to run: {found}"
+            complaints.append(feedback.solution(code, report))
+        return _Screened(tuple(usable), tuple(complaints), tuple(causes))
+
+    def _refusal(self, exercise: Statement, code: str, probes: Sequence[Call]) -> str:
+        """The interpreter's own words about a program that we do not read; they name the line."""
+        outputs = self._outputs(code, exercise.entry_point, probes[:1])
+        return (outputs[0].error or "") if outputs else ""
+
+    def _outputs(self, code: str, entry_point: str, probes: Sequence[Call]) -> list[Output]:
+        return self._call(code, entry_point, [probe.args for probe in probes])
+
+    def _tested(self, exercise: Statement, usable: Sequence[str], tests: Sequence[Test], asked: int) -> Proof:
+        reports = [self._check(code, tests, exercise.entry_point) for code in usable] if tests else []
+        passed = [(code, report) for code, report in zip(usable, reports, strict=False) if report.passed]
+        if len(passed) < math.ceil(self.gate.agreement * len(usable)):
+            reason = f"{len(passed)} of {len(usable)} solutions agree throughout"
+            return Proof(status="no_agreement", reason=reason)
+        proof = Proof(
+            status="kept", tests=tuple(tests), right=tuple(code for code, _ in passed),
+            teacher_pass_rate=len(passed) / asked, reference_s=passed[0][1].wall_s,
+        )  # fmt: skip
+        return self._strong(exercise, proof)
+
+    def _strong(self, exercise: Statement, proof: Proof) -> Proof:
+        """`proof` if its tests are many, strong and repeatable enough, else one that says which they are not."""
+        if len(proof.tests) < self.gate.min_tests:
+            return _turned_away(proof, "too_few_tests", f"{len(proof.tests)} tests survive")
+        if _constant(proof.tests):
+            wish = feedback.calls("All calls lead to one result. Calls with other results are missing.")
+            return _turned_away(proof, "constant", "every test expects the same value", wish)
+        if value := self._passing_null(exercise, proof.tests):
+            passes = f"a function that always returns {value} passes"
+            wish = feedback.calls(f"As it is, {passes}. Calls with other results are missing.")
+            return _turned_away(proof, "null_passes", passes, wish)
+        if found := self._unrepeatable(exercise, proof):
+            return _turned_away(proof, "nondeterministic", found.report, found)
+        return self._killing(exercise, replace(proof, coverage=self._coverage(exercise, proof)))
+
+    def _passing_null(self, exercise: Statement, tests: Sequence[Test]) -> str:
+        found = nulls(exercise, tests).items()
+        passing = (value for value, code in found if self._check(code, tests, exercise.entry_point).passed)
+        return next(passing, "")
+
+    def _unrepeatable(self, exercise: Statement, proof: Proof) -> Complaint | None:
+        """The first right solution that fails under another hash seed, or with the tests in another order."""
+        for seed, box in zip(HASH_SEEDS[1:], self.boxes[1:], strict=True):
+            order = determinism.shuffled(proof.tests, seed)
+            for code in proof.right:
+                if self._check(code, order, exercise.entry_point, box).passed:
+                    continue
+                alone = self._check(code, proof.tests, exercise.entry_point, box).passed
+                what = "its calls come in another order" if alone else "strings are hashed with another seed"
+                return feedback.solution(code, f"Its results differ when {what}")
+        return None
+
+    def _coverage(self, exercise: Statement, proof: Proof) -> float:
+        marked, blocks = coverage.instrumented(proof.right[0], exercise.entry_point)
+        calls = [arguments(test["call"]) for test in proof.tests]
+        (output,) = self._call(marked, coverage.RUN, [(calls,)], proof.reference_s)
+        return coverage.share(output.value, blocks)
+
+    def _killing(self, exercise: Statement, proof: Proof) -> Proof:
+        """`proof` with its kill rate, turned away if that is too low."""
+        wrong = mutants(proof.right[0], self.gate.max_mutants)
+        wall_s = max(self._hasty.limits.wall_s, TIMEOUT_FACTOR * proof.reference_s)
+        living = [
+            mutant
+            for mutant in wrong
+            if self._check(mutant, proof.tests, exercise.entry_point, self._hasty, wall_s).passed
+        ]
+        killed = len(wrong) - len(living)
+        proof = replace(proof, kill_rate=killed / len(wrong) if wrong else 0.0)
+        if proof.kill_rate >= self.gate.min_kill_rate:
+            return proof
+        wish = [feedback.survivors(proof.right[0], living)] if living else []
+        return _turned_away(proof, "weak_tests", f"{killed} of {len(wrong)} mutants fail", *wish)
+
+    # --- an attempt -----------------------------------------------------------------------------------------
+
+    def attempt(
+        self, text: str, exercise: Statement, tests: Sequence[Test], reference_s: float = 0.0
+    ) -> Attempt:
+        """A student's reply, run. `reference_s` is that of the proof: an attempt gets at least four times as long."""
+        try:
+            code = program(text, exercise.entry_point)
+        except ParseError as error:
+            kind = failure.of_text(text, error)
+            return Attempt(code="", status="unreadable", failure_kind=kind, detail=str(error))
+        return self.judge(code, exercise.entry_point, tests, reference_s)
+
+    def judge(self, code: str, entry_point: str, tests: Sequence[Test], reference_s: float = 0.0) -> Attempt:
+        """A program against tests. What fails one has to fail it again under another hash seed, else it is a flake."""
+        wall_s = max(self.boxes[0].limits.wall_s, TIMEOUT_FACTOR * reference_s)
+        report = self._check(code, tests, entry_point, self.boxes[0], wall_s)
+        if report.passed:
+            return Attempt(code=code, status="pass")
+        failed = _first_failure(report)
+        if failed >= 0:
+            again = self._check(code, tests, entry_point, self.boxes[-1], wall_s)
+            if (again.status, _first_failure(again)) != (report.status, failed):
+                return Attempt(code=code, status="flaky", failure_kind="flaky")
+        kind = failure.of_report(
+            report, code, entry_point, tests[failed].get("call", "") if failed >= 0 else ""
+        )
+        detail = failure.detail(report, tests, failed)
+        return Attempt(code=code, status=report.status, failure_kind=kind, failed_test=failed, detail=detail)
+
+    # --- runs -----------------------------------------------------------------------------------------------
+
+    def _check(
+        self, code: str, tests: Sequence[Test], entry_point: str, box: Sandbox | None = None,
+        wall_s: float | None = None,
+    ) -> Report:  # fmt: skip
+        text = "\n".join(assertion(test) for test in tests)
+        return _verdict((box or self.boxes[0]).check(code, text, entry_point, wall_s))
+
+    def _call(
+        self, code: str, entry_point: str, args: Sequence[tuple[Any, ...]], reference_s: float = 0.0
+    ) -> list[Output]:
+        box = self.boxes[0]
+        wall_s = max(box.limits.wall_s, TIMEOUT_FACTOR * reference_s)
+        outputs = box.call(code, entry_point, args, wall_s)
+        if any(output.status == "sandbox_error" for output in outputs):
+            raise SandboxBroken(str(outputs[0].error))
+        return outputs
+
+
+def _verdict(report: Report) -> Report:
+    if report.status == "sandbox_error":
+        raise SandboxBroken(report.error.message if report.error else "no verdict")
+    return report
+
+
+def _unusable(seen: _Screened, asked: int, needed: int) -> Proof:
+    if len(seen.usable) + len(seen.causes) >= needed:
+        reason = f"{len(seen.causes)} of {asked} solutions use {'; '.join(sorted(set(seen.causes)))}"
+        return Proof(status="nondeterministic", reason=reason, complaints=seen.complaints)
+    reason = f"{len(seen.usable)} of {asked} solutions could be read"
+    return Proof(status="no_solutions", reason=reason, complaints=seen.complaints)
+
+
+def _agreed(
+    probes: Sequence[Call], rows: Sequence[Sequence[Output]], needed: int, claims: Sequence[tuple[Call, Any]]
+) -> list[Test]:
+    """A test for each call on which `needed` programs return the same; `rows[i][j]`: program i on call j."""
+    stated = {call.source: literal_repr(value) for call, value in claims}
+    tests = []
+    for probe, column in zip(probes, zip(*rows, strict=True), strict=True):
+        texts = [text for output in column if output.status == "ok" and (text := literal_repr(output.value))]
+        value, votes = Counter(texts).most_common(1)[0] if texts else ("", 0)
+        if votes >= needed:
+            # the cross-check: the statement alone led to the same value
+            source = "assert" if stated.get(probe.source) == value else "agreement"
+            tests.append({"call": probe.source, "expected": value, "source": source})
+    return tests
+
+
+def _constant(tests: Sequence[Test]) -> bool:
+    """Whether one value passes them all: 1 == 1.0, so the texts do not tell."""
+    first, *rest = (literal_eval(test["expected"]) for test in tests)
+    return all(value == first for value in rest)
+
+
+def _first_failure(report: Report) -> int:
+    return next((at for at, outcome in enumerate(report.outcomes) if outcome in ("fail", "error")), -1)
+
+
+def _turned_away(proof: Proof, status: str, reason: str, *complaints: Complaint) -> Proof:
+    return replace(proof, status=status, reason=reason, complaints=complaints)

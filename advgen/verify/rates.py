@@ -1,0 +1,85 @@
+"""What a calibration counts, and the rates that come of it. Data and sums only."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from advcore.stats import Interval, wilson
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """A known program that the verifier judged otherwise, or a rewrite that turned out to be none."""
+
+    exercise_id: str
+    operator: str
+    code: str
+    witness: str = ""
+    """The call on which it differs from the reference, with both values; for a false reject, the verifier's reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """Of one operator: programs made, those whose truth was shown, and the errors among these."""
+
+    made: int = 0
+    known: int = 0
+    errors: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Shares with their 95 % Wilson intervals; programs of one exercise are alike, so these are too narrow."""
+
+    exercises: int
+    skipped: int
+    """Exercises whose reference fails its own tests, or whose tests hold no plain calls."""
+    false_accept: float
+    false_accept_interval: Interval
+    false_reject: float
+    false_reject_interval: Interval
+    wrong: dict[str, Count]
+    """By operator; `known` are the mutants proved wrong, the others may well be equivalent."""
+    right: dict[str, Count]
+    """By rewrite; `made - known` are bad rewrites, which differ from the reference after all."""
+    survivors: tuple[Judged, ...]
+    """The false accepts, for a person to look at."""
+    rejected: tuple[Judged, ...]
+    bad_rewrites: tuple[Judged, ...]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is counted on the way; `wrong` and `right` hold made, known, errors by operator."""
+
+    exercises: int = 0
+    skipped: int = 0
+    wrong: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
+    right: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
+    survivors: list[Judged] = field(default_factory=list)
+    rejected: list[Judged] = field(default_factory=list)
+    bad_rewrites: list[Judged] = field(default_factory=list)
+
+    def rates(self) -> Rates:
+        accept, accept_interval = _rate(self.wrong)
+        reject, reject_interval = _rate(self.right)
+        return Rates(
+            exercises=self.exercises, skipped=self.skipped,
+            false_accept=accept, false_accept_interval=accept_interval,
+            false_reject=reject, false_reject_interval=reject_interval,
+            wrong=_counts(self.wrong), right=_counts(self.right), survivors=tuple(self.survivors),
+            rejected=tuple(self.rejected), bad_rewrites=tuple(self.bad_rewrites),
+        )  # fmt: skip
+
+
+def _rate(counts: dict[str, list[int]]) -> tuple[float, Interval]:
+    known, errors = (sum(count[at] for count in counts.values()) for at in (1, 2))
+    return (errors / known if known else 0.0), wilson(errors, known)
+
+
+def _counts(counts: dict[str, list[int]]) -> dict[str, Count]:
+    return {
+        name: Count(made=made, known=known, errors=errors)
+        for name, (made, known, errors) in sorted(counts.items())
+    }

@@ -1,0 +1,133 @@
+"""The verifier's error rates on exercises whose tests are known to be strong, weak or wrong."""
+
+import json
+import pickle
+import time
+
+import pytest
+
+from advcore import contract
+from advgen.verify.calibration import Exercise, calibrate, exercises_of
+from advgen.verify.rates import Count, Tally
+
+CLAMP = (
+    "def clamp(value, low, high):\n    if value < low:\n        return low\n"
+    "    result = min(value, high)\n    return result"
+)
+
+
+def exercise(*calls, reference=CLAMP, name="clamp"):
+    space = {}
+    exec(reference, space)  # ours, not a model's
+    tests = [{"call": call, "expected": repr(eval(call, space)), "source": "agreement"} for call in calls]
+    return Exercise(exercise_id=name, entry_point=name, reference=reference, tests=tuple(tests))
+
+
+STRONG = (
+    "clamp(5, 1, 9)",
+    "clamp(0, 1, 9)",
+    "clamp(12, 1, 9)",
+    "clamp(-3, -2, 4)",
+    "clamp(1, 1, 9)",
+    "clamp(9, 1, 8)",
+)
+WEAK = ("clamp(5, 1, 9)",)
+
+
+def test_strong_tests_let_no_known_wrong_program_through():
+    rates = calibrate([exercise(*STRONG)], limit=20)
+    known = sum(count.known for count in rates.wrong.values())
+    assert known >= 5
+    assert (rates.false_accept, rates.survivors) == (0.0, ())
+    low, high = rates.false_accept_interval
+    assert low == 0.0 < high < 0.5
+    assert pickle.loads(pickle.dumps(rates)) == rates
+
+
+def test_weak_tests_are_caught_with_a_call_that_shows_it():
+    rates = calibrate([exercise(*WEAK)], limit=20)
+    assert rates.false_accept > 0.2
+    assert rates.false_accept_interval[0] < rates.false_accept < rates.false_accept_interval[1]
+    assert len(rates.survivors) == sum(count.errors for count in rates.wrong.values())
+    survivor = next(each for each in rates.survivors if each.operator == "dropped_guard")
+    assert survivor.exercise_id == "clamp"
+    assert "return low" not in survivor.code
+    call, _, values = survivor.witness.partition(" is ")
+    wanted, got = values.split(", not ")
+    space, mutated = {}, {}
+    exec(CLAMP, space)
+    exec(survivor.code, mutated)
+    assert (repr(eval(call, space)), repr(eval(call, mutated))) == (wanted, got)
+
+
+def test_rewrites_are_right_and_accepted():
+    rates = calibrate([exercise(*STRONG)], limit=20)
+    assert sum(count.known for count in rates.right.values()) >= 4
+    assert (rates.false_reject, rates.rejected, rates.bad_rewrites) == (0.0, (), ())
+
+
+def test_a_rewrite_that_shows_is_thrown_out_and_counted():
+    """A function that looks at itself gives another answer when it is written differently."""
+    nosy = "def nosy(value):\n    return value + nosy.__code__.co_nlocals"
+    rates = calibrate([exercise("nosy(1)", "nosy(5)", reference=nosy, name="nosy")], limit=20)
+    assert [each.operator for each in rates.bad_rewrites] == ["named_result"]
+    assert rates.right["named_result"] == Count(made=1, known=0, errors=0)
+    assert (rates.false_reject, rates.rejected) == (0.0, ())
+
+
+def test_rates_are_errors_among_the_known():
+    tally = Tally()
+    tally.wrong.update(one=[9, 6, 1], other=[4, 2, 1])
+    tally.right.update(one=[5, 4, 1])
+    rates = tally.rates()
+    assert (rates.false_accept, rates.false_reject) == (2 / 8, 1 / 4)
+    assert rates.false_accept_interval == pytest.approx((0.0715, 0.5907), abs=1e-4)
+    assert rates.wrong["one"] == Count(made=9, known=6, errors=1)
+
+
+def test_an_exercise_whose_reference_fails_is_left_out_and_counted():
+    wrong = Exercise(
+        exercise_id="x",
+        entry_point="clamp",
+        reference=CLAMP,
+        tests=({"call": "clamp(1, 2, 3)", "expected": "9"},),
+    )
+    rates = calibrate([wrong, exercise(*STRONG)], limit=3)
+    assert (rates.exercises, rates.skipped) == (2, 1)
+
+
+def test_the_limit_holds_for_each_kind_and_progress_is_told():
+    seen = []
+    rates = calibrate([exercise(*STRONG), exercise(*WEAK)], limit=3, progress=seen.append)
+    assert seen == [1, 2]
+    assert sum(count.made for count in rates.wrong.values()) == 6
+    assert sum(count.made for count in rates.right.values()) <= 6
+
+
+def test_a_mutant_that_loops_costs_little():
+    loop = "    at = 0\n    made = []\n    while at < n:\n        made.append(at)\n        at += 1\n    return made"
+    started = time.monotonic()
+    calibrate([exercise("upto(3)", "upto(0)", reference=f"def upto(n):\n{loop}", name="upto")], limit=12)
+    assert time.monotonic() - started < 30
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    row = {
+        "prompt": [{"role": "user", "content": "p"}],
+        "completion": [{"role": "assistant", "content": f"```python\n{CLAMP}\n```"}],
+        "exercise_id": "one", "parent_id": "", "round": 0, "strategy": "seed", "topic": "t", "subtopic": "s",
+        "entry_point": "clamp", "tests": json.dumps(list(exercise(*STRONG).tests)), "teacher": "t", "student": "s",
+        "sandbox": "{}", "provenance": "{}", "schema_version": contract.SCHEMA_VERSION,
+    }  # fmt: skip
+    cut = row | {
+        "exercise_id": "two",
+        "completion": [{"role": "assistant", "content": "```python\ndef clamp("}],
+    }
+    contract.write_round(tmp_path, "sft", 0, [row, row, cut])
+    return tmp_path
+
+
+def test_exercises_of_a_dataset_come_once_and_only_where_they_can_be_read(dataset):
+    (found,) = exercises_of(dataset)
+    assert (found.exercise_id, found.reference, found.tests) == ("one", CLAMP, exercise(*STRONG).tests)
