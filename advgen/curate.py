@@ -1,19 +1,21 @@
 """`raw` rows -> rows of the other configs: preference pairs, their hygiene, caps by kind of failure.
 
-Both sides of a pair are written in one form, a single fenced block, so that neither length of prose nor fences can tell
-chosen from rejected. Nothing is paired that execution did not separate: chosen passes every test, rejected fails one of
-them twice. Rows are read twice and never held.
+Both sides of a pair are written in one form, a single fenced block, and pairs are chosen so that length and layout do
+not tell chosen from rejected either. Nothing is paired that execution did not separate: chosen passes every test,
+rejected fails one of them twice. Rows are read twice and never held.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from advcore import contract
+from advgen.audit.features import FEATURES
+from advgen.audit.rows import Side
 from advgen.config import CurationConfig
 from advgen.hygiene.duplicates import NEAR_COPY, NearIndex
 from advgen.hygiene.normal import code_of, fingerprint
@@ -38,34 +40,33 @@ def proved_wrong(attempt: Row) -> bool:
     return attempt["status"] in PROVED_WRONG and attempt["failed_test"] >= 0
 
 
-def pairs(row: Row, config: CurationConfig) -> list[Row]:
-    """`dpo` rows of one kept exercise: a right program against failing ones, no two of them alike, wrong answers first.
-
-    Empty where `config.chosen` asks for a right program that there is none of.
+def options(row: Row, config: CurationConfig) -> list[list[Row]]:
+    """The `dpo` rows that a kept exercise could give: for each failing program, wrong answers first, one against every
+    right program from where `config.chosen` says. No two programs are alike but for names and layout.
     """
     attempts = json.loads(row["attempts"])
-    right = {fingerprint(each["code"]) for each in json.loads(row["solutions"]) if each["right"]}
-    right |= {fingerprint(each["code"]) for each in attempts if each["status"] == "pass"}
+    solved = _distinct(each["code"] for each in json.loads(row["solutions"]) if each["right"])
+    passed = _distinct(each["code"] for each in attempts if each["status"] == "pass")
     failing: dict[str, int] = {}
     for at, attempt in enumerate(attempts):
         shape = fingerprint(attempt["code"]) if proved_wrong(attempt) else ""
-        if shape and shape not in right:
+        if shape and shape not in solved | passed:
             failing.setdefault(shape, at)
-    ordered = sorted(failing.values(), key=lambda at: attempts[at]["failure_kind"] != COMMON_KIND)
-    made = ((attempts[at], _chosen(row, attempts, at, config.chosen)) for at in ordered)
-    return [_pair(row, attempt, code, config.chosen) for attempt, code in made if code][
-        : config.pairs_per_exercise
-    ]
+    right = {"teacher": solved, "student": passed, "repaired": {}}[config.chosen]
+    mended = json.loads(row["mended"]) if config.chosen == "repaired" else []
+    found = []
+    for at in sorted(failing.values(), key=lambda at: attempts[at]["failure_kind"] != COMMON_KIND):
+        codes = [*right.values(), *filter(None, mended[at : at + 1])]
+        found.append([_pair(row, attempts[at], code, config.chosen) for code in codes])
+    return [each for each in found if each]
 
 
-def _chosen(row: Row, attempts: list[Row], at: int, source: str) -> str:
-    """The right program that stands against attempt `at`, '' where there is none of that source."""
-    if source == "repaired":
-        mended = json.loads(row["mended"])
-        return mended[at] if mended else ""
-    if source == "student":
-        return next((each["code"] for each in attempts if each["status"] == "pass"), "")
-    return _reference(row)
+def _distinct(codes: Iterable[str]) -> dict[str, str]:
+    """Fingerprint -> the first program of that form."""
+    found: dict[str, str] = {}
+    for code in codes:
+        found.setdefault(fingerprint(code), code)
+    return found
 
 
 def _reference(row: Row) -> str:
@@ -123,6 +124,35 @@ class Report:
         return {"kept": self.kept, **counters}
 
 
+class Balance:
+    """Keeps form from telling chosen from rejected: of the pairs to choose from it takes the one whose chosen side is,
+    say, shorter, where so far it was longer more often; for all features that the audit measures at once.
+    """
+
+    def __init__(self) -> None:
+        self._lean: Counter[str] = Counter()
+
+    def best(self, pairs: Sequence[Row]) -> Row:
+        """The one of `pairs` that evens out most; of several that do, the one whose sides are nearest in length."""
+        return min(
+            pairs, key=lambda pair: (self._cost(pair), abs(pair["chosen_chars"] - pair["rejected_chars"]))
+        )
+
+    def take(self, pair: Row) -> None:
+        """This one is in the dataset."""
+        self._lean.update(_signs(pair))
+
+    def _cost(self, pair: Row) -> int:
+        return sum(self._lean[name] * sign for name, sign in _signs(pair).items())
+
+
+def _signs(pair: Row) -> dict[str, int]:
+    """Of each feature whether chosen has more of it (1), less (-1) or as much."""
+    sides = [Side(pair[name][0]["content"]) for name in ("chosen", "rejected")]
+    values = {name: [feature(side) or 0.0 for side in sides] for name, feature in FEATURES.items()}
+    return {name: (more > less) - (more < less) for name, (more, less) in values.items()}
+
+
 class Curator:
     """Duplicates and caps over one round, in the order of its rows: the first of two alike stays.
 
@@ -132,6 +162,7 @@ class Curator:
     def __init__(self, config: CurationConfig, before: Iterable[Row] = ()) -> None:
         self.config, self.report = config, Report()
         self._near, self._solutions, self._rejected = NearIndex(None), set[str](), set[str]()
+        self._balance = Balance()
         for row in before:
             self._repeats(row)
 
@@ -143,13 +174,25 @@ class Curator:
                 self.report.duplicates[what] += 1
                 repeated.add(row["exercise_id"])
             else:
-                kinds.update(pair["failure_kind"] for pair in pairs(row, self.config))
+                found = options(row, self.config)[: self.config.pairs_per_exercise]
+                kinds.update(each[0]["failure_kind"] for each in found)
         room = allowed(kinds, self.config.max_kind_share)
         for row in _kept(rows):
             if row["exercise_id"] not in repeated:
                 self.report.kept += 1
                 yield from others(row)
-                yield from (("dpo", pair) for pair in pairs(row, self.config) if self._admit(pair, room))
+                yield from (("dpo", pair) for pair in self._pairs(row, room))
+
+    def _pairs(self, row: Row, room: Counter[str]) -> Iterator[Row]:
+        """As many as the config allows, wrong answers before other failures."""
+        left = options(row, self.config)
+        for _ in range(min(self.config.pairs_per_exercise, len(left))):
+            common = [each for each in left if each[0]["failure_kind"] == COMMON_KIND]
+            pair = self._balance.best([pair for each in common or left for pair in each])
+            left = [each for each in left if each[0]["rejected"] != pair["rejected"]]
+            if self._admit(pair, room):
+                self._balance.take(pair)
+                yield pair
 
     def _repeats(self, row: Row) -> str:
         code = _reference(row)

@@ -40,8 +40,8 @@ def row(*attempts, status="kept", name="e", good=GOOD, mended=()):
 
 
 def pairs(*attempts, chosen="teacher", most=5, **values):
-    config = CurationConfig(pairs_per_exercise=most, chosen=chosen)
-    return curate.pairs(row(*attempts, **values), config)
+    found, _, _ = curated([row(*attempts, **values)], pairs_per_exercise=most, chosen=chosen)
+    return found
 
 
 def curated(rows, before=(), **config):
@@ -122,6 +122,24 @@ def test_a_rejected_program_stands_in_one_pair_only():
     found, _, report = curated([row(failing(), name="a"), row(failing(), name="b", good=other)])
     assert [each["exercise_id"] for each in found] == ["a"]
     assert report.duplicates == {"rejected": 1}
+
+
+def test_pairs_are_chosen_so_that_length_tells_nothing():
+    def kept(number):
+        good = f"def double(x):\n    return {number} * x + x * (2 - {number})"
+        short = failing(f"def double(x):\n    return {number}")
+        lines = [
+            f"    result = {number}",
+            "    for step in range(x):",
+            "        result += 3",
+            "    return result",
+        ]
+        long = failing("\n".join(["def double(x):", *lines]))
+        return row(short, long, name=str(number), good=good)
+
+    found, _, _ = curated([kept(number) for number in range(3, 23)])
+    longer = sum(pair["chosen_chars"] > pair["rejected_chars"] for pair in found)
+    assert (len(found), longer) in {(20, 9), (20, 10), (20, 11)}
 
 
 def test_caps_hold_for_what_is_left_and_wrong_answers_have_none():

@@ -71,7 +71,8 @@ class ScriptedStudent:
         wrong = [
             f"def {name}(values: list[int]) -> int:\n    return sum(values) - {offset}",
             f"def {name}(values: list[int]) -> int:\n    return values[0] + {offset}",
-            f"def {name}(values: list[int]) -> int:\n    return sum(values) + {offset + 1}",
+            f"def {name}(values: list[int]) -> int:\n    result = {offset + 1}\n"
+            "    for position in range(len(values)):\n        result = result + values[position]\n    return result",
         ]
         with self._lock:
             self._replies[text] += 1
