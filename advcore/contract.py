@@ -78,7 +78,7 @@ ANSWERS = {
 def assertion(test: Mapping[str, Any]) -> str:
     """One item of the `tests` column as an assert statement; a float result is compared to 9 digits.
 
-    Items are `{"call": "f(1)", "expected": "3", "source": "agreement|assert"}` or `{"code": "assert ..."}`.
+    Items are `{"call": "f(1)", "expected": "3", "source": "agreement|assert|generated"}` or `{"code": "assert ..."}`.
     """
     if "code" in test:
         return str(test["code"])

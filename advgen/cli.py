@@ -187,6 +187,45 @@ def verify(
 
 
 @app.command()
+def calibrate(
+    dataset: Annotated[str, typer.Argument(help="Run folder or dataset folder.")],
+    limit: Annotated[int, typer.Option(help="Wrong and right programs an exercise, each.")] = 20,
+    agreement: Annotated[
+        Path | None, typer.Option("--consensus", help="Run of `advgen consensus` to put beside them.")
+    ] = None,
+) -> None:
+    """The verifier's own error rates, with programs known to be wrong or right; they go onto the dataset's card."""
+    from advcore.runs import progress, write_json
+    from advgen import publish
+    from advgen.verify import calibration, reprove
+
+    folder = reprove.dataset_folder(dataset)
+    exercises = list(calibration.exercises_of(folder))
+    measured = publish.read_consensus(agreement) if agreement else None
+    with progress("calibrate", len(exercises)) as bar:
+        rates = calibration.calibrate(exercises, limit, progress=lambda done: bar.advance(done - bar.done))
+    write_json(folder / publish.CALIBRATION, {**asdict(rates), "consensus": measured})
+    publish.write_card(folder)
+    _print(rates.summary())
+
+
+@app.command()
+def consensus(
+    config: Annotated[Path, typer.Argument(help="TOML file of a build (see recipes/).")],
+    benchmark: Annotated[Path, typer.Option(help="HumanEval or another benchmark's file, with tests.")],
+    out: Annotated[Path, typer.Option(help="Run folder; running again resumes it.")],
+    limit: Annotated[int, typer.Option(help="Items, evenly spaced; 0 takes all.")] = 40,
+    set_: Set = None,
+) -> None:
+    """How often agreement is wrong: the teacher's part of a build on statements whose answers are known."""
+    from advcore import settings
+    from advgen.config import BuildConfig
+    from advgen.pipeline import consensus as agreement
+
+    _print(agreement.consensus(settings.load(BuildConfig, config, set_ or []), benchmark, out, limit))
+
+
+@app.command()
 def push(
     run: Annotated[Path, typer.Argument(help="Run folder of a build.")],
     repo: Annotated[str, typer.Option(help="user/name on the Hub; made if it does not exist.")],

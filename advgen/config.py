@@ -115,12 +115,14 @@ class GateConfig:
     """Share of the mutants of the reference solution that the tests must fail."""
     max_mutants: int = 20
     """Mutants tried an exercise."""
+    generated_tests: int = 6
+    """Tests added at most on inputs derived from the others', where all right solutions agree and a mutant does not."""
     benchmarks: tuple[str, ...] = ()
     """Files of benchmarks to stay clear of, beside those known by hash; their tests are run on what is kept."""
 
     def __post_init__(self) -> None:
         _at_least(1, self, "min_tests")
-        _at_least(0, self, "agreement", "min_kill_rate", "max_mutants")
+        _at_least(0, self, "agreement", "min_kill_rate", "max_mutants", "generated_tests")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

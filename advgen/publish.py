@@ -10,11 +10,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from advcore import contract
+from advcore import DataError, contract
 from advcore.runs import write_atomic, write_json
 
 ROUNDS = "rounds.json"
-"""Of a dataset folder: what `curriculum` watches of each round, oldest first."""
+"""Of a dataset folder: the funnel of each round, oldest first."""
+CALIBRATION = "calibration.json"
+"""Of a dataset folder: error rates of the verifier, once they have been measured."""
 
 
 class DatasetWriter:
@@ -52,19 +54,38 @@ class DatasetWriter:
                 write_atomic(self._folder / file.parent.name / file.name, file.read_bytes())
 
 
-def write_rounds(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """What the next round compares itself with."""
-    write_json(folder / ROUNDS, list(history))
+def write_rounds(folder: Path, funnels: Sequence[Mapping[str, Any]]) -> None:
+    """What the card says, and what the next round compares itself with."""
+    write_json(folder / ROUNDS, list(funnels))
 
 
 def read_rounds(folder: Path) -> list[dict[str, Any]]:
-    """The same, [] where there is none."""
-    file = folder / ROUNDS
-    return list(json.loads(file.read_text())) if file.is_file() else []
+    """The same, [] where there is none. Raises DataError when the file is broken."""
+    return list(_read(folder / ROUNDS) or [])
 
 
-def write_card(folder: Path, funnel: Mapping[str, Any], teacher: str, student: str) -> None:
-    """README.md with the loader's YAML and what the build measured."""
+def _read(file: Path) -> Any:
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text())
+    except ValueError:
+        raise DataError(f"{file} is broken") from None
+
+
+def read_consensus(run: Path) -> Any:
+    """The rates of a run of `advgen consensus`. Raises DataError."""
+    if (found := _read(run / "consensus.json")) is None:
+        raise DataError(f"{run} holds no consensus.json; run advgen consensus first")
+    return found
+
+
+def write_card(folder: Path) -> None:
+    """README.md with the loader's YAML and what was measured of the last round. Raises DataError without rounds."""
+    if not (rounds := read_rounds(folder)):
+        raise DataError(f"{folder} has no {ROUNDS}; it was not written by advgen build")
+    funnel = rounds[-1]
+    teacher, student = funnel["teacher"], funnel["student"]
     configs = sorted({path.parent.name for path in folder.glob("*/*.parquet")})
     pairs = _counted(folder) if "dpo" in configs else Counter()
     files = "".join(
@@ -104,7 +125,7 @@ of use of the teacher model apply.
 | layer | against |
 |---|---|
 {_table({layer["name"]: layer["note"] if layer["runs"] else f"did not run: {layer['note']}" for layer in layers})}
-## Limits
+{_rates(_read(folder / CALIBRATION))}## Limits
 
 Expected values are what independent solutions of one model agree on: a misreading that they share passes. Statements,
 programs and tests are a model's text: run them in a sandbox only.
@@ -156,6 +177,27 @@ def _intent(effect: Mapping[str, Any] | None) -> str:
         return f"{effect['change']:+.0%} [{low:+.0%}, {high:+.0%}], {effect['outcome']}"
     low, high = effect["held_interval"]
     return f"held by {effect['held_share'] or 0:.0%} [{low:.0%}, {high:.0%}], {effect['outcome']}"
+
+
+def _rates(found: Mapping[str, Any] | None) -> str:
+    """The verifier's error rates, '' where nobody has measured them."""
+    if not found:
+        return ""
+    lines = {
+        "wrong programs that pass": _share(found["false_accept"], found["false_accept_interval"]),
+        "right programs that fail": _share(found["false_reject"], found["false_reject_interval"]),
+    }
+    for name, what in (
+        ("wrong_tests", "suites that a right program fails"),
+        ("wrong_solutions", "chosen that are wrong"),
+    ):
+        if (measured := (found["consensus"] or {}).get(name)) and measured["share"] is not None:
+            lines[f"{what}, on a benchmark's statements"] = _share(measured["share"], measured["interval"])
+    return f"## Error rates of the verifier\n\n| | |\n|---|---|\n{_table(lines)}\n"
+
+
+def _share(rate: float, interval: Sequence[float]) -> str:
+    return f"{rate:.1%} [{interval[0]:.1%}, {interval[1]:.1%}]"
 
 
 def _verdict(audit: Mapping[str, Any]) -> str:

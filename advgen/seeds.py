@@ -69,7 +69,7 @@ def open_parent(spec: str, margins: str) -> Parent:
     source = hub.resolve(margins) if margins else folder
     found = contract.read(source, "margins") if margins or (source / "margins").is_dir() else []
     scored = [row for row in found if not row["dropped"]]
-    return Parent(folder, last, pool, scored, [RoundStats(**each) for each in read_rounds(folder)])
+    return Parent(folder, last, pool, scored, [RoundStats(**each["stats"]) for each in read_rounds(folder)])
 
 
 def topics(config: BuildConfig) -> tuple[str, ...]:

@@ -255,22 +255,24 @@ class _Build:
                 writer.add("raw", row)
             for name, row in curator.curate(spool.rows):
                 writer.add(name, row)
-        funnel = counts.as_json(curator.report.pairs)
+        models = {"teacher": self.config.teacher.model, "student": self.config.student.model}
+        funnel = models | counts.as_json(curator.report.pairs)
         funnel |= {
             "curation": curator.report.as_json(),
             "decontamination": [asdict(layer) for layer in layers],
         }
         funnel |= self._watched(counts) | {"templates": templates()}
         funnel["audit"] = self._audited(dataset) if funnel["pairs"] else {}
-        publish.write_card(dataset, funnel, self.config.teacher.model, self.config.student.model)
+        before = publish.read_rounds(self.parent.folder) if self.parent else []
+        publish.write_rounds(dataset, [*before, funnel])
+        publish.write_card(dataset)
         write_json(self.out / "funnel.json", funnel)  # last: it marks the build as finished
         return funnel
 
     def _watched(self, counts: Funnel) -> dict[str, Any]:
-        """Whether another round is worth it, and the rounds so far beside the dataset, for that round to see."""
+        """Whether another round is worth it."""
         before = self.parent.history if self.parent else []
         stats = counts.stats(self.parent.margins if self.parent else [])
-        publish.write_rounds(self.out / "dataset", [asdict(each) for each in (*before, stats)])
         warnings = [each for each in signatures(stats, before[-1] if before else None) if each.warned]
         return {
             "stats": asdict(stats), "stop_reasons": stop_reasons([*before, stats]),

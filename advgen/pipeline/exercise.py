@@ -114,7 +114,7 @@ class Exercise:
         ):
             return self._end("duplicate", twin)
         self._past("new")
-        proved = await self._proved(reading)
+        proved = await self.proved(reading)
         record = self.record
         record.proof, record.response = proved.proof, proved.response
         record.solutions = [code for code in proved.programs if code]
@@ -173,7 +173,8 @@ class Exercise:
 
     # --- the proof --------------------------------------------------------------------------------------------
 
-    async def _proved(self, reading: jobs.Reading) -> jobs.Proved:
+    async def proved(self, reading: jobs.Reading) -> jobs.Proved:
+        """Solutions, calls and claims of the teacher for a statement, and what running them shows."""
         asked, stub = self.config.exercises, reading.statement.stub
         about = {"stub": stub}
         solutions, calls, claims = await asyncio.gather(

@@ -13,7 +13,7 @@ from typing import Any
 from advcore.runs import sha256_of
 from advgen import parse, prompts
 from advgen.hygiene.contamination import Benchmarks, Layer
-from advgen.hygiene.items import Text
+from advgen.hygiene.items import Item, Text
 from advgen.parse import Statement
 from advgen.seeds import Seed
 from advgen.verify import Attempt, Proof, Prover
@@ -156,6 +156,12 @@ def compare(prover: Prover, parent: dict[str, Any], child: Statement, tests: Tes
         "parent_solution": prover.attempt(renamed, child, tests).status,
         "parent_words": _words(old), "child_words": _words(child),
     }  # fmt: skip
+
+
+def cross_examine(prover: Prover, proved: Proved, item: Item) -> tuple[bool, bool]:
+    """Whether a benchmark's solution passes our tests, and our reference the benchmark's."""
+    canonical = prover.judge(item.code, item.entry_point, proved.proof.tests, proved.proof.reference_s)
+    return canonical.passed, prover.passes(proved.proof.right[0], item.tests, item.entry_point)
 
 
 def _words(statement: Statement) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 from advcore.contract import assertion
 from advgen.config import GateConfig, SandboxConfig
 from advgen.parse import Call, ParseError, Statement, program
-from advgen.verify import coverage, determinism, failure, feedback
+from advgen.verify import coverage, determinism, failure, feedback, generated
 from advgen.verify.mutants import mutants
 from advgen.verify.nulls import nulls
 from advgen.verify.proof import Attempt, Complaint, Proof, SandboxBroken
@@ -153,9 +153,14 @@ class Prover:
             passes = f"a function that always returns {value} passes"
             wish = feedback.calls(f"As it is, {passes}. Calls with other results are missing.")
             return _turned_away(proof, "null_passes", passes, wish)
+        proof, living = self._killing(exercise, proof)
         if found := self._unrepeatable(exercise, proof):
             return _turned_away(proof, "nondeterministic", found.report, found)
-        return self._killing(exercise, replace(proof, coverage=self._coverage(exercise, proof)))
+        proof = replace(proof, coverage=self._coverage(exercise, proof))
+        if proof.kill_rate >= self.gate.min_kill_rate:
+            return proof
+        survivors = [feedback.survivors(proof.right[0], living)] if living else []
+        return _turned_away(proof, "weak_tests", f"{proof.kill_rate:.0%} of the mutants fail", *survivors)
 
     def _passing_null(self, exercise: Statement, tests: Sequence[Test]) -> str:
         found = nulls(exercise, tests).items()
@@ -180,8 +185,8 @@ class Prover:
         (output,) = self._call(marked, coverage.RUN, [(calls,)], proof.reference_s)
         return coverage.share(output.value, blocks)
 
-    def _killing(self, exercise: Statement, proof: Proof) -> Proof:
-        """`proof` with its kill rate, turned away if that is too low."""
+    def _killing(self, exercise: Statement, proof: Proof) -> tuple[Proof, list[str]]:
+        """`proof` with its kill rate and the tests that raised it, and the mutants that pass them all."""
         wrong = mutants(proof.right[0], self.gate.max_mutants)
         wall_s = max(self._hasty.limits.wall_s, TIMEOUT_FACTOR * proof.reference_s)
         living = [
@@ -189,12 +194,36 @@ class Prover:
             for mutant in wrong
             if self._check(mutant, proof.tests, exercise.entry_point, self._hasty, wall_s).passed
         ]
+        if living and self.gate.generated_tests:
+            proof, living = self._strengthened(exercise, proof, living, wall_s)
         killed = len(wrong) - len(living)
-        proof = replace(proof, kill_rate=killed / len(wrong) if wrong else 0.0)
-        if proof.kill_rate >= self.gate.min_kill_rate:
-            return proof
-        wish = [feedback.survivors(proof.right[0], living)] if living else []
-        return _turned_away(proof, "weak_tests", f"{killed} of {len(wrong)} mutants fail", *wish)
+        return replace(proof, kill_rate=killed / len(wrong) if wrong else 0.0), living
+
+    def _strengthened(
+        self, exercise: Statement, proof: Proof, living: Sequence[str], wall_s: float
+    ) -> tuple[Proof, list[str]]:
+        """`proof` with tests on generated inputs that fail some of `living`, and the rest of these."""
+        name, known = exercise.entry_point, [arguments(test["call"]) for test in proof.tests]
+        inputs = generated.inputs(known)
+        if not inputs:
+            return proof, list(living)
+        expected = generated.unanimous(
+            [self._call(code, name, inputs, proof.reference_s) for code in proof.right]
+        )
+        rows = [self._call(code, name, inputs, box=self._hasty, wall_s=wall_s) for code in living]
+        chosen, left = generated.telling(expected, rows, self.gate.generated_tests)
+        tests = [
+            {
+                "call": f"{name}({', '.join(map(repr, inputs[at]))})",
+                "expected": expected[at],
+                "source": "generated",
+            }
+            for at in chosen
+        ]
+        passed = [code for code in proof.right if self._check(code, [*proof.tests, *tests], name).passed]
+        if len(passed) < len(proof.right):  # a float that is not the same from run to run
+            return proof, list(living)
+        return replace(proof, tests=(*proof.tests, *tests)), [living[at] for at in left]
 
     # --- an attempt -----------------------------------------------------------------------------------------
 
@@ -236,10 +265,11 @@ class Prover:
         return _verdict((box or self.boxes[0]).check(code, text, entry_point, wall_s))
 
     def _call(
-        self, code: str, entry_point: str, args: Sequence[tuple[Any, ...]], reference_s: float = 0.0
-    ) -> list[Output]:
-        box = self.boxes[0]
-        wall_s = max(box.limits.wall_s, TIMEOUT_FACTOR * reference_s)
+        self, code: str, entry_point: str, args: Sequence[tuple[Any, ...]], reference_s: float = 0.0,
+        box: Sandbox | None = None, wall_s: float = 0.0,
+    ) -> list[Output]:  # fmt: skip
+        box = box or self.boxes[0]
+        wall_s = wall_s or max(box.limits.wall_s, TIMEOUT_FACTOR * reference_s)
         outputs = box.call(code, entry_point, args, wall_s)
         if any(output.status == "sandbox_error" for output in outputs):
             raise SandboxBroken(str(outputs[0].error))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from advcore.stats import Interval, wilson
 
@@ -47,6 +48,11 @@ class Rates:
     """The false accepts, for a person to look at."""
     rejected: tuple[Judged, ...]
     bad_rewrites: tuple[Judged, ...]
+
+    def summary(self) -> dict[str, Any]:
+        """Plain values, with numbers of programs in the place of programs."""
+        programs = ("survivors", "rejected", "bad_rewrites")
+        return {**asdict(self), **{name: len(getattr(self, name)) for name in programs}}
 
 
 @dataclass(slots=True)

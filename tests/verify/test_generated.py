@@ -1,0 +1,47 @@
+"""Generated tests: where all right programs agree and a wrong one does not, and nowhere else."""
+
+from advgen.config import GateConfig, SandboxConfig
+from advgen.parse import Call, statement
+from advgen.verify import Prover, generated
+from sandbox import Output
+
+CLAMP = statement(
+    'def clamp(x: int) -> int:\n    """The number x, but nothing below zero and nothing above a hundred is returned."""'
+)
+RIGHT = ["def clamp(x):\n    return max(0, min(x, 100))", "def clamp(x):\n    return sorted((0, x, 100))[1]"]
+WEAK = [Call(f"clamp({x})", (x,)) for x in (-8, -1, 5, 7, 40, 60, 80)]
+
+
+def outputs(*values):
+    return [Output(status="error") if value is None else Output(status="ok", value=value) for value in values]
+
+
+def test_inputs_are_new_and_can_stand_in_a_test():
+    seeds = [([1, 2], "ab"), ([3], "b")]
+    made = generated.inputs(seeds)
+    assert made
+    assert all(type(numbers) is list and type(text) is str for numbers, text in made)
+    assert not any(args in seeds for args in made)
+
+
+def test_a_value_is_expected_only_where_every_program_returns_it():
+    rows = [outputs(1, 2, None, 4), outputs(1, 3, None, None)]
+    assert generated.unanimous(rows) == ["1", "", "", ""]
+
+
+def test_inputs_are_chosen_that_fail_mutants_until_there_are_enough():
+    expected = ["1", "2", "", "4"]
+    mutants = [outputs(1, 9, 9, 4), outputs(1, 8, 0, None), outputs(1, 2, 7, 5), outputs(1, 2, 0, 4)]
+    assert generated.telling(expected, mutants, 2) == ([1, 3], [3])
+    assert generated.telling(expected, mutants, 1) == ([1], [2, 3])
+
+
+def test_a_proof_gains_tests_that_kill_what_its_own_tests_let_live():
+    with Prover(SandboxConfig(), GateConfig(generated_tests=0)) as prover:
+        before = prover.prove(CLAMP, RIGHT, WEAK, asked=2)
+    with Prover(SandboxConfig(), GateConfig(generated_tests=4)) as prover:
+        after = prover.prove(CLAMP, RIGHT, WEAK, asked=2)
+    new = [test for test in after.tests if test["source"] == "generated"]
+    assert (len(before.tests), 1 <= len(new) <= 4) == (7, True)
+    assert after.kill_rate > before.kill_rate
+    assert after.right == before.right
