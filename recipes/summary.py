@@ -53,7 +53,10 @@ def round_rows(runs: Path, number: int) -> list[tuple[str, str]]:
     if funnel["draw"]:
         draw = funnel["draw"]
         rows.append(
-            ("parents drawn, effective sample size", f"{draw['parents']}, {draw['effective_sample_size']}")
+            (
+                "parents drawn, effective sample size",
+                f"{draw['parents']}, {draw['effective_sample_size']:.1f}",
+            )
         )
     mean = sum(margins) / max(len(margins), 1)
     accuracy = sum(margin > 0 for margin in margins) / max(len(margins), 1)

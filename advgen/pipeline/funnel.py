@@ -60,8 +60,13 @@ class Funnel:
             name: {**counts.as_json(), "pairs": pairs.get(name, 0), "intent": self._effect(name)}
             for name, counts in sorted(self._by_strategy.items())
         }
+        total = sum(pairs.values())
+        per_pair = {
+            f"{what}_per_pair": round(value / total, 6) if total else None
+            for what, value in (("usd", self._all.usd), ("teacher_tokens", self._all.teacher_tokens))
+        }
         return {
-            "round": self._round, **self._all.as_json(), "pairs": sum(pairs.values()),
+            "round": self._round, **self._all.as_json(), "pairs": total, **per_pair,
             "strategies": strategies, "draw": dict(self._draw),
         }  # fmt: skip
 
@@ -112,12 +117,19 @@ class _Counts:
             for name in ("teacher_pass_rate", "student_pass_rate", "kill_rate", "coverage"):
                 self._sums[name] += row[name]
 
+    @property
+    def student_tokens(self) -> int:
+        return sum(count for purpose, count in self._tokens.items() if purpose in STUDENTS)
+
+    @property
+    def teacher_tokens(self) -> int:
+        return self._tokens.total() - self.student_tokens
+
     def mean(self, column: str) -> float:
         """Over the kept; 0 without any."""
         return round(self._sums[column] / self.kept, 4) if self.kept else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        student = sum(count for purpose, count in self._tokens.items() if purpose in STUDENTS)
         low, high = wilson(self.passes, self.attempts)
         turned_away = {name: count for name, count in sorted(self._statuses.items()) if name != "kept"}
         return {
@@ -127,5 +139,5 @@ class _Counts:
             "student_pass_interval": [round(low, 4), round(high, 4)],
             "tests_per_exercise": self.mean("tests"), "kill_rate": self.mean("kill_rate"),
             "coverage": self.mean("coverage"), "tokens": dict(sorted(self._tokens.items())),
-            "teacher_tokens": self._tokens.total() - student, "student_tokens": student, "usd": round(self.usd, 6),
+            "teacher_tokens": self.teacher_tokens, "student_tokens": self.student_tokens, "usd": round(self.usd, 6),
         }  # fmt: skip

@@ -36,6 +36,7 @@ def test_every_row_counts_at_the_stages_it_came_past():
     }  # fmt: skip
     assert (made["student_pass_rate"], made["tests_per_exercise"]) == (0.375, 6.0)
     assert (made["teacher_tokens"], made["student_tokens"], made["usd"]) == (700, 280, 1.75)
+    assert (made["teacher_tokens_per_pair"], made["usd_per_pair"]) == (350, 0.875)
 
 
 def test_a_strategy_is_judged_by_fresh_attempts_and_an_opposite_by_the_parents_solution():
