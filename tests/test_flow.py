@@ -432,6 +432,23 @@ def test_waiting_is_not_polled():
     assert run(idle()) <= 3
 
 
+def test_what_has_the_lower_priority_number_goes_first_and_equals_in_the_order_of_arrival():
+    async def order():
+        flow, served = Flow(ceiling=1, known=True), []
+
+        async def one(name, priority):
+            permit = await flow.admit(1, priority)
+            served.append(name)
+            await asyncio.sleep(1)
+            permit.settle("ok")
+
+        wanted = [("running", 9), ("c1", 3), ("a", 1), ("c2", 3), ("b", 2)]
+        await asyncio.gather(*(one(*each) for each in wanted))
+        return served
+
+    assert run(order()) == ["running", "a", "b", "c1", "c2"]
+
+
 def test_first_come_is_first_served():
     async def order():
         flow, served = Flow(ceiling=2), []

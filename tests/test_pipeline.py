@@ -148,6 +148,23 @@ def test_a_wrong_key_stops_a_build_and_what_was_in_flight_is_stored(tmp_path, bu
         assert len(journal) == asked - 1
 
 
+def test_a_build_that_ran_out_of_budget_writes_what_was_paid_for_and_goes_on_with_more(
+    tmp_path, build_config
+):
+    priced = {"usd_per_request": 0.01, "concurrency": 2}
+    prices = {"teacher": priced, "student": priced}
+    poor = build_config(**prices, exercises={"count": 12}, budget_usd=0.6)
+    with pytest.raises(TeacherError, match=r"budget_usd 0\.6 is used up"):
+        pipeline.build(poor, tmp_path / "run", None)
+    funnel = json.loads((tmp_path / "run" / "funnel.json").read_text())
+    assert (funnel["finished"], 1 <= funnel["kept"] < 12) == (False, True)
+    assert len(contract.read(tmp_path / "run" / "dataset", "raw")) == funnel["asked"]
+    rich = pipeline.build(
+        build_config(**prices, exercises={"count": 12}, budget_usd=9.0), tmp_path / "run", None
+    )
+    assert (rich["finished"], rich["kept"]) == (True, 12)
+
+
 def test_one_interrupt_lets_a_build_finish_what_is_in_flight(tmp_path, servers):
     teacher, student = servers
     config = tmp_path / "config.toml"

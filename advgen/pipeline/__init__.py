@@ -36,7 +36,7 @@ from advgen.pipeline.funnel import Funnel
 from advgen.pipeline.records import INFRASTRUCTURE, Spool
 from advgen.pipeline.workers import Workers
 from advgen.seeds import Parent, Seed, adversarial_seeds, given_seeds, topic_seeds, topics
-from advgen.teacher import Budget, Teacher, check_model, estimate, note
+from advgen.teacher import Budget, BudgetExhausted, Teacher, check_model, estimate, note
 from advgen.teacher.flow import FlowStopped
 from advgen.verify import Prover, SandboxUnavailable
 
@@ -82,7 +82,8 @@ def _finished(out: Path) -> dict[str, Any]:
         return {}
     funnel: dict[str, Any] = json.loads(file.read_text())
     lost = any(status in funnel["turned_away"] for status in INFRASTRUCTURE)
-    return {} if lost or funnel["templates"] != templates() else funnel
+    done = funnel["finished"] and not lost and funnel["templates"] == templates()
+    return funnel if done else {}
 
 
 def plan(config: BuildConfig, parent: Parent | None, given: str = "") -> dict[str, Any]:
@@ -142,11 +143,13 @@ class _Build:
                 await self._exercises(seeds, workers, spool)
             finally:
                 await asyncio.gather(self.teacher.close(), self.student.close())
-            if self.ended:
+            if self.ended and not isinstance(self.ended, BudgetExhausted):
                 raise self.ended
-            seconds = time.monotonic() - started
-            self._write_cost(workers, seconds)
-            return self._write(spool, draw, layers)
+            self._write_cost(workers, time.monotonic() - started)
+            funnel = self._write(spool, draw, layers)
+        if self.ended:  # what was paid for is in the dataset
+            raise self.ended
+        return funnel
 
     def _seeds(self) -> tuple[Iterator[Seed], dict[str, Any]]:
         if self.parent is None:
@@ -256,7 +259,7 @@ class _Build:
             for name, row in curator.curate(spool.rows):
                 writer.add(name, row)
         models = {"teacher": self.config.teacher.model, "student": self.config.student.model}
-        funnel = models | counts.as_json(curator.report.pairs)
+        funnel = models | {"finished": not self.ended} | counts.as_json(curator.report.pairs)
         funnel |= {
             "curation": curator.report.as_json(),
             "decontamination": [asdict(layer) for layer in layers],

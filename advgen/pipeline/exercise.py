@@ -86,6 +86,7 @@ class Exercise:
     def __init__(self, shop: Workshop, seed: Seed) -> None:
         self.shop, self.config = shop, shop.config
         self.record = Record(seed=seed, exercise_id=f"r{seed.round}-{seed.index:05d}")
+        self.priority = seed.index  # what was begun first is finished first
 
     async def run(self) -> Record:
         """Raises what ends the run: TeacherError, FlowStopped, SandboxUnavailable, ConfigError."""
@@ -138,7 +139,9 @@ class Exercise:
     async def _ask(self, purpose: str, message: list[dict[str, str]], sample: int = 0) -> str:
         """One reply of the teacher."""
         longest = LONGEST.get(purpose, 0)
-        return self._note(purpose, [await self.shop.teacher.ask(purpose, message, sample, longest)])[0]
+        return self._note(
+            purpose, [await self.shop.teacher.ask(purpose, message, sample, longest, priority=self.priority)]
+        )[0]
 
     # --- the statement ----------------------------------------------------------------------------------------
 
@@ -192,7 +195,9 @@ class Exercise:
         return proved
 
     async def _solutions(self, question: list[dict[str, str]], count: int) -> list[str]:
-        return self._note("solution", await self.shop.teacher.ask_many("solution", question, count))
+        return self._note(
+            "solution", await self.shop.teacher.ask_many("solution", question, count, priority=self.priority)
+        )
 
     async def _about(self, purpose: str, count: int, about: dict[str, str]) -> list[str]:
         """One reply about a statement, or none when `count` is 0."""
@@ -227,7 +232,8 @@ class Exercise:
 
     async def _attempted(self, proved: jobs.Proved) -> None:
         record, shop = self.record, self.shop
-        answers = await shop.student.ask_many("attempt", record.prompt, self.config.attempts.count)
+        count = self.config.attempts.count
+        answers = await shop.student.ask_many("attempt", record.prompt, count, priority=self.priority)
         texts = self._note("attempt", answers)
         record.attempts = await shop.workers.run(jobs.judge, texts, proved)
         if self.config.curation.chosen == "repaired":
@@ -268,9 +274,9 @@ class Exercise:
         return await asyncio.shield(rematches[name])
 
     async def _attempt_again(self, parent: dict[str, Any]) -> list[Attempt]:
-        samples = range(_PARENTS_SAMPLES, _PARENTS_SAMPLES + self.config.attempts.count)
-        student = self.shop.student
-        answers = await asyncio.gather(*(student.ask("rematch", parent["prompt"], each) for each in samples))
+        answers = await self.shop.student.ask_many(
+            "rematch", parent["prompt"], self.config.attempts.count, _PARENTS_SAMPLES, self.priority
+        )
         return await self.shop.workers.run(jobs.judge_row, self._note("rematch", answers), parent)
 
 

@@ -143,10 +143,12 @@ class Teacher:
         sample: int = 0,
         max_tokens: int = 0,
         schema: dict[str, Any] | None = None,
+        priority: int = 0,
     ) -> Answer:
         """Sample number `sample` of the reply to `messages`, from the journal if it is there.
 
-        `max_tokens` shortens what the config allows, for replies known to be short.
+        `max_tokens` shortens what the config allows, for replies known to be short. Of those that wait for the endpoint
+        the lowest `priority` is asked first.
 
         Raises ReplyError when this request gets no reply, TeacherError when no request would.
         """
@@ -161,7 +163,7 @@ class Teacher:
                 return self._counted(Answer(**asked.result(), key=name), replayed=True)
         answer = self._asking[name] = asyncio.get_running_loop().create_future()
         try:
-            answer.set_result(await self._obtain(purpose, payload, sample, name))
+            answer.set_result(await self._obtain(purpose, payload, sample, name, priority))
         except Exception as error:  # of any kind: it is raised below, and for those who wait
             answer.set_exception(error)
         finally:
@@ -186,9 +188,13 @@ class Teacher:
         second = await self.ask(purpose, [*messages, *turns], sample, schema=schema)
         return structured.parse(second.text, schema), [first, second]
 
-    async def ask_many(self, purpose: str, messages: Messages, count: int) -> list[Answer]:
-        """`count` independent samples."""
-        return list(await asyncio.gather(*(self.ask(purpose, messages, sample) for sample in range(count))))
+    async def ask_many(
+        self, purpose: str, messages: Messages, count: int, first: int = 0, priority: int = 0
+    ) -> list[Answer]:
+        """`count` independent samples, numbered from `first`."""
+        samples = range(first, first + count)
+        asked = (self.ask(purpose, messages, sample, priority=priority) for sample in samples)
+        return list(await asyncio.gather(*asked))
 
     @property
     def open_requests(self) -> int:
@@ -212,7 +218,9 @@ class Teacher:
         """Close the connections; further requests open new ones."""
         await (self._batches or self._transport).close()
 
-    async def _obtain(self, purpose: str, payload: dict[str, Any], sample: int, name: str) -> dict[str, Any]:
+    async def _obtain(
+        self, purpose: str, payload: dict[str, Any], sample: int, name: str, priority: int
+    ) -> dict[str, Any]:
         """Ask until there is a reply, and commit it."""
         if name in self._elsewhere:
             raise TeacherError(
@@ -225,9 +233,8 @@ class Teacher:
                 if self._batches:
                     return await self._batched(self._batches.send(name, purpose, payload, sample))
                 messages = payload["messages"]
-                permit = await self.flow.admit(
-                    prompt_bytes(messages) // CHARS_PER_TOKEN + payload["max_tokens"]
-                )
+                tokens = prompt_bytes(messages) // CHARS_PER_TOKEN + payload["max_tokens"]
+                permit = await self.flow.admit(tokens, priority)
                 return await self._once(permit, purpose, payload, sample, name)
             except RequestFailed as error:
                 if error.kind in FATAL:

@@ -6,12 +6,14 @@ an allowance of requests a second. Budgets that are known are kept as token buck
 and knows no protocol: the caller asks for a permit, sends, and settles the permit with what came of it.
 
 One event loop, no threads, no polling: a waiter is a future in a queue, a settled permit admits the next one, and a
-timer runs only while time alone blocks the head of the queue. Every operation costs O(1) however many wait.
+timer runs only while time alone blocks the head of the queue. Of n that wait, one costs O(log n).
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import math
 import random
 from collections import deque
@@ -100,7 +102,10 @@ class Flow:
         self._cut_at = 0  # number of the last permit given before the last cut
         self._held = 0  # replies that will not raise the limit
         self._binds = False  # whether the limit alone kept requests back when the last one came home
-        self._queue: deque[tuple[asyncio.Future[Permit], int]] = deque()
+        self._queue: list[
+            tuple[int, int, asyncio.Future[Permit], int]
+        ] = []  # a heap: priority, arrival, turn, tokens
+        self._arrivals = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._stopped = False
         self._history: deque[tuple[float, float, str]] = deque(maxlen=200)
@@ -110,15 +115,16 @@ class Flow:
         """How many requests may be in flight; its whole part counts."""
         return self._limit
 
-    async def admit(self, tokens: int) -> Permit:
-        """Wait for a turn, first come first served. `tokens` is reserved: the prompt and the most that may come back.
+    async def admit(self, tokens: int, priority: int = 0) -> Permit:
+        """Wait for a turn: the lowest `priority` first, and of one priority who came first. `tokens` is reserved: the
+        prompt and the most that may come back.
 
         Raises FlowStopped.
         """
         if self._stopped:
             raise FlowStopped
         turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
-        self._queue.append((turn, tokens))
+        heapq.heappush(self._queue, (priority, next(self._arrivals), turn, tokens))
         self.waiting += 1
         if self.waiting == 1:  # behind others there is nothing to look at
             self._admit_waiting()
@@ -132,7 +138,7 @@ class Flow:
         """Admit nothing further: all that wait raise FlowStopped. What is in flight may still be settled."""
         self._stopped = True
         while self._queue:
-            turn, _ = self._queue.popleft()
+            turn = self._queue.pop()[2]
             if not turn.done():
                 self.waiting -= 1
                 turn.set_exception(FlowStopped())
@@ -152,13 +158,13 @@ class Flow:
     def _admit_waiting(self) -> None:
         now = _now()
         while self._queue and self.in_flight + 1 <= self._limit:
-            turn, tokens = self._queue[0]
+            _, _, turn, tokens = self._queue[0]
             if not turn.done():  # else its task was cancelled
                 if (delay := self._delay(now, tokens)) > INSTANT_S:
                     return self._wake_in(delay)
                 self.waiting -= 1
                 turn.set_result(self._permit(now, tokens))
-            self._queue.popleft()
+            heapq.heappop(self._queue)
         self._wake_in(0)
 
     def _permit(self, now: float, tokens: int) -> Permit:
