@@ -26,6 +26,7 @@ from advgen.teacher.flow import FlowStopped
 from advgen.teacher.money import CHARS_PER_TOKEN, estimate, prompt_bytes
 
 Messages = list[dict[str, str]]
+ALL_REFUSED = 20  # refusals with no reply among them: it is the settings, not the prompts
 
 
 def answer(config: AnswerConfig, prompts: Path, out: Path) -> dict[str, Any]:
@@ -36,8 +37,8 @@ def answer(config: AnswerConfig, prompts: Path, out: Path) -> dict[str, Any]:
     """
     check_model(config.teacher)
     _readable(prompts)
-    open_run(out, resolved(config), MAY_CHANGE)
-    with Journal(out / "journal.sqlite") as journal:
+    with Journal(out / "journal.sqlite") as journal:  # first: another run's config is not ours to change
+        open_run(out, resolved(config), MAY_CHANGE)
         return asyncio.run(_Answers(config, prompts, out, journal).run())
 
 
@@ -117,11 +118,13 @@ class _Counts:
 
     def see(self, columns: dict[str, Any]) -> None:
         for name, value in columns.items():
+            if value is None:
+                self.kinds.setdefault(name, "")
+                continue
             kind = {str: "string", bool: "bool", int: "int", float: "float"}.get(type(value), "json")
             if kind == "int" and not -(2**63) <= value < 2**63:
                 kind = "json"
-            if value is not None and self.kinds.setdefault(name, kind) != kind:
-                self.kinds[name] = "json"
+            self.kinds[name] = kind if self.kinds.get(name) in (None, "", kind) else "json"
 
 
 class _Answers:
@@ -135,7 +138,7 @@ class _Answers:
         self.reasons: dict[tuple[int, int], str] = {}
         self.ended: TeacherError | None = None
         self.stopping = False
-        self.lost = 0
+        self.lost = self.refused = 0
         self.digest = hashlib.sha256()
 
     async def run(self) -> dict[str, Any]:
@@ -191,6 +194,9 @@ class _Answers:
         except ReplyError as error:
             self.reasons[row.number, sample] = str(error)
             self.lost += error.infrastructure
+            self.refused += not error.infrastructure
+            if self.refused >= ALL_REFUSED and not self.teacher.usage.requests:
+                self._end(TeacherError(f"the first {self.refused} requests were all refused: {error}"))
             if self.lost > max(10, self.config.max_failure_share * self.counts.prompts * self.config.n):
                 self._end(TeacherError(f"{self.lost} requests got no reply, the last one: {error}"))
         except TeacherError as error:
@@ -220,7 +226,7 @@ class _Answers:
         if written and before.get("digest") == digest and not before["failed"] and not self.reasons:
             return dict(before)
         extra = self._columns()
-        kinds = {column: self.counts.kinds[name] for column, name in extra.items()}
+        kinds = {column: self.counts.kinds[name] or "string" for column, name in extra.items()}
         folder = self.out / "dataset"
         with (
             contract.RoundWriter(folder, "gad", 0, {**contract.ANSWERS["gad"], **kinds}) as gad,
@@ -280,7 +286,14 @@ class _Answers:
 
 
 def _refusal(stored: dict[str, Any]) -> str:
-    return stored["finish_reason"] if stored["finish_reason"] in REFUSALS and not stored["text"] else ""
+    """Why a stored reply is no answer, '' for one that is."""
+    if stored["finish_reason"] in REFUSALS:
+        return str(stored["finish_reason"])
+    return (
+        ""
+        if stored["text"].strip()
+        else f"empty reply (finish_reason {stored['finish_reason'] or 'unknown'})"
+    )
 
 
 def _plain(value: Any, kind: str) -> Any:

@@ -299,6 +299,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except sqlite3.Error as error:  # the journal's disk
         _say(f"error: {error}; what was committed is safe, run the same command again to go on")
         return 1
+    except BrokenPipeError:  # whoever read our output has enough
+        return 1
+    except OSError as error:  # a disk that is full, a folder that cannot be made
+        _say(f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        return 1
     except RuntimeError as error:
         from sandbox import SandboxUnavailable  # here, since only a run that failed needs to know it
 

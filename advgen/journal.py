@@ -174,7 +174,10 @@ class Journal(JournalReader):
     """Every bill, also for replies that were not kept, and all open intents, those of killed processes too."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ConfigError(f"{path.parent} is a file; give the path of a folder") from None
         self._path, self._failure = path, ""
         self._taken: dict[str, str] = {}
         with contextlib.ExitStack() as opened:
@@ -213,7 +216,7 @@ class Journal(JournalReader):
         await self._commit(self._kept(key, Row(purpose, payload, sample, intent), reply))
 
     def _kept(self, key: str, row: Row, reply: dict[str, Any]) -> list[Statement]:
-        now, usd, intent = time.time(), float(reply.get("cost_usd", 0.0)), row.intent
+        now, usd, intent = time.time(), max(0.0, float(reply.get("cost_usd", 0.0))), row.intent
         stored = (key, row.purpose, json.dumps(row.payload), row.sample, json.dumps(reply), now)
         statements: list[Statement] = [(STORE, stored)]
         if usd or intent is not None:
@@ -388,7 +391,9 @@ def _locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(f"{path} is in use by another run; wait, or give another --out") from None
+            raise ConfigError(
+                f"{path} is in use by another run; wait for it, or use another folder"
+            ) from None
         yield
 
 

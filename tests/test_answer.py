@@ -18,6 +18,7 @@ from advcore import ConfigError, DataError, TeacherError, contract
 from advgen import cli
 from advgen.answer import answer
 from advgen.config import AnswerConfig, ModelConfig
+from advgen.journal import Journal
 from advgen.testing import MockServer
 
 
@@ -314,3 +315,40 @@ def test_a_refused_connection_costs_nothing_and_an_empty_run_is_a_failure(tmp_pa
     with pytest.raises(TeacherError, match="no prompt was answered"):
         answer(dead, prompt_file(tmp_path, [{"prompt": "a"}]), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["spent_usd"] == 0
+
+
+def test_an_empty_reply_is_a_failed_row_and_a_column_of_nulls_is_kept(tmp_path):
+    lines = [{"prompt": "speak", "note": None}, {"prompt": "be silent", "note": None}]
+    with MockServer(lambda messages, seed: "" if "silent" in messages[-1]["content"] else "words") as server:
+        summary = answer(config(server), prompt_file(tmp_path, lines), tmp_path / "run")
+        assert (summary["answered"], summary["failed"]) == (1, 1)
+    (good,) = contract.read(tmp_path / "run" / "dataset", "gad")
+    assert (good["teacher_response"], good["note"]) == ("words", None)
+
+
+def test_a_setting_that_every_request_is_refused_for_stops_the_run(tmp_path):
+    file = prompt_file(tmp_path, [{"prompt": f"question {n}"} for n in range(300)])
+    with MockServer(echo, fail_with=[400] * 300) as server:
+        with pytest.raises(TeacherError, match="requests were all refused: bad request"):
+            answer(config(server, concurrency=8), file, tmp_path / "run")
+        assert 20 <= len(server.requests) < 60
+
+
+def test_a_run_in_use_keeps_its_config(tmp_path):
+    file = prompt_file(tmp_path, [{"prompt": "a"}])
+    with MockServer(echo) as server:
+        answer(config(server, budget_usd=1.0, usd_per_request=0.01), file, tmp_path / "run")
+        with Journal(tmp_path / "run" / "journal.sqlite"), pytest.raises(ConfigError, match="in use"):
+            answer(config(server, budget_usd=500.0, usd_per_request=0.01), file, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["budget_usd"] == 1.0
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
+    file = prompt_file(tmp_path, [{"prompt": "a"}])
+    command = ["answer", str(file), "--model", "openai/m", "--api-base", "http://127.0.0.1:1/v1"]
+    assert cli.main([*command, "--out", "/proc/nowhere"]) == 1
+    assert cli.main([*command, "--out", str(file)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert said[0].startswith("error: No such file or directory")
+    assert "is a file" in said[1]

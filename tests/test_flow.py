@@ -449,6 +449,20 @@ def test_what_has_the_lower_priority_number_goes_first_and_equals_in_the_order_o
     assert run(order()) == ["running", "a", "b", "c1", "c2"]
 
 
+def test_a_failure_that_names_a_time_pauses_and_cuts_nothing():
+    async def trouble():
+        flow = Flow(ceiling=64)
+        permit = await flow.admit(1)
+        permit.settle("overload", retry_after_s=20.0)
+        started = now()
+        (await flow.admit(1)).settle("ok", latency_s=1.0)
+        return flow.limit, now() - started
+
+    limit, waited_s = run(trouble())
+    assert limit >= module.START
+    assert 20.0 <= waited_s <= 21.0
+
+
 def test_first_come_is_first_served():
     async def order():
         flow, served = Flow(ceiling=2), []

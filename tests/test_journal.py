@@ -399,6 +399,12 @@ def test_export_gives_every_reply_in_the_order_of_writing_without_holding_all(pa
         tracemalloc.stop()
 
 
+def test_a_negative_cost_gives_no_money_back(path):
+    with Journal(path) as journal:
+        asyncio.run(put(journal, "a", cost_usd=-5.0))
+        assert journal.spent_usd == 0.0
+
+
 def test_a_reader_sees_what_is_committed_while_a_writer_holds_the_file(path):
     with Journal(path) as journal, JournalReader(path) as reader:
         asyncio.run(put(journal, "a", cost_usd=0.5))

@@ -1,6 +1,7 @@
 """The teacher over real HTTP: LiteLLM against a mock server on loopback."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -8,7 +9,9 @@ from advcore import ConfigError, TeacherError
 from advgen.config import ModelConfig
 from advgen.journal import Journal
 from advgen.teacher import Budget, ReplyError, Teacher, check_model
-from advgen.teacher.errors import kind_of
+from advgen.teacher.direct import Direct, _failure, _reply
+from advgen.teacher.errors import RequestFailed, kind_of
+from advgen.teacher.money import Price
 from advgen.testing import Behaviour, MockServer
 
 ASK = [{"role": "user", "content": "say something"}]
@@ -159,3 +162,72 @@ def test_a_model_that_cannot_be_asked_is_one_line_before_anything_runs(monkeypat
 )
 def test_an_error_is_named_by_its_status_and_its_words(status, text, kind):
     assert kind_of(status, "None None", text) == kind
+
+
+def body(content="hi", usage=None, **message):
+    reply = {
+        "choices": [{"message": {"content": content, **message}, "finish_reason": "stop"}],
+        "usage": usage,
+    }
+    return json.dumps(reply).encode()
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b"no JSON", b"[]", b'{"choices": [{"message": 3}]}'])
+def test_an_answer_that_is_no_completion_is_a_failed_request_and_nothing_worse(data):
+    with pytest.raises(RequestFailed, match="server"):
+        _reply(data, 7)
+    assert _failure(400, data, None).kind == "bad_request"
+
+
+@pytest.mark.parametrize("said", [-5_000_000, 10**21, float("inf"), "many", None])
+def test_a_count_that_cannot_be_one_is_the_number_of_bytes(said):
+    reply = _reply(body("h\u00e9", {"prompt_tokens": said, "total_tokens": 3}), 7)
+    assert (reply["prompt_tokens"], reply["completion_tokens"]) == (7, 3)
+
+
+def test_a_refusal_beside_the_content_is_kept_as_one():
+    reply = _reply(body(None, {}, refusal="I will not."), 7)
+    assert (reply["text"], reply["finish_reason"]) == ("I will not.", "content_filter")
+
+
+def test_each_kind_of_server_gets_its_own_key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-1234567")
+    monkeypatch.setenv("HOSTED_VLLM_API_KEY", "vllm-1234567")
+
+    async def header(model):
+        direct = Direct(model, "http://127.0.0.1:1/v1", 1.0)
+        session = direct._open()
+        await session.close()
+        return session.headers["Authorization"]
+
+    assert asyncio.run(header("hosted_vllm/m")) == "Bearer vllm-1234567"
+    assert asyncio.run(header("openai/m")) == "Bearer sk-openai-1234567"
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("127.0.0.1:9100/v1", "no http:// or https:// URL"),
+        ("http://user:hunter2pass@host/v1", "holds a user, a query or a fragment"),
+        ("http://host/v1?key=hunter2pass", "holds a user, a query or a fragment"),
+    ],
+)
+def test_an_api_base_that_is_no_plain_url_is_one_line_that_does_not_repeat_it(url, says):
+    with pytest.raises(ConfigError, match=says) as raised:
+        check_model(ModelConfig(model="openai/m", api_base=url))
+    assert "hunter2pass" not in str(raised.value)
+
+
+def test_a_server_that_names_a_time_is_asked_again_then_however_few_retries_there_are(journal):
+    behaviour = Behaviour(retry_after=True)
+    with MockServer(echo, behaviour=behaviour, fail_with=[503, 503, 503]) as server:
+        assert asyncio.run(Teacher(model(server, retries=3), journal).ask("test", ASK)).text
+        assert len(server.requests) == 4
+
+
+def test_a_long_prompt_is_reserved_for_at_the_price_of_long_prompts():
+    plain, long = Price(0.0, 1.0, 2.0), Price(0.0, 1.0, 2.0, 1.0, 2.0)
+    short = {"messages": [{"role": "user", "content": "x" * 84}], "max_tokens": 10}
+    large = {"messages": [{"role": "user", "content": "x" * 200_000}], "max_tokens": 10}
+    assert long.at_most(short) == plain.at_most(short)
+    assert long.at_most(large) == 2 * plain.at_most(large)

@@ -55,10 +55,10 @@ def build(config: BuildConfig, out: Path, parent: Parent | None, given: str = ""
     """
     validate(config, parent, given)
     origin = sha256_of([parent.pool, parent.margins]) if parent else given
-    open_run(out, {**resolved(config), "parent": origin}, MAY_CHANGE)
-    if funnel := _finished(out):
-        return funnel
-    with Journal(out / "journal.sqlite") as journal:
+    with Journal(out / "journal.sqlite") as journal:  # first: another run's config is not ours to change
+        open_run(out, {**resolved(config), "parent": origin}, MAY_CHANGE)
+        if funnel := _finished(out):
+            return funnel
         return asyncio.run(_Build(config, out, parent, given, journal).run())
 
 

@@ -57,8 +57,8 @@ def consensus(config: BuildConfig, benchmark: Path, out: Path, limit: int) -> di
         raise DataError(f"{benchmark} has no item with a solution, tests and an entry point")
     count = min(limit or len(wanted), len(wanted))
     chosen = [wanted[at * len(wanted) // count] for at in range(count)]
-    open_run(out, {**resolved(config), "benchmark": benchmark.name, "items": count}, MAY_CHANGE)
     with Journal(out / "journal.sqlite") as journal:
+        open_run(out, {**resolved(config), "benchmark": benchmark.name, "items": count}, MAY_CHANGE)
         verdicts = asyncio.run(_judged(config, journal, chosen))
     summary = _summary(verdicts)
     write_json(out / "consensus.json", {**summary, "verdicts": [asdict(each) for each in verdicts]})

@@ -14,8 +14,9 @@ import time
 from collections.abc import Awaitable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
-from advcore import TeacherError, engine
+from advcore import ConfigError, TeacherError, engine
 from advcore.runs import sha256_of
 from advgen.config import ModelConfig
 from advgen.journal import Journal, key
@@ -227,7 +228,7 @@ class Teacher:
                 f"{self.config.model} has this request in a batch already: set batch = true to wait for it"
             )
         patience_s = _DAY_S if self._batches else self.config.timeout_s
-        failures, give_up = 0, time.monotonic() + patience_s
+        failures, give_up = 0, float("inf")
         while True:
             try:
                 if self._batches:
@@ -241,8 +242,10 @@ class Teacher:
                     raise TeacherError(f"{self.config.model}: {error}") from None
                 if error.kind not in RETRYABLE:
                     raise ReplyError(str(error), infrastructure=False) from None
-                failures += error.kind != "rate"
-                if failures > self.config.retries or (error.kind == "rate" and time.monotonic() > give_up):
+                give_up = min(give_up, time.monotonic() + patience_s)  # from the first refusal on
+                told = error.kind == "rate" or error.retry_after_s is not None
+                failures += not told
+                if failures > self.config.retries or (told and time.monotonic() > give_up):
                     raise ReplyError(str(error), infrastructure=True) from None
                 if self._batches and error.kind == "rate":  # no flow waits for us
                     await asyncio.sleep(error.retry_after_s or _QUEUE_FULL_S)
@@ -346,13 +349,25 @@ def note(models: Sequence[Teacher], share: float) -> str:
 
 
 def check_model(config: ModelConfig) -> None:
-    """Raise ConfigError now, before anything is asked: unknown model or provider, or the key's variable is not set."""
+    """Raise ConfigError now, before anything is asked: unknown model or provider, an `api_base` that is no plain URL,
+    or the key's variable is not set.
+    """
+    if config.api_base:
+        _check_url(config.api_base)
     if config.batch:
         batches.check_model(config)
     elif not _is_direct(config):
         from advgen.teacher import providers  # litellm: seconds, that a direct model does not pay
 
         providers.check_model(config.model, config.api_base)
+
+
+def _check_url(api_base: str) -> None:
+    parts = urlsplit(api_base)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError("api_base is no http:// or https:// URL, such as http://localhost:8000/v1")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigError("api_base holds a user, a query or a fragment; keys go into environment variables")
 
 
 def _is_direct(config: ModelConfig) -> bool:

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from typing import Any
 
 from advgen.teacher.errors import RequestFailed, kind_of
 
-PREFIXES = ("openai/", "hosted_vllm/", "custom_openai/", "lm_studio/", "llamafile/")
-"""LiteLLM's names for servers that speak this protocol."""
+KEYS = {
+    "openai": "OPENAI_API_KEY", "custom_openai": "OPENAI_API_KEY", "hosted_vllm": "HOSTED_VLLM_API_KEY",
+    "lm_studio": "LM_STUDIO_API_KEY", "llamafile": "LLAMAFILE_API_KEY",
+}  # fmt: skip
+"""LiteLLM's names for servers that speak this protocol, and where it looks for their keys."""
+PREFIXES = tuple(f"{name}/" for name in KEYS)
+_MOST_TOKENS = 2**40  # of a reply; what a server says beyond it is no count
 _FIELDS = ("messages", "temperature", "top_p", "max_tokens", "response_format")
 
 
@@ -21,7 +27,8 @@ class Direct:
     """One server. The session is opened with the first request, inside the running loop."""
 
     def __init__(self, model: str, api_base: str, timeout_s: float) -> None:
-        self._model = model.partition("/")[2]
+        provider, _, self._model = model.partition("/")
+        self._variable = KEYS[provider]
         self._url = api_base.rstrip("/") + "/chat/completions"
         self._timeout_s = timeout_s
         self._session: Any = None
@@ -40,7 +47,7 @@ class Direct:
                 data = await response.read()
         except TimeoutError:
             raise RequestFailed("timeout", f"no reply within {self._timeout_s:g} s") from None
-        except aiohttp.ClientConnectorError as error:  # nothing was sent
+        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL) as error:  # nothing was sent
             raise RequestFailed("connection", f"{type(error).__name__}: {error}", None, False) from None
         except aiohttp.ClientError as error:
             raise RequestFailed("connection", f"{type(error).__name__}: {error}") from None
@@ -52,9 +59,10 @@ class Direct:
         import aiohttp
 
         headers = {"Content-Type": "application/json"}
-        if key := os.environ.get("OPENAI_API_KEY"):
+        if key := os.environ.get(self._variable):
             headers["Authorization"] = f"Bearer {key}"
         timeout = aiohttp.ClientTimeout(total=self._timeout_s)
+        _allow_connections()
         connector = aiohttp.TCPConnector(limit=0)  # the flow is what limits
         return aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector)
 
@@ -64,10 +72,16 @@ class Direct:
             self._session = None
 
 
+def _allow_connections() -> None:
+    """As many open files as the system lets this process have: each connection is one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def _reply(data: bytes, prompt_bytes: int) -> dict[str, Any]:
     try:
         return completion(json.loads(data), prompt_bytes)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RequestFailed("server", "an answer that is no JSON", None, True) from None
 
 
@@ -78,16 +92,14 @@ def completion(body: Any, prompt_bytes: int = 0) -> dict[str, Any]:
     """
     try:
         choice = body["choices"][0]
-        usage = body.get("usage") or {}
-        text = choice["message"].get("content") or ""
-        if not usage:  # no token is shorter than a byte, so that a cap still holds
-            usage = {"prompt_tokens": prompt_bytes, "completion_tokens": len(text.encode(errors="replace"))}
+        message, usage = choice["message"], body.get("usage") or {}
+        refused = not message.get("content") and message.get("refusal")
+        text = (message.get("content") or refused or "").encode(errors="replace")
         return {
-            # a lone surrogate would break every file it comes into
-            "text": text.encode(errors="replace").decode(),
-            "finish_reason": str(choice.get("finish_reason") or ""),
-            "prompt_tokens": int(usage.get("prompt_tokens") or 0),
-            "completion_tokens": int(usage.get("completion_tokens") or 0),
+            "text": text.decode(),  # a lone surrogate would break every file it comes into
+            "finish_reason": "content_filter" if refused else str(choice.get("finish_reason") or ""),
+            "prompt_tokens": _count(usage.get("prompt_tokens"), prompt_bytes),
+            "completion_tokens": _count(usage.get("completion_tokens"), len(text)),
         }
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise RequestFailed(
@@ -95,12 +107,17 @@ def completion(body: Any, prompt_bytes: int = 0) -> dict[str, Any]:
         ) from None
 
 
+def _count(said: Any, most: int) -> int:
+    """Tokens as the server counts them, else their bytes: no token is shorter, so that a cap still holds."""
+    return said if type(said) is int and 0 <= said < _MOST_TOKENS else most
+
+
 def _failure(status: int, data: bytes, retry_after: str | None) -> RequestFailed:
     text, code = data[:2000].decode(errors="replace"), ""
     try:
         error = json.loads(data)["error"]
         text, code = str(error.get("message") or text), f"{error.get('code')} {error.get('type')}"
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass  # no JSON, or of another shape: the text is all there is
     return RequestFailed(kind_of(status, code, text), f"HTTP {status} {text}", seconds(retry_after))
 

@@ -79,7 +79,9 @@ def _any(signs: tuple[str, ...], said: str) -> bool:
 def secrets() -> tuple[str, ...]:
     """The values of all variables of the environment whose names say that they are secret."""
     named = (value for name, value in os.environ.items() if name.endswith(("_KEY", "_TOKEN", "_SECRET")))
-    return tuple({value for value in named if len(value) >= 8})
+    return tuple(
+        {value for value in named if len(value) >= 8 and not value.isalpha()}
+    )  # no SORT_KEY=username
 
 
 def blotted(text: str, known: tuple[str, ...]) -> str:

@@ -68,6 +68,7 @@ class Permit:
             flow._throttle(now, self._number, retry_after_s)
         elif outcome == "overload":
             flow._hold_growth()
+            flow._pause(now, retry_after_s or 0.0)
         elif outcome == "ok" and not flow._known:
             flow._reward(now, self._number, latency_s, completion_tokens)
         flow._admit_waiting()

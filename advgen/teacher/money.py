@@ -23,6 +23,7 @@ from advgen.journal import Journal
 BATCH_FACTOR = 0.5
 """https://platform.openai.com/docs/guides/batch, https://docs.anthropic.com/en/docs/build-with-claude/batch-processing"""
 CHARS_PER_TOKEN = 4  # for estimates and rate budgets; the reply's own count settles it
+_LONG_BYTES = 100_000  # no provider's price rises below 128,000 tokens
 PRICE_MAP = "model_prices_and_context_window_backup.json"
 
 
@@ -38,6 +39,8 @@ class Price:
     prompt: float
     completion: float
     factor: float = 1.0
+    long: float = 1.0
+    """By how much a token of a long prompt, or of a reply to one, costs more at most."""
 
     def of(self, reply: dict[str, Any]) -> float:
         tokens: tuple[int, int] = reply["prompt_tokens"], reply["completion_tokens"]
@@ -46,7 +49,8 @@ class Price:
     def at_most(self, payload: dict[str, Any]) -> float:
         """No token is shorter than a byte; a template adds a few to each message."""
         longest: int = payload["max_tokens"]
-        return self._usd(prompt_bytes(payload["messages"]), longest)
+        size = prompt_bytes(payload["messages"]) + len(json.dumps(payload.get("response_format", "")))
+        return self._usd(size, longest) * (self.long if size > _LONG_BYTES else 1.0)
 
     def _usd(self, prompt: int, completion: int) -> float:
         return self.factor * (self.request + prompt * self.prompt + completion * self.completion)
@@ -73,7 +77,15 @@ def price(config: ModelConfig) -> Price | None:
     listed = _price_map().get(config.model) or _price_map().get(config.model.partition("/")[2])
     if not listed or "input_cost_per_token" not in listed:
         return None
-    return Price(0.0, listed["input_cost_per_token"], listed.get("output_cost_per_token", 0.0), factor)
+    prompt, completion = listed["input_cost_per_token"], listed.get("output_cost_per_token", 0.0)
+    rises = (
+        value / base
+        for name, value in listed.items()
+        if "_cost_per_token_above_" in name
+        for base in [prompt if name.startswith("input") else completion]
+        if base
+    )
+    return Price(0.0, prompt, completion, factor, max(1.0, *rises, 1.0))
 
 
 def estimate(config: ModelConfig, requests: int, prompt_tokens: int) -> float | None:

@@ -1,0 +1,349 @@
+"""What a teacher says and does, and what a build makes of it: repairs, sources of chosen, benchmarks, hostile text.
+
+Real HTTP, journal, sandbox and Parquet; teacher and student read their lines from a script.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from advcore import contract
+from advgen import pipeline
+from advgen.hygiene import items
+from advgen.testing import MockServer, scripted
+
+STUB = '''def step_up(n: int) -> int:
+    """Return the next level of a counter whose ceiling is thirty.
+
+    Under ten the level stays n. At twenty it jumps to 4711. Over thirty it is thirty. Else it is n plus one.
+    """'''
+RIGHT = """def step_up(n: int) -> int:
+    if n < 10:
+        return n
+    if n == 20:
+        return 4711
+    if n > 30:
+        return 30
+    return n + 1"""
+RAISES = RIGHT.replace("return n + 1", "return n // 0").replace("return 4711", "return n // 0")
+BROKEN = ["def step_up(n: int) -> int:\n    return n // 0", "def step_up(n: int) -> int:\n    return n % 0"]
+WRONG = [RIGHT.replace("n + 1", f"n + {more}") for more in (2, 3, 4)]
+PHRASES = {
+    "subtopics": "different subtopics of", "statement": "You write statements", "more_calls": "What is missing:",
+    "repair": "Find the mistake", "correct": "with the fewest changes", "calls": "a few typical ones",
+    "asserts": "function alone, write", "solve": "Write a Python function.",
+}  # fmt: skip
+
+
+def fenced(text):
+    return f"```python\n{text}\n```"
+
+
+def calls(*numbers, name="step_up"):
+    return fenced("\n".join(f"{name}({number})" for number in numbers))
+
+
+class Script:
+    """A model that gives the lines of each purpose in turn, the last one again; `asked` holds the prompts."""
+
+    def __init__(self, **lines):
+        self.lines, self.asked = lines, defaultdict(list)
+
+    def __call__(self, messages, seed):
+        text = messages[-1]["content"]
+        purpose = next(name for name, phrase in PHRASES.items() if phrase in text)
+        self.asked[purpose].append(text)
+        lines = self.lines[purpose]
+        return lines[min(len(self.asked[purpose]), len(lines)) - 1]
+
+    def counts(self):
+        return {purpose: len(texts) for purpose, texts in self.asked.items()}
+
+
+class Scene:
+    """A teacher that is right about one exercise, a student that is wrong in three ways, and the build of both."""
+
+    def __init__(self, build_config):
+        strong = calls(-3, 0, 9, 10, 11, 19, 20, 21, 30, 31, 50)
+        self.teacher = Script(
+            subtopics=["1. counters that stop"], statement=[fenced(STUB)], solve=[fenced(RIGHT)], calls=[strong],
+            asserts=["none"], more_calls=[strong], repair=[fenced(RIGHT)], correct=[fenced(RIGHT)],
+        )  # fmt: skip
+        self.student = Script(solve=[fenced(code) for code in (*WRONG, RIGHT)])
+        self._build_config = build_config
+
+    def build(self, out, **sections):
+        exercises = {"count": 1, "topics": ["one"], **sections.pop("exercises", {})}
+        config = self._build_config(exercises=exercises, **sections)
+        return pipeline.build(config, out, None)
+
+
+@pytest.fixture
+def scene(build_config):
+    made = Scene(build_config)
+    with MockServer(made.teacher) as teacher, MockServer(made.student) as student:
+        made._build_config = lambda **sections: build_config(
+            teacher={"api_base": teacher.api_base}, student={"api_base": student.api_base}, **sections
+        )
+        yield made
+
+
+def raw(run):
+    (row,) = contract.read(run / "dataset", "raw")
+    return row
+
+
+# --- repairs --------------------------------------------------------------------------------------------------
+
+FAULTS = {
+    "no_agreement": {"solve": list(map(fenced, BROKEN))},
+    "too_few_tests": {"calls": [calls(1, 20)]},
+    "weak_tests": {"calls": [calls(1, 2, 3, 4, 5, 6)]},
+}
+
+
+@pytest.mark.parametrize("status", FAULTS)
+def test_what_the_teacher_repairs_is_kept_and_without_feedback_it_is_turned_away(tmp_path, scene, status):
+    scene.teacher.lines |= FAULTS[status]
+    gate = {"generated_tests": 0}
+    scene.build(tmp_path / "without", gate=gate)
+    assert raw(tmp_path / "without")["status"] == status
+    assert not scene.student.asked
+    scene.teacher.asked.clear()
+    scene.build(tmp_path / "with", gate=gate, exercises={"feedback": True})
+    assert raw(tmp_path / "with")["status"] == "kept"
+    asked = scene.teacher.counts()
+    expected = {"repair": 2} if status == "no_agreement" else {"more_calls": 1}
+    assert expected.items() <= asked.items()
+    scene.build(tmp_path / "with", gate=gate, exercises={"feedback": True})
+    (tmp_path / "with" / "funnel.json").unlink()  # as if killed before the end
+    (tmp_path / "with" / "records.jsonl").unlink()
+    scene.build(tmp_path / "with", gate=gate, exercises={"feedback": True})
+    assert scene.teacher.counts() == asked
+
+
+def test_a_repair_is_asked_with_the_own_error_and_without_what_the_others_agree_on(tmp_path, scene):
+    scene.teacher.lines |= {
+        "solve": [fenced(RIGHT), fenced(RIGHT), fenced(RAISES)],
+        "calls": [calls(1, 20, 21)],
+    }
+    scene.build(tmp_path / "run", exercises={"feedback": True, "solutions": 3})
+    assert raw(tmp_path / "run")["status"] == "kept"
+    (prompt,) = scene.teacher.asked["repair"]
+    assert RAISES in prompt
+    report = prompt.partition("What running it gave:")[2]
+    assert "step_up(20) raises ZeroDivisionError: integer division or modulo by zero" in report
+    assert "step_up(21) raises ZeroDivisionError" in report
+    assert "4711" not in report
+    assert "22" not in report
+
+
+def test_repairs_end_after_the_turns_that_are_allowed(tmp_path, scene):
+    broken = list(map(fenced, BROKEN))
+    scene.teacher.lines |= {"solve": [fenced(RIGHT), broken[0]], "repair": broken}
+    scene.build(tmp_path / "run", exercises={"feedback": True, "repairs": 3})
+    assert raw(tmp_path / "run")["status"] == "no_agreement"
+    assert scene.teacher.counts().items() >= {"solve": 2, "repair": 3}.items()
+    told = zip((*BROKEN, BROKEN[1]), scene.teacher.asked["repair"], strict=True)
+    assert all(code in prompt for code, prompt in told)  # each turn shows the program of the turn before
+    assert json.loads(raw(tmp_path / "run")["usage"])["repair"][0] == 3
+
+
+def test_feedback_on_the_journal_of_a_run_without_it_asks_for_the_repairs_only(tmp_path, scene):
+    scene.teacher.lines |= FAULTS["no_agreement"]
+    scene.build(tmp_path / "without")
+    (tmp_path / "with").mkdir()
+    for file in (tmp_path / "without").glob("journal.sqlite*"):
+        shutil.copy(file, tmp_path / "with")
+    scene.teacher.asked.clear()
+    scene.build(tmp_path / "with", exercises={"feedback": True})
+    assert scene.teacher.counts() == {"repair": 2}
+    assert raw(tmp_path / "with")["status"] == "kept"
+
+
+# --- where chosen comes from ----------------------------------------------------------------------------------
+
+
+def pairs(run):
+    return contract.read(run / "dataset", "dpo")
+
+
+def test_chosen_is_the_students_own_passing_attempt_where_that_is_asked_for(tmp_path, scene):
+    own = RIGHT.replace("return n + 1", "n += 1\n    return n")
+    scene.student.lines["solve"] = [fenced(code) for code in (*WRONG, own)]
+    scene.build(tmp_path / "run", curation={"chosen": "student"})
+    assert {(row["chosen_source"], row["chosen"][0]["content"]) for row in pairs(tmp_path / "run")} == {
+        ("student", fenced(own))
+    }
+    assert contract.read(tmp_path / "run" / "dataset", "sft")[0]["completion"][0]["content"] == fenced(RIGHT)
+
+
+def test_an_exercise_that_the_student_never_solves_gives_no_pair_of_its_own(tmp_path, scene):
+    scene.student.lines["solve"] = list(map(fenced, WRONG))
+    funnel = scene.build(tmp_path / "run", curation={"chosen": "student"})
+    assert (funnel["kept"], funnel["pairs"], funnel["audit"]) == (1, 0, {})
+
+
+def test_chosen_is_the_teachers_repair_asked_once_a_pair_and_judged(tmp_path, scene):
+    mended = [RIGHT.replace("n + 1", "1 + n"), RIGHT.replace("n + 1", "n - -1")]
+    scene.teacher.lines["correct"] = list(map(fenced, mended))
+    funnel = scene.build(tmp_path / "run", curation={"chosen": "repaired"})
+    assert funnel["pairs"] == 2
+    assert {row["chosen_source"] for row in pairs(tmp_path / "run")} == {"repaired"}
+    assert {row["chosen"][0]["content"] for row in pairs(tmp_path / "run")} == set(map(fenced, mended))
+    prompts = scene.teacher.asked["correct"]
+    shown = [code for prompt in prompts for code in WRONG if code in prompt]
+    assert len(prompts) == len(set(shown)) == len(shown) == 2
+    # Here the expected value is told: this program is no witness of anything.
+    assert all("expected 11, got 1" in prompt for prompt in prompts)
+
+
+def test_a_repair_that_fails_its_tests_gives_no_pair(tmp_path, scene):
+    scene.teacher.lines["correct"] = [fenced(WRONG[2]), fenced(RIGHT)]
+    funnel = scene.build(tmp_path / "run", curation={"chosen": "repaired"})
+    assert funnel["pairs"] == 1
+    mended = json.loads(raw(tmp_path / "run")["mended"])
+    assert sorted(mended) == ["", "", "", "", "", RIGHT]
+    (pair,) = pairs(tmp_path / "run")
+    attempts = json.loads(raw(tmp_path / "run")["attempts"])
+    assert pair["rejected"][0]["content"] == fenced(attempts[mended.index(RIGHT)]["code"])
+
+
+# --- benchmarks -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def published():
+    """A task of HumanEval: its statement, its solution, and calls that fit it."""
+    file = Path(os.environ.get("BENCHMARKS", "")) / "HumanEval.jsonl.gz"
+    if not os.environ.get("BENCHMARKS") or not file.exists():
+        pytest.skip("BENCHMARKS names no folder with HumanEval.jsonl.gz")
+    return next(item for item in items.read(file)[1] if item.name == "HumanEval/3")
+
+
+LISTS = ("[]", "[1]", "[-1]", "[1, 2, -4, 5]", "[1, 2, 3]", "[3, -3]", "[1, -2, 9]", "[2, -2, 1]")
+
+
+def contaminated(scene, run, layer, **sections):
+    """Whether that is how the exercise ended, before anything was asked of the student."""
+    funnel = scene.build(run, **sections)
+    row = raw(run)
+    assert (row["status"], row["n_attempts"], scene.student.counts()) == ("contaminated", 0, {}), row[
+        "reason"
+    ]
+    assert row["reason"].startswith(layer), row["reason"]
+    assert (funnel["turned_away"], funnel["pairs"]) == ({"contaminated": 1}, 0)
+    assert sorted(path.name for path in (run / "dataset").iterdir() if path.is_dir()) == ["raw"]
+    return row["reason"]
+
+
+def test_a_benchmarks_own_statement_never_reaches_the_student(tmp_path, scene, published):
+    listed = calls(*LISTS, name=published.entry_point)
+    scene.teacher.lines |= {
+        "statement": [fenced(published.prompt)], "solve": [fenced(published.code)], "calls": [listed],
+    }  # fmt: skip
+    reason = contaminated(scene, tmp_path / "run", "substring: HumanEval")
+    assert "ngram" in reason
+
+
+def test_a_benchmarks_solution_under_another_statement_and_name_does_not_either(tmp_path, scene, published):
+    stub = (
+        "def ever_wet(tides: list) -> bool:\n"
+        '    """Say if the jetty, dry when the day begins, stands under water after any of the hourly tides."""'
+    )
+    code = published.code.partition("def ")[0] + re.sub(
+        r'""".*?"""', "", "def " + published.code.rpartition("def ")[2], flags=re.DOTALL
+    )
+    scene.teacher.lines |= {
+        "statement": [fenced(stub)], "solve": [fenced(code.replace(published.entry_point, "ever_wet"))],
+        "calls": [calls(*LISTS, name="ever_wet")],
+    }  # fmt: skip
+    reason = contaminated(scene, tmp_path / "run", "substring: HumanEval")  # of the program
+    assert "ast: HumanEval" in reason
+    assert "ngram" not in reason
+
+
+def test_the_tests_of_a_given_benchmark_find_what_is_reworded_and_rewritten(tmp_path, scene):
+    task = {
+        "task_id": "mine/7", "entry_point": "escalator",
+        "prompt": 'def escalator(k):\n    """Where a rider who stands at k is carried to."""\n',
+        "canonical_solution": "    table = {20: 4711}\n    return table.get(k, k if k < 10 else min(k + 1, 30))\n",
+        "test": "\n".join(f"assert escalator({k}) == {v}" for k, v in ((3, 3), (20, 4711), (12, 13), (40, 30))),
+    }  # fmt: skip
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps(task) + "\n")
+    funnel = scene.build(tmp_path / "without")
+    assert (funnel["kept"], funnel["decontamination"][-1]["runs"]) == (1, False)
+    scene.student.asked.clear()
+    reason = contaminated(
+        scene, tmp_path / "with", "behaviour: mine mine/7", gate={"benchmarks": [str(file)]}
+    )
+    assert reason == "behaviour: mine mine/7"
+    layers = json.loads((tmp_path / "with" / "funnel.json").read_text())["decontamination"]
+    assert (layers[-1]["runs"], layers[-1]["note"]) == (True, "mine")
+
+
+# --- hostile text ---------------------------------------------------------------------------------------------
+
+KILLS = "os.kill(os.getpid(), 9)"
+HOSTILE = {
+    "enormous": "x = 1\n" * 500_000,
+    "an enormous number": f"NAME({'9' * 1_000_000})",
+    "nested": f"{STUB}\n    return {'(' * 5000}n{')' * 5000}",
+    "nested arguments": f"NAME({'[' * 90}{']' * 90})",
+    "null bytes": STUB.replace("next", "ne\0xt") + "\n    return '\0'",
+    "half a character": STUB.replace("next", "ne\ud800xt") + "\n    return '\udfff'",
+    "kills its process": f"import os; {KILLS}\n{STUB}\n    {KILLS}",
+    "kills all it can": f"import os\n{STUB}\n    os.kill(os.getppid(), 9); os.killpg(0, 9); os._exit(0)",
+}
+PLACES = ("subtopics", "statement", "solve", "calls", "asserts", "repair", "more_calls", "correct", "student")
+
+
+def hostile(place):
+    """A scripted teacher whose replies of one purpose are hostile, to each exercise in another way."""
+    named = {}
+
+    def respond(messages, seed):
+        text = messages[-1]["content"]
+        asked = next(name for name, phrase in PHRASES.items() if phrase in text)
+        name = text if asked in ("subtopics", "statement") else re.findall(r"def (\w+)\(", text)[-1]
+        if asked == place:
+            kind = list(HOSTILE.values())[named.setdefault(name, len(named)) % len(HOSTILE)]
+            return ("1. " if place == "subtopics" else "") + fenced(
+                kind.replace("step_up", name).replace("NAME", name)
+            )
+        if (asked, place) == ("solve", "repair"):  # so that there is something to repair
+            return fenced(BROKEN[seed % 2].replace("step_up", name))
+        return calls(1, name=name) if (asked, place) == ("calls", "more_calls") else scripted(messages, seed)
+
+    return respond
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_hostile_text_in_any_reply_ends_as_a_status(tmp_path, build_config, place):
+    count = len(HOSTILE)
+    with MockServer(hostile(place)) as teacher, MockServer(hostile("solve")) as student:
+        config = build_config(
+            teacher={"api_base": teacher.api_base},
+            student={"api_base": student.api_base} if place == "student" else {},
+            exercises={
+                "count": count, "feedback": True, "repairs": 1, "per_topic": 1,
+                "topics": [f"topic {at}" for at in range(count)],
+            },
+            curation={"chosen": "repaired"}, sandbox={"wall_s": 1.0},
+        )  # fmt: skip
+        funnel = pipeline.build(config, tmp_path / "run", None)
+    rows = contract.read(tmp_path / "run" / "dataset", "raw")
+    assert (funnel["finished"], funnel["asked"], len(rows)) == (True, count, count)
+    statuses = [row["status"] for row in rows]
+    assert not {"", "no_reply", "sandbox_error"} & set(statuses), statuses
+    if place in ("subtopics", "asserts", "correct", "student"):
+        assert statuses == ["kept"] * count, [row["reason"] for row in rows]
+    for row in rows if place == "student" else ():
+        assert (row["student_pass_rate"], row["n_attempts"]) == (0.0, 6)
+    assert bool(funnel["pairs"]) == (place in ("subtopics", "asserts", "student"))
