@@ -7,6 +7,7 @@ threads at once.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -78,6 +79,14 @@ class _Family:
     bendable: frozenset[_Site]
 
 
+_numbers = itertools.count()
+
+
+def _free_uid() -> int:
+    """A uid for one slot alone, in this process and most likely beside others: the limit on threads counts by uid."""
+    return zygote.SLOT_UIDS[(64 * os.getpid() + next(_numbers)) % len(zygote.SLOT_UIDS)]
+
+
 _Run = Callable[[Mode, bytes], tuple[Report, dict[str, Any]]]
 """Mode, test text or plan -> report, the judge's record."""
 
@@ -106,9 +115,9 @@ class Slot:
     """One zygote and the socket to it. Not thread-safe but for `close`: whoever took it from the queue has it alone."""
 
     def __init__(
-        self, index: int, limits: Limits, hash_seed: int, preload: Sequence[str], without: Sequence[str]
+        self, limits: Limits, hash_seed: int, preload: Sequence[str], without: Sequence[str]
     ) -> None:
-        self._index, self._hash_seed = index, hash_seed
+        self._uid, self._hash_seed = _free_uid(), hash_seed
         self.limits = limits
         """Of the next run: other ones than those it was started with cost a new start."""
         self._started_with = limits
@@ -153,7 +162,7 @@ class Slot:
     def _config(self) -> dict[str, Any]:
         return {
             "supervisor": os.getpid(),
-            "index": self._index,
+            "uid": self._uid,
             "root": os.getuid() == 0,
             "limits": asdict(self.limits),
             "preload": self._preload,
@@ -290,7 +299,7 @@ class Sandbox:
         if slots < 1:
             raise ValueError("slots must be at least 1")
         self.limits = limits or Limits()
-        self._slots = [Slot(index, self.limits, hash_seed, preload, without) for index in range(slots)]
+        self._slots = [Slot(self.limits, hash_seed, preload, without) for _ in range(slots)]
         self._closer = weakref.finalize(self, _kill_slots, self._slots, os.getpid())
         self._free: queue.LifoQueue[Slot] = queue.LifoQueue()
         try:

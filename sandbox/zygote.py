@@ -33,7 +33,7 @@ RESULT = struct.Struct("=iiBBBddQ")  # see RunResult
 SPLIT, CALL, IN_PROCESS, TWINS = range(4)
 FDS = 4  # solution, tests, verdict, stdout: always all four
 
-SLOT_UID = 59_000  # first of the uids that slots of a root supervisor run as; no account should have them
+SLOT_UIDS = range(59_000, 64_000)  # what slots of a root supervisor run as; no account should have them
 GRACE_S = 0.5  # patience with the judge, who reports a timeout itself, with the outcomes so far
 ENDING_S = 0.05  # for a solution that has closed its end of the channel to end altogether
 VERDICT_BYTES = 1 << 20
@@ -95,7 +95,7 @@ def main() -> None:
     control.close()
     os.close(proc)
     if root:
-        layers.become(SLOT_UID + config["index"])
+        layers.become(config["uid"])
     _guard(pid, supervisor)
 
 
@@ -155,7 +155,7 @@ def _zygote(
     _attempt(refused, "mount", lambda: layers.private_root(readable | devices, limits.scratch_bytes))
     has_scratch = bool(limits.scratch_bytes) and "mount" not in refused
     if os.getuid() == 0:
-        layers.become(SLOT_UID + config["index"])
+        layers.become(config["uid"])
         _attempt(refused, "user", lambda: layers.new_user_namespace(proc))
     os.close(proc)
     layers.drop_capabilities()

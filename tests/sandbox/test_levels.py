@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -126,3 +127,16 @@ def test_an_ordinary_user_gets_a_level_that_is_accepted(tmp_path: Path) -> None:
         shutil.rmtree(copied)
     assert done.stdout.split()[1:] == ["pass"], done.stderr
     assert done.stdout.split()[0] in ("L2", "L3")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only the slots of root have uids of their own")
+def test_slots_of_many_sandboxes_do_not_share_the_uid_that_their_threads_are_counted_by() -> None:
+    with contextlib.ExitStack() as stack:
+        boxes = [stack.enter_context(Sandbox(2, without=ALL[:6])) for _ in range(3)]
+        uids = [slot._uid for box in boxes for slot in box._slots]
+        assert len(set(uids)) == 6
+        program = (
+            "import threading\ndef f():\n    threads = [threading.Thread(target=print) for _ in range(20)]\n"
+        )
+        program += "    for thread in threads:\n        thread.start()\n    return len(threads)"
+        assert [box.check(program, "assert f() == 20").status for box in boxes] == ["pass"] * 3
