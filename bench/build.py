@@ -5,19 +5,20 @@ between them `advgen build` runs as its user runs it: journal, worker processes,
 of an exercise: statement, solutions, calls and asserts of the teacher, proof, attempts of the student. How many sandbox
 runs that costs is counted on one exercise before the build starts.
 
-A stage's utilisation is, for a model, the time-weighted mean of the requests that its server has in its hands over those
-allowed, from the server's own log; for the sandbox, the busy time of the worker processes over the time there was
-(`cost.json`, start and end included). Models are looked at in the steady part alone: a window of exercises is open at a
-time, so it begins when the first window's exercises have all made room for others (the reply to statement number
-2 x window) and ends with the reply to the last statement; what is cut is told. CPU is user + system time in that part:
-of the main process, of its workers, of all processes in their slots, of the mocks. Where the sum comes near the number
-of cores, no model can be kept busier by software: the latency at which it could is computed from it (`needs`).
+Utilisation of a model is the time-weighted mean of the requests that its server has in its hands over those allowed,
+from the server's own log, in the steady part: a window of exercises is open at a time, so that begins when the first
+window's exercises have all made room for others (the reply to statement number 2 x window) and ends with the reply to
+the last statement; its length is told. That of the sandbox is the busy time of the worker processes over the time there
+was (`cost.json`, start and end included). CPU is user + system time in the steady part, in ms an exercise: of the main
+process, of its workers, of all processes in their slots, of the mocks. `needs s` is the latency below which these cores
+cannot keep the teacher busy, however they are used: in flight x CPU an exercise / cores / requests an exercise.
+`cut or restored` counts the flow's moves because it took replies for slow ones: here all are as fast.
 
-`--memory KIND` shows peak resident memory at `--rows` 10,000 and 100,000, of the main process until the last exercise
-has ended (asking) and until the dataset is audited (all), and of the largest worker. KIND is `kept`: the whole path, but
-with the cheapest exercises there are, without latency; `unreadable`: statements that are none, which leaves the main
+`--memory KIND` shows peak resident memory at `--rows` 10,000 and 100,000: of the main process until the last exercise
+has ended (asking) and until the dataset is audited (all), and of its largest worker. KIND is `kept`: the whole path,
+with the cheapest exercises there are and without latency; `unreadable`: statements that are none, which leaves the main
 process's part of asking; `spooled`: the finished rows of a small build under new names and in new words, which leaves
-the novelty gate, the dataset and its audit. So 100,000 rows of each part can be seen without 100,000 x 14 runs.
+the novelty gate, the dataset and its audit. So every part sees 100,000 rows without 1.3 million sandbox runs.
 """
 
 from __future__ import annotations
@@ -247,28 +248,25 @@ def utilisation(shape: Shape, exercises: int, latency_s: float, folder: Path) ->
         build = watched(config, folder / f"run-{latency_s:g}", mocks)
     start, end, begun = steady(build.out, shape.window)
     seen = {role: in_flight(log, start, end) for role, log in logs.items()}
-    cost = json.loads((build.out / "cost.json").read_text())
-    cpu = build.cpu_between(start, end)
-    rate = begun / (end - start)
-    sandbox = cost["sandbox"]
+    cost, funnel = (json.loads((build.out / f"{name}.json").read_text()) for name in ("cost", "funnel"))
+    sandbox, moves = cost["sandbox"], cost["teacher"]["flow"]["history"]
+    cpu, rate, requests_s = build.cpu_between(start, end), begun / (end - start), seen["teacher"][2]
     cores = sum(cpu.values())
     return {
         "latency s": latency_s,
         "teacher": seen["teacher"][0] / shape.in_flight,
         "student": seen["student"][0] / shape.in_flight,
         "sandbox": sandbox["busy_s"] / sandbox["processes"] / cost["seconds"],
+        "kept": funnel["kept"] / exercises,
         "most in flight": seen["teacher"][1],
-        "limit": cost["teacher"]["flow"]["limit"],
-        "requests/s": seen["teacher"][2],
+        "cut or restored": sum(why == "queueing" for _, _, why in moves),
+        "requests/s": requests_s,
         "exercises/s": rate,
         "steady s": end - start,
         "of s": cost["seconds"],
         **{f"{role} ms": used / rate * 1e3 for role, used in cpu.items()},
         "cores": cores,
-        "needs s": shape.in_flight
-        * (cores / rate)
-        / len(os.sched_getaffinity(0))
-        / (seen["teacher"][2] / rate),
+        "needs s": shape.in_flight * cores / requests_s / len(os.sched_getaffinity(0)),
     }
 
 
@@ -282,7 +280,7 @@ def memory(kind: str, rows: int, shape: Shape, folder: Path) -> Watched:
     with mock(replies, 0) as teacher, mock("student", 0) as student:
         urls = teacher["api_base"], student["api_base"]
         if kind == "spooled":
-            small = watched(shape.config(*urls, 200), folder / "small", {})
+            small = watched(shape.config(*urls, 200), folder / f"small-{rows}", {})
             out.mkdir()
             with (out / "records.jsonl").open("w") as spool:
                 spool.writelines(_spooled(small.out / "records.jsonl", rows))
@@ -315,7 +313,7 @@ def busy(given: argparse.Namespace, folder: Path) -> str:
     columns = [utilisation(shape, exercises, latency_s, folder) for latency_s in given.latency]
     lines = [f"{exercises} exercises of {runs} sandbox runs each, {shape.in_flight} in flight at most"]
     for name in columns[0]:
-        share = name in ("teacher", "student", "sandbox")
+        share = name in ("teacher", "student", "sandbox", "kept")
         cells = (format(column[name], "10.1%" if share else "10.2f") for column in columns)
         lines.append(f"{name:18}{''.join(cells)}")
     return "\n".join(lines)
@@ -338,7 +336,13 @@ def arguments() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--in-flight", type=int, default=64, help="requests at once, to the teacher and to the student")
-    add("--latency", type=float, nargs="+", default=[0.2], help="seconds that both models take; a build each")
+    add(
+        "--latency",
+        type=float,
+        nargs="+",
+        default=[0.2, 2.0],
+        help="seconds that both models take; a build each",
+    )
     add("--exercises", type=int, default=0, help=f"of a build; 0: {WINDOWS} windows")
     add("--solutions", type=int, default=2, help="of an exercise, each a request and four sandbox runs")
     add("--attempts", type=int, default=4, help="of the student, three of four wrong and run twice")
@@ -352,6 +356,8 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     parser = arguments()
     given = parser.parse_args()
+    if given.folder and given.folder.exists():
+        parser.error(f"{given.folder} is there already: what it holds would be gone on with")
     if given.exercises and given.exercises < 4 * Shape(2, 1, 0, given.in_flight).window:
         parser.error("fewer exercises than four windows leave no steady part")
     with tempfile.TemporaryDirectory() as temporary:
