@@ -144,12 +144,11 @@ def test_a_repair_is_asked_with_the_own_error_and_without_what_the_others_agree_
 
 
 def test_repairs_end_after_the_turns_that_are_allowed(tmp_path, scene):
-    broken = list(map(fenced, BROKEN))
-    scene.teacher.lines |= {"solve": [fenced(RIGHT), broken[0]], "repair": broken}
+    scene.teacher.lines |= {"solve": [fenced(RIGHT), fenced(BROKEN[0])], "repair": list(map(fenced, BROKEN[::-1]))}
     scene.build(tmp_path / "run", exercises={"feedback": True, "repairs": 3})
     assert raw(tmp_path / "run")["status"] == "no_agreement"
     assert scene.teacher.counts().items() >= {"solve": 2, "repair": 3}.items()
-    told = zip((BROKEN[0], *BROKEN), scene.teacher.asked["repair"], strict=True)
+    told = zip((BROKEN[0], BROKEN[1], BROKEN[0]), scene.teacher.asked["repair"], strict=True)
     assert all(code in prompt for code, prompt in told)  # each turn shows the program of the turn before
     assert json.loads(raw(tmp_path / "run")["usage"])["repair"][0] == 3
 
