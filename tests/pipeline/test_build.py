@@ -144,7 +144,10 @@ def test_a_repair_is_asked_with_the_own_error_and_without_what_the_others_agree_
 
 
 def test_repairs_end_after_the_turns_that_are_allowed(tmp_path, scene):
-    scene.teacher.lines |= {"solve": [fenced(RIGHT), fenced(BROKEN[0])], "repair": list(map(fenced, BROKEN[::-1]))}
+    scene.teacher.lines |= {
+        "solve": [fenced(RIGHT), fenced(BROKEN[0])],
+        "repair": list(map(fenced, BROKEN[::-1])),
+    }
     scene.build(tmp_path / "run", exercises={"feedback": True, "repairs": 3})
     assert raw(tmp_path / "run")["status"] == "no_agreement"
     assert scene.teacher.counts().items() >= {"solve": 2, "repair": 3}.items()
@@ -163,6 +166,15 @@ def test_feedback_on_the_journal_of_a_run_without_it_asks_for_the_repairs_only(t
     scene.build(tmp_path / "with", exercises={"feedback": True})
     assert scene.teacher.counts() == {"repair": 2}
     assert raw(tmp_path / "with")["status"] == "kept"
+
+
+def test_calls_that_cannot_be_read_cost_the_reply_and_not_the_exercise(tmp_path, scene):
+    values = {-3: -3, 0: 0, 9: 9, 10: 11, 11: 12, 19: 20, 20: 4711, 21: 22, 30: 31, 31: 30}
+    claims = "\n".join(f"assert step_up({n}) == {value}" for n, value in values.items())
+    scene.teacher.lines |= {"calls": [calls(*range(3000))], "asserts": [fenced(claims)]}
+    scene.build(tmp_path / "run")
+    assert raw(tmp_path / "run")["status"] == "kept"
+    assert {test["source"] for test in json.loads(raw(tmp_path / "run")["tests"])} == {"assert"}
 
 
 # --- where chosen comes from ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 
 import pytest
@@ -201,25 +201,27 @@ def stat(pid):
     return fields if fields[0] != "Z" else []
 
 
-def started_at(pid):
-    return fields[19] if (fields := stat(pid)) else None
-
-
 def descendants(pid):
     """{pid: start time} of all that it started, and of what these started."""
-    parents = {
-        int(name): int(fields[1]) for name in os.listdir("/proc") if name.isdigit() and (fields := stat(name))
-    }
+    found = {int(name): fields for name in os.listdir("/proc") if name.isdigit() and (fields := stat(name))}
     family, before = {pid}, set()
     while family != before:
         before = set(family)
-        family |= {each for each, parent in parents.items() if parent in family}
-    return {each: started_at(each) for each in family - {pid}}
+        family |= {each for each, fields in found.items() if int(fields[1]) in family}
+    return {each: found[each][19] for each in family - {pid}}
 
 
-def is_worker(pid):
-    with open(f"/proc/{pid}/cmdline") as file:
-        return "spawn_main" in file.read()
+def lives(pid, started):
+    return stat(pid)[19:20] == [started]
+
+
+def workers(pid):
+    """The descendants that read and run Python, their sandboxes apart."""
+    found = []
+    for each in descendants(pid):
+        with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{each}/cmdline") as file:
+            found += [each] * ("spawn_main" in file.read())
+    return found
 
 
 def mark(run):
@@ -239,12 +241,11 @@ def test_a_killed_build_goes_on_where_it_was_and_ends_with_the_same_dataset(tmp_
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     start(whole).communicate(timeout=60)
     process = start(killed)
-    until(lambda: spooled(killed) >= 2)
+    until(lambda: spooled(killed) >= 2 and len(workers(process.pid)) == len(os.sched_getaffinity(0)))
     family = descendants(process.pid)
-    assert sum(map(is_worker, family)) == len(os.sched_getaffinity(0))
     process.kill()
     process.wait()
-    until(lambda: not any(started_at(pid) == started for pid, started in family.items()))
+    until(lambda: not any(lives(pid, started) for pid, started in family.items()))
     process.communicate()
     done = mark(killed)
     assert 2 <= len(done) < COUNT
@@ -264,8 +265,7 @@ def test_a_killed_build_goes_on_where_it_was_and_ends_with_the_same_dataset(tmp_
 def test_a_build_outlives_a_worker_that_is_killed(tmp_path, start):
     process = start(tmp_path / "run")
     until(lambda: spooled(tmp_path / "run") >= 2)
-    worker = next(pid for pid in descendants(process.pid) if is_worker(pid))
-    os.kill(worker, signal.SIGKILL)
+    os.kill(workers(process.pid)[0], signal.SIGKILL)
     out, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     funnel = json.loads(out)
