@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,18 +47,24 @@ def options(row: Row, config: CurationConfig) -> list[list[Row]]:
     attempts = json.loads(row["attempts"])
     solved = _distinct(each["code"] for each in json.loads(row["solutions"]) if each["right"])
     passed = _distinct(each["code"] for each in attempts if each["status"] == "pass")
-    failing: dict[str, int] = {}
-    for at, attempt in enumerate(attempts):
-        shape = fingerprint(attempt["code"]) if proved_wrong(attempt) else ""
-        if shape and shape not in solved | passed:
-            failing.setdefault(shape, at)
     right = {"teacher": solved, "student": passed, "repaired": {}}[config.chosen]
     mended = json.loads(row["mended"]) if config.chosen == "repaired" else []
     found = []
-    for at in sorted(failing.values(), key=lambda at: attempts[at]["failure_kind"] != COMMON_KIND):
+    for at in failing(attempts, solved.keys() | passed.keys()):
         codes = [*right.values(), *filter(None, mended[at : at + 1])]
         found.append([_pair(row, attempts[at], code, config.chosen) for code in codes])
     return [each for each in found if each]
+
+
+def failing(attempts: Sequence[Row], right: Container[str]) -> list[int]:
+    """Places of the attempts that a pair can reject, wrong answers first: no two alike but for names and layout, none
+    of the form of a right program (`right`: fingerprints)."""
+    found: dict[str, int] = {}
+    for at, attempt in enumerate(attempts):
+        shape = fingerprint(attempt["code"]) if proved_wrong(attempt) else ""
+        if shape and shape not in right:
+            found.setdefault(shape, at)
+    return sorted(found.values(), key=lambda at: attempts[at]["failure_kind"] != COMMON_KIND)
 
 
 def _distinct(codes: Iterable[str]) -> dict[str, str]:

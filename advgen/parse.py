@@ -65,7 +65,7 @@ class Call:
 
 def subtopics(text: str) -> list[str]:
     """The items of a numbered or bulleted list, without their marks; none repeated."""
-    items = re.findall(r"^\s*(?:\d+[.)]|[-*])\s+(.{3,120}?)\s*$", text, re.MULTILINE)
+    items = re.findall(r"^[^\S\n]*(?:\d+[.)]|[-*])[^\S\n]++(.{3,120}?)[^\S\n]*$", text, re.MULTILINE)
     clean = [re.sub(r"[*_`]", "", item).strip(" .") for item in items]
     return list(dict.fromkeys(item for item in clean if item))
 
@@ -117,6 +117,8 @@ def _is_huge(value: Any) -> bool:
 def statement(text: str) -> Statement:
     """An exercise: one function with a docstring. A body that was written all the same is cut off, whole or not."""
     source = code_block(text, truncated=True)
+    if len(source) > MAX_SOURCE_CHARS:  # what follows takes the square of that
+        raise ParseError("too long")
     header = re.match(r".*?^def .*?(\"{3}|'{3}).*?\1", source, re.DOTALL | re.MULTILINE)
     module = tree(header[0] if header else source)
     functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]

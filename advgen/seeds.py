@@ -81,8 +81,9 @@ def topics(config: BuildConfig) -> tuple[str, ...]:
 
 def subtopics_wanted(config: BuildConfig) -> int:
     """How many subtopics of each topic the teacher is asked for."""
-    opened = -(-config.exercises.count // len(topics(config)))
-    return min(max(opened, config.exercises.per_topic), MOST_SUBTOPICS)
+    asked = config.exercises
+    turns = -(-asked.count // (asked.per_topic * len(topics(config))))
+    return min(turns * asked.per_topic, MOST_SUBTOPICS)
 
 
 def topic_seeds(config: BuildConfig) -> Iterator[Seed]:

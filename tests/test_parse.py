@@ -1,5 +1,8 @@
 """Reply text to clean values; what is malformed gets a reason, and nothing is ever run."""
 
+import contextlib
+import time
+
 import pytest
 
 from advgen import parse
@@ -166,3 +169,13 @@ def test_what_a_function_needs_stays_with_it():
 )
 def test_a_program_is_found_however_it_is_fenced(text):
     assert parse.program(text, "f") == "def f(x):\n    return x"
+
+
+@pytest.mark.parametrize(
+    "read", [lambda: parse.statement("def a\n" * 50_000), lambda: parse.subtopics("\n" * 100_000)]
+)
+def test_a_long_reply_is_read_in_no_time(read):
+    started = time.monotonic()
+    with contextlib.suppress(parse.ParseError):
+        read()
+    assert time.monotonic() - started < 1

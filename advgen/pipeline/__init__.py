@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from advcore import ConfigError, TeacherError
+from advcore import ConfigError, DataError, TeacherError
 from advcore.runs import Progress, interruptible, open_run, progress, sha256_of, write_json
 from advcore.settings import resolved
 from advgen import audit, curate, prompts, publish
@@ -187,10 +187,10 @@ class _Build:
                 pool.add(name, parent["stub"])
             shop = Workshop(
                 config=self.config, teacher=self.teacher, student=self.student, workers=workers,
-                turnstile=Turnstile(pool), parents=self.parents,
+                turnstile=Turnstile(pool), parents=self.parents, charged=_charged(spool),
             )  # fmt: skip
             async with asyncio.TaskGroup() as tasks:
-                for seed in seeds:
+                for seed in self._readable(seeds):
                     await window.acquire()
                     if self.ended:
                         return
@@ -202,6 +202,13 @@ class _Build:
                         else self._one(shop, seed, spool, bar)
                     )
                     tasks.create_task(work).add_done_callback(lambda _: window.release())
+
+    def _readable(self, seeds: Iterator[Seed]) -> Iterator[Seed]:
+        """The seeds up to one that cannot be read: that ends the run."""
+        try:
+            yield from seeds
+        except (ConfigError, DataError) as error:
+            self._end(error)
 
     async def _again(self, shop: Workshop, seed: Seed, row: dict[str, Any], bar: Progress) -> None:
         """An exercise that is in the spool: its statement takes its turn, so that later ones are judged as before."""
@@ -298,6 +305,18 @@ class _Build:
         spent = round(self.teacher.journal.spent_usd, 6)
         cost = {"seconds": round(seconds, 1), "spent_usd": spent, "sandbox": busy, **usage}
         write_json(self.out / "cost.json", cost)
+
+
+def _charged(spool: Spool) -> set[str]:
+    """Topics and parents whose shared requests a finished row bears."""
+    rows = (row for row in spool.rows() if row["status"] not in INFRASTRUCTURE)
+    found = ((json.loads(row["usage"]), row["topic"], row["parent_id"]) for row in rows)
+    return {
+        name
+        for usage, topic, parent in found
+        for purpose, name in (("subtopics", topic), ("rematch", parent))
+        if purpose in usage
+    }
 
 
 @functools.cache

@@ -76,6 +76,8 @@ class Workshop:
     subtopics: dict[str, asyncio.Task[list[str]]] = field(default_factory=dict)
     rematches: dict[str, asyncio.Task[list[Attempt]]] = field(default_factory=dict)
     """Fresh attempts at parents, by exercise id."""
+    charged: set[str] = field(default_factory=set)
+    """Topics and parents whose shared requests a finished row bears: a run that goes on counts them once too."""
     reached: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Exercises that have come past each stage, for the progress line."""
 
@@ -136,6 +138,14 @@ class Exercise:
         self.record.answers += [(purpose, answer) for answer in answers]
         return [answer.text for answer in answers]
 
+    def _note_once(self, purpose: str, shared: str, answers: Sequence[Answer]) -> list[str]:
+        """The same for replies about a topic or a parent, which are paid for once."""
+        return (
+            [answer.text for answer in answers]
+            if shared in self.shop.charged
+            else self._note(purpose, answers)
+        )
+
     async def _ask(self, purpose: str, message: list[dict[str, str]], sample: int = 0) -> str:
         """One reply of the teacher."""
         longest = LONGEST.get(purpose, 0)
@@ -169,10 +179,11 @@ class Exercise:
 
     async def _subtopics(self, topic: str) -> list[str]:
         count = max(subtopics_wanted(self.config), 3)  # of fewer, a list is not what comes
-        found = parse.subtopics(
-            await self._ask("subtopics", prompts.messages("subtopics", topic=topic, count=count))
+        message = prompts.messages("subtopics", topic=topic, count=count)
+        answer = await self.shop.teacher.ask(
+            "subtopics", message, max_tokens=LONGEST["subtopics"], priority=self.priority
         )
-        return found or [topic]
+        return parse.subtopics(*self._note_once("subtopics", topic, [answer])) or [topic]
 
     # --- the proof --------------------------------------------------------------------------------------------
 
@@ -208,25 +219,27 @@ class Exercise:
     async def _mended(self, evidence: jobs.Evidence, proved: jobs.Proved, turn: int) -> jobs.Evidence:
         """The evidence with what the teacher made of the sandbox's complaints."""
         complaints = proved.proof.complaints
-        texts = await asyncio.gather(*(self._repair(proved, each, turn) for each in complaints))
+        first = turn * len(evidence.solutions)  # the same program twice is repaired twice, each time anew
+        asked = (self._repair(proved, each, first + at) for at, each in enumerate(complaints))
+        texts = await asyncio.gather(*asked)
         told = list(zip(complaints, texts, strict=True))
         repaired = [(each.code, text) for each, text in told if each.kind == "solution"]
         return evidence.with_repairs(
             proved.programs, repaired, [text for each, text in told if each.kind == "calls"]
         )
 
-    async def _repair(self, proved: jobs.Proved, complaint: Complaint, turn: int) -> str:
+    async def _repair(self, proved: jobs.Proved, complaint: Complaint, sample: int) -> str:
         if complaint.kind == "calls":
             message = prompts.messages(
                 "more_calls", stub=proved.statement.stub, count=self.config.exercises.calls, given=proved.calls,
                 report=complaint.report,
             )  # fmt: skip
-            return await self._ask("calls", message, turn)
+            return await self._ask("calls", message, sample)
         message = prompts.messages(
             "repair", signature=proved.signature, docstring=proved.docstring, program=complaint.code,
             report=complaint.report,
         )  # fmt: skip
-        return await self._ask("repair", message, turn)
+        return await self._ask("repair", message, sample)
 
     # --- the student ------------------------------------------------------------------------------------------
 
@@ -243,8 +256,9 @@ class Exercise:
 
     async def _corrections(self, proved: jobs.Proved) -> list[str]:
         """For each attempt the teacher's smallest repair that passes; '' where none was asked for, or none does."""
-        failing = {at: each for at, each in enumerate(self.record.attempts) if each.failed_test >= 0}
-        chosen = list(failing.items())[: self.config.curation.pairs_per_exercise]
+        attempts = self.record.attempts
+        places = await self.shop.workers.run(jobs.rejectable, attempts, proved)
+        chosen = [(at, attempts[at]) for at in places[: self.config.curation.pairs_per_exercise]]
         texts = await asyncio.gather(*(self._correction(proved, each) for _, each in chosen))
         judged = await self.shop.workers.run(jobs.judge, texts, proved)
         codes = {at: after.code for (at, _), after in zip(chosen, judged, strict=True) if after.passed}
@@ -277,7 +291,8 @@ class Exercise:
         answers = await self.shop.student.ask_many(
             "rematch", parent["prompt"], self.config.attempts.count, _PARENTS_SAMPLES, self.priority
         )
-        return await self.shop.workers.run(jobs.judge_row, self._note("rematch", answers), parent)
+        texts = self._note_once("rematch", parent["exercise_id"], answers)
+        return await self.shop.workers.run(jobs.judge_row, texts, parent)
 
 
 def _first_question(seed: Seed) -> list[dict[str, str]]:

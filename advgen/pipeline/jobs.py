@@ -6,14 +6,16 @@ import functools
 import json
 from ast import literal_eval
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from advcore.runs import sha256_of
 from advgen import parse, prompts
+from advgen.curate import failing
 from advgen.hygiene.contamination import Benchmarks, Layer
 from advgen.hygiene.items import Item, Text
+from advgen.hygiene.normal import fingerprint
 from advgen.parse import Statement
 from advgen.seeds import Seed
 from advgen.verify import Attempt, Proof, Prover
@@ -50,9 +52,10 @@ class Evidence:
         self, programs: Sequence[str], repaired: Sequence[tuple[str, str]], further: Sequence[str]
     ) -> Evidence:
         """Each repaired program in its place, and further calls. `programs`: what each of `solutions` was read as."""
-        solutions = list(self.solutions)
-        for code, text in repaired:
-            solutions[programs.index(code) if code in programs else self.solutions.index(code)] = text
+        solutions, left = list(self.solutions), list[str | None](programs)
+        for code, text in repaired:  # the same program twice is mended in both places
+            at = (left if code in left else programs).index(code)  # a program may have two complaints
+            solutions[at], left[at] = text, None
         return replace(self, solutions=tuple(solutions), calls=(*self.calls, *further))
 
 
@@ -119,7 +122,7 @@ def prove(prover: Prover, reading: Reading, evidence: Evidence) -> Proved:
     """Tests by agreement, then every gate."""
     statement = reading.statement
     programs = [_program(text, statement.entry_point) for text in evidence.solutions]
-    claimed = [pair for text in evidence.claims for pair in parse.asserts(text, statement)]
+    claimed = [pair for text in evidence.claims for pair in _claims(text, statement)]
     # The statement's own examples are only calls: whoever solved it had seen what they should give.
     wanted = [call for call, _ in parse.examples(statement)]
     wanted += [call for text in evidence.calls for call in _calls(text, statement)]
@@ -138,6 +141,13 @@ def judge(prover: Prover, texts: Sequence[str], proved: Proved) -> list[Attempt]
     """Replies to its question, run."""
     proof = proved.proof
     return [prover.attempt(text, proved.statement, proof.tests, proof.reference_s) for text in texts]
+
+
+def rejectable(_: Prover, attempts: Sequence[Attempt], proved: Proved) -> list[int]:
+    """Places of the attempts that `curate` can make pairs of, in its order."""
+    rows = [asdict(each) for each in attempts]
+    right = [*proved.proof.right, *(each.code for each in attempts if each.passed)]
+    return failing(rows, {fingerprint(code) for code in right})
 
 
 def judge_row(prover: Prover, texts: Sequence[str], row: dict[str, Any]) -> list[Attempt]:
@@ -189,6 +199,14 @@ def _code(text: str) -> str:
     except parse.ParseError:  # cut short
         return ""
     return code if len(code) <= parse.MAX_SOURCE_CHARS else ""
+
+
+def _claims(text: str, statement: Statement) -> list[tuple[parse.Call, Any]]:
+    """The asserts of a reply, none if it cannot be read: they are a cross-check only."""
+    try:
+        return parse.asserts(text, statement)
+    except parse.ParseError:
+        return []
 
 
 def _calls(text: str, statement: Statement) -> list[parse.Call]:

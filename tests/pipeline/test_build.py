@@ -360,3 +360,26 @@ def test_hostile_text_in_any_reply_ends_as_a_status(tmp_path, build_config, plac
     for row in rows if place == "student" else ():
         assert (row["student_pass_rate"], row["n_attempts"]) == (0.0, 6)
     assert funnel["pairs"] or place not in ("subtopics", "calls", "asserts", "student")
+
+
+def test_solutions_that_fail_alike_are_repaired_alike(tmp_path, scene):
+    scene.teacher.lines["solve"] = [fenced(BROKEN[0])]
+    scene.build(tmp_path / "run", exercises={"feedback": True, "repairs": 1})
+    assert raw(tmp_path / "run")["status"] == "kept"
+
+
+def test_a_repair_is_asked_for_each_pair_that_can_be_made(tmp_path, scene):
+    scene.student.lines["solve"] = list(map(fenced, (WRONG[0], WRONG[0], WRONG[1])))
+    assert scene.build(tmp_path / "run", curation={"chosen": "repaired"})["pairs"] == 2
+
+
+def test_wrong_answers_are_repaired_before_other_failures(tmp_path, scene):
+    scene.student.lines["solve"] = list(map(fenced, (BROKEN[0], WRONG[0])))
+    funnel = scene.build(tmp_path / "run", curation={"chosen": "repaired", "pairs_per_exercise": 1})
+    assert funnel["curation"]["failure_kinds"] == {"wrong_answer": 1}
+
+
+def test_asserts_that_cannot_be_read_cost_the_cross_check_and_not_the_exercise(tmp_path, scene):
+    scene.teacher.lines["asserts"] = [fenced("\n".join(f"assert step_up({n}) == {n}" for n in range(2000)))]
+    scene.build(tmp_path / "run")
+    assert (raw(tmp_path / "run")["status"], raw(tmp_path / "run")["reason"]) == ("kept", "")

@@ -255,3 +255,18 @@ def test_push_refuses_what_the_audit_calls_unfit_unless_told_otherwise(
         assert (code, set(repo.tags)) == (0, {"round-0"})
         assert out.strip().endswith(repo.tags["round-0"])
         assert {"README.md", "rounds.json", "dpo/round-0000.parquet"} <= set(repo.commits[-1].files)
+
+
+def test_a_row_without_the_column_further_down_is_one_line_too(tmp_path, building):
+    (tmp_path / "texts.jsonl").write_text('{"text": "one"}\n{"body": "two"}\n')
+    (status, _, said), _ = building(f"{tmp_path / 'texts.jsonl'}:text")
+    assert (status, said.count("\n")) == (2, 1), said
+
+
+def test_the_last_round_of_topics_may_be_a_full_one(tmp_path, build_config):
+    with MockServer(as_many_as_asked) as teacher:
+        exercises = {"count": 9, "per_topic": 3, "topics": ["tides", "queues"]}
+        config = build_config(teacher={"api_base": teacher.api_base}, exercises=exercises)
+        pipeline.build(config, tmp_path / "run", None)
+    subtopics = [row["subtopic"] for row in contract.read(tmp_path / "run" / "dataset", "raw")]
+    assert len(set(subtopics)) == 9
