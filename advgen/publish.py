@@ -205,7 +205,7 @@ def _verdict(audit: Mapping[str, Any]) -> str:
     if not audit:
         return "No pairs, so nothing was audited."
     if audit["publishable"]:
-        return "The audit found no duplicates, inversions or shortcuts by form (`advgen audit`)."
+        return "The audit found no pair twice and no shortcut by form; it ran nothing again (`advgen audit` does)."
     found = "".join(f"- {_escaped(error)}\n" for error in audit["errors"])
     return f"**Not fit to be published**: the audit found\n\n{found}"
 

@@ -175,6 +175,21 @@ def test_a_server_that_queues_is_kept_full_without_a_long_queue(tokens):
     assert flow.throttled == 0
 
 
+def test_short_replies_after_long_ones_are_not_taken_for_a_queue():
+    """Of a server that takes as long for a statement as for a solution, a round of statements costs more a token."""
+    flow, flying = Flow(ceiling=64), []
+
+    async def server():
+        length = 300 if now() % 40 < 20 else 20
+        await asyncio.sleep(1.0)
+        return "ok", length
+
+    server.retry_after_s = None
+    run(load(flow, server, 200, watch=lambda: flying.append(flow.in_flight)))
+    assert "queueing" not in {why for _, _, why in flow.describe()["history"]}
+    assert min(flying[20:]) >= 60
+
+
 def test_longer_replies_are_not_taken_for_a_queue():
     flow = Flow(ceiling=64)
 

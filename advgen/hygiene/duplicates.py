@@ -45,7 +45,8 @@ INSERT INTO merged VALUES (0);"""
 _FRESH = """
 PRAGMA temp_store = MEMORY;
 CREATE TEMP TABLE fresh (band INTEGER, entry INTEGER, PRIMARY KEY (band, entry)) WITHOUT ROWID;"""
-_FRESH_ENTRIES = 20_000
+_FRESH_ENTRIES = 4_000
+_CACHE_KIB = 4096
 _LOOK_UP = """
 SELECT entry FROM bands WHERE band = :band UNION ALL SELECT entry FROM fresh WHERE band = :band LIMIT :most"""
 _POOL = """
@@ -68,7 +69,7 @@ def exact(texts: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 class NearIndex(contextlib.AbstractContextManager["NearIndex"]):
-    """Names of texts by what they resemble, in the file `path`, or in memory for None.
+    """Names of texts by what they resemble, in the file `path`, or in one of its own for None.
 
     Texts are sets of runs of `shingle` words, signatures are cut into bands of `rows` values. As it is by default, a
     pair at Jaccard 0.7 is found with probability 0.99, at 0.5 with 0.55, at 0.1 with 0.0003.
@@ -161,7 +162,7 @@ class NearIndex(contextlib.AbstractContextManager["NearIndex"]):
 
 
 class Pool(contextlib.AbstractContextManager["Pool"]):
-    """The statements there are, asked before another one is let in. In the file `path`, or in memory for None.
+    """The statements there are, asked before another one is let in. In the file `path`, or in one of its own for None.
 
     Where words are changed everywhere no run of five survives, so candidates are found by pairs of words, in bands of
     three: of statements reworded word by word, 0.68 at ROUGE-L 0.7, 0.86 at 0.75 and 0.96 at 0.8.
@@ -221,7 +222,7 @@ def _opened(path: Path | None, version: int) -> sqlite3.Connection:
     """The index in `path`, made if it is not there; `version` stands for everything that signatures depend on."""
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(path or ":memory:")
+    db = sqlite3.connect(path or "")  # "": a file without a name that goes with the connection
     try:
         found = db.execute("PRAGMA user_version").fetchone()[0]
         if not found and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -229,7 +230,7 @@ def _opened(path: Path | None, version: int) -> sqlite3.Connection:
                 f"PRAGMA journal_mode = WAL; BEGIN; {_INDEX} PRAGMA user_version = {version}; COMMIT"
             )
             found = version
-        db.executescript("PRAGMA synchronous = NORMAL; PRAGMA cache_size = -65536")  # KiB
+        db.executescript(f"PRAGMA synchronous = NORMAL; PRAGMA cache_size = -{_CACHE_KIB}")  # KiB
     except sqlite3.DatabaseError as error:
         db.close()
         raise DataError(f"{path} is no index of near copies: {error}") from None

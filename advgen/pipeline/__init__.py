@@ -1,9 +1,9 @@
 """The one loop that joins the rooms: seeds -> exercises -> records -> dataset.
 
 Exercises overlap: while the teacher writes one, the sandbox proves another and the student attempts a third; a window
-of them is open at a time, so that memory does not grow with the round. All that was paid for is in the journal and all
-that was finished in the spool: running again on the same folder asks for the rest. A row that fails is a recorded
-status; a run whose infrastructure fails too often stops.
+of them is open at a time, so that memory hardly grows while they are asked for. All that was paid for is in the
+journal and all that was finished in the spool: running again on the same folder asks for the rest. A row that fails is
+a recorded status; a run whose infrastructure fails too often stops.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _finished(out: Path) -> dict[str, Any]:
         return {}
     funnel: dict[str, Any] = json.loads(file.read_text())
     lost = any(status in funnel["turned_away"] for status in INFRASTRUCTURE)
-    done = funnel["finished"] and not lost and funnel["templates"] == templates()
+    done = funnel.get("finished") and not lost and funnel["templates"] == templates()
     return funnel if done else {}
 
 
@@ -156,7 +156,8 @@ class _Build:
             return _first_seeds(self.config, self.given), {}
         seeds, draw = adversarial_seeds(self.config, self.parent)
         print(f"draw: {json.dumps(draw)}", file=sys.stderr)
-        if not draw["with_margin"]:
+        how = self.config.curriculum
+        if "margin" in (how.rule, *how.mix) and not draw["with_margin"]:
             print("draw: no exercise has a margin, so the rule `margin` draws evenly", file=sys.stderr)
         return iter(seeds), draw
 

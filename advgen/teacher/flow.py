@@ -372,6 +372,10 @@ class _Pace(_Bucket):
                 self.learned = 0.0
 
 
+_Seconds = tuple[float, float]
+"""That a reply took, and that a unit of its work took; geometric means of a round."""
+
+
 class _Queueing:
     """Tells from replies whether a server makes requests wait instead of refusing them, as vLLM does.
 
@@ -385,14 +389,15 @@ class _Queueing:
     FIXED = 30  # what a reply costs beside its tokens, in tokens: prompt, network
 
     def __init__(self) -> None:
-        self._reference: tuple[float, float] | None = None
-        self._doubted: tuple[float, float, float, float] | None = None  # speed, seconds, limit, new limit
+        self._reference: tuple[float, _Seconds] | None = None
+        self._doubted: tuple[float, _Seconds, float, float] | None = None  # speed, seconds, limit, new limit
         self.restart(0.0)
 
     def restart(self, now: float, skip: int = 0) -> None:
         """Begin a round after `skip` more replies."""
         self._since, self._skip = now, skip
-        self._count, self._work, self._log_seconds, self._round = 0, 0.0, 0.0, 0.0
+        self._count, self._work, self._round = 0, 0.0, 0.0
+        self._log_seconds = self._log_work = 0.0
 
     def sample(self, now: float, limit: float, latency_s: float, completion_tokens: int) -> float | None:
         """Take one reply; gives another limit when a round ends that calls for one."""
@@ -406,16 +411,17 @@ class _Queueing:
         work = self.FIXED + completion_tokens
         self._count += 1
         self._work += work
-        self._log_seconds += math.log(latency_s / work)
+        self._log_seconds += math.log(latency_s)
+        self._log_work += math.log(work)
         if self._count < self._round or now <= self._since:
             return None
-        changed = self._judge(
-            self._work / (now - self._since), math.exp(self._log_seconds / self._count), limit
-        )
+        a_reply = self._log_seconds / self._count
+        seconds = math.exp(a_reply), math.exp(a_reply - self._log_work / self._count)
+        changed = self._judge(self._work / (now - self._since), seconds, limit)
         self.restart(now, skip=math.ceil(limit) if changed else 0)
         return changed
 
-    def _judge(self, speed: float, seconds: float, limit: float) -> float | None:
+    def _judge(self, speed: float, seconds: _Seconds, limit: float) -> float | None:
         if self._doubted:
             before, slow, old, new = self._doubted
             self._doubted = None
@@ -423,7 +429,8 @@ class _Queueing:
                 self._reference = before, slow
                 return old
         best, quick = self._reference or (speed, seconds)
-        gain, slower = speed / best, seconds / quick
+        # Of some servers the time of a reply hangs on its length, of others not: what is slower by both is slower.
+        gain, slower = speed / best, min(now / then for now, then in zip(seconds, quick, strict=True))
         if gain >= max(1.0, slower):
             self._reference = speed, seconds
         if slower <= self.SLOW * max(1.0, gain):
