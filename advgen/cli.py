@@ -5,6 +5,7 @@ Data goes to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 something t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import sys
@@ -147,10 +148,11 @@ def audit(
     from advgen.config import GateConfig, SandboxConfig
     from advgen.verify import Prover
 
-    with Prover(SandboxConfig(), GateConfig()) as prover:
+    with contextlib.ExitStack() as opened:  # without running anything no sandbox is needed
+        prover = opened.enter_context(Prover(SandboxConfig(), GateConfig())) if execute else None
         report = audits.audit(
             dataset, benchmarks=benchmarks or [], max_tokens=max_tokens, tokenizer=tokenizer,
-            reexecute=prover.passes_row if execute else None,
+            reexecute=prover.passes_row if prover else None,
         )  # fmt: skip
     if json_:
         _print(report.as_json())

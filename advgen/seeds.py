@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import itertools
 import json
 import tomllib
@@ -106,6 +107,12 @@ def given_seeds(config: BuildConfig, spec: str) -> Iterator[Seed]:
         yield Seed(
             index=at, round=0, strategy="seed", topic="given", subtopic="", source=text[:_LONGEST_SOURCE]
         )
+
+
+def identity(spec: str) -> str:
+    """What a `--seeds` argument stands for: other texts in the file are another run."""
+    file = Path(spec if spec.endswith(".py") else spec.rpartition(":")[0])
+    return spec + hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else spec
 
 
 def _texts(spec: str) -> Iterator[str]:

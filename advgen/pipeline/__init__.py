@@ -35,7 +35,7 @@ from advgen.pipeline.exercise import Exercise, Turnstile, Workshop
 from advgen.pipeline.funnel import Funnel
 from advgen.pipeline.records import INFRASTRUCTURE, Spool
 from advgen.pipeline.workers import Workers
-from advgen.seeds import Parent, Seed, adversarial_seeds, given_seeds, topic_seeds, topics
+from advgen.seeds import Parent, Seed, adversarial_seeds, given_seeds, identity, topic_seeds, topics
 from advgen.teacher import Budget, BudgetExhausted, Teacher, check_model, estimate, note
 from advgen.teacher.flow import FlowStopped
 from advgen.verify import Prover, SandboxUnavailable
@@ -54,7 +54,7 @@ def build(config: BuildConfig, out: Path, parent: Parent | None, given: str = ""
     Raises TeacherError, SandboxUnavailable, ConfigError, DataError.
     """
     validate(config, parent, given)
-    origin = sha256_of([parent.pool, parent.margins]) if parent else given
+    origin = sha256_of([parent.pool, parent.margins]) if parent else identity(given)
     with Journal(out / "journal.sqlite") as journal:  # first: another run's config is not ours to change
         open_run(out, {**resolved(config), "parent": origin}, MAY_CHANGE)
         if funnel := _finished(out):

@@ -9,7 +9,7 @@ import pytest
 
 from advcore import contract
 from advcore.testing import FakeHub
-from advgen import cli, pipeline
+from advgen import cli, pipeline, seeds
 from advgen.testing import MockServer, ScriptedStudent, scripted
 
 
@@ -270,3 +270,21 @@ def test_the_last_round_of_topics_may_be_a_full_one(tmp_path, build_config):
         pipeline.build(config, tmp_path / "run", None)
     subtopics = [row["subtopic"] for row in contract.read(tmp_path / "run" / "dataset", "raw")]
     assert len(set(subtopics)) == 9
+
+
+def test_an_audit_that_runs_nothing_needs_no_sandbox(tmp_path, monkeypatch, capsys):
+    row = {"prompt": "p", "chosen": "def f(x):\n    return x", "rejected": "def f(x):\n    return 1"}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(row))
+    monkeypatch.setattr("advgen.verify.prover.Sandbox", None)
+    assert cli.main(["audit", str(tmp_path / "pairs.jsonl"), "--no-execute"]) == 0
+    assert "1 pairs" in capsys.readouterr().out
+
+
+def test_another_text_in_the_file_of_seeds_is_another_run(tmp_path):
+    file = tmp_path / "texts.jsonl"
+    file.write_text('{"text": "one"}')
+    before = seeds.identity(f"{file}:text")
+    assert seeds.identity(f"{file}:text") == before
+    file.write_text('{"text": "two"}')
+    assert seeds.identity(f"{file}:text") != before
+    assert (seeds.identity(""), seeds.identity("user/name:text")) == ("", "user/name:text")
