@@ -113,10 +113,11 @@ class GateConfig:
     """Share of the teacher's solutions that must return the same value for a call to become a test."""
     min_kill_rate: float = 0.6
     """Share of the mutants of the reference solution that the tests must fail."""
-    max_mutants: int = 20
+    max_mutants: int = 30
     """Mutants tried an exercise."""
-    generated_tests: int = 6
-    """Tests added at most on inputs derived from the others', where all right solutions agree and a mutant does not."""
+    generated_tests: int = 8
+    """Tests added at most on inputs derived from the others', where all right solutions agree: those that fail a mutant
+    first, then those that enter a new block or have a new kind of result."""
     benchmarks: tuple[str, ...] = ()
     """Files of benchmarks to stay clear of, beside those known by hash; their tests are run on what is kept."""
 

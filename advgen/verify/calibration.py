@@ -1,7 +1,8 @@
 """The verifier's own error rates, on programs whose truth is known by construction.
 
 Known-wrong: mutants of a reference by operators that no gate uses, proved wrong by an input on which they return
-another value. Known-right: rewrites that keep the meaning. A false accept is a known-wrong program that passes every
+another value than every accepted solution does; where accepted solutions differ among themselves the statement leaves
+the value open, and a mutant that shows only there is counted apart. Known-right: rewrites that keep the meaning. A false accept is a known-wrong program that passes every
 test of its exercise, a false reject a known-right one that does not. Both are made from references: the errors that
 models make are not sampled, and tests that ask for more than the statement says are not seen.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from advgen.config import GateConfig, SandboxConfig
-from advgen.parse import ParseError, code_block
+from advgen.parse import ParseError
 from advgen.verify import fuzz
 from advgen.verify.edits import Variant, variants
 from advgen.verify.failure import bounded
@@ -42,13 +43,15 @@ class Exercise:
     entry_point: str
     reference: str
     tests: tuple[Test, ...]
+    others: tuple[str, ...] = ()
+    """Further accepted solutions."""
 
 
 def exercises_of(folder: Path) -> Iterator[Exercise]:
-    """The exercises of a dataset folder, with the accepted solution of its `sft` config. Raises DataError."""
+    """The kept exercises of a dataset folder's `raw` config, with their accepted solutions. Raises DataError."""
     seen: set[str] = set()
-    for _, row in stored_rows(folder, "sft"):
-        if row["exercise_id"] not in seen:
+    for _, row in stored_rows(folder, "raw"):
+        if row["status"] == "kept" and row["exercise_id"] not in seen:
             seen.add(row["exercise_id"])
             yield from _exercise(row)
 
@@ -56,12 +59,15 @@ def exercises_of(folder: Path) -> Iterator[Exercise]:
 def _exercise(row: dict[str, Any]) -> Iterator[Exercise]:
     """None where the row cannot be read: that it does not reproduce is for `reprove` to say."""
     try:
-        code, tests = code_block(row["completion"][-1]["content"]), json.loads(row["tests"])
-    except (ParseError, ValueError, LookupError):
+        right = [each["code"] for each in json.loads(row["solutions"]) if each["right"]]
+        tests = tuple(json.loads(row["tests"]))
+    except (ValueError, LookupError, TypeError):
         return
-    yield Exercise(
-        exercise_id=row["exercise_id"], entry_point=row["entry_point"], reference=code, tests=tuple(tests)
-    )  # fmt: skip
+    if right:
+        yield Exercise(
+            exercise_id=row["exercise_id"], entry_point=row["entry_point"], reference=right[0], tests=tests,
+            others=tuple(right[1:]),
+        )  # fmt: skip
 
 
 def calibrate(
@@ -86,12 +92,18 @@ def calibrate(
     return tally.rates()
 
 
+_Known = list[tuple[fuzz.Args, Any]]
+
+
 class _Bench:
     """One exercise: its reference's values on many inputs, against which others are held."""
 
     def __init__(self, exercise: Exercise, prover: Prover, box: Sandbox) -> None:
         self.exercise, self._prover, self._box = exercise, prover, box
-        self._known: list[tuple[fuzz.Args, Any]] = []
+        self.settled: _Known = []
+        """Where all accepted solutions return one value."""
+        self.open: _Known = []
+        """Where they do not, or one raises."""
         self._reference_s = 0.0
 
     def opened(self) -> bool:
@@ -104,28 +116,27 @@ class _Bench:
             seeds = [arguments(test["call"]) for test in self.exercise.tests]
         except (ValueError, KeyError):
             return False
-        inputs = fuzz.inputs(seeds, INPUTS)
-        for part in _parts(inputs):
-            outputs = self._outputs(self.exercise.reference, part)
-            self._known += [
-                (args, output.value)
-                for args, output in zip(part, outputs, strict=True)
-                if output.status == "ok"
-            ]
-        return bool(self._known)
+        for part in _parts(fuzz.inputs(seeds, INPUTS)):
+            mine = self._outputs(self.exercise.reference, part)
+            theirs = [self._outputs(code, part) for code in self.exercise.others]
+            for args, output, *others in zip(part, mine, *theirs, strict=True):
+                if output.status == "ok":
+                    agreed = all(each.status == "ok" and same(output.value, each.value) for each in others)
+                    (self.settled if agreed else self.open).append((args, output.value))
+        return bool(self.settled)
 
     def judge(self, code: str) -> Attempt:
         """As the prover does with an attempt."""
         exercise = self.exercise
         return self._prover.judge(code, exercise.entry_point, exercise.tests, self._reference_s)
 
-    def witness(self, code: str, errors: bool = False) -> str:
-        """A call on which `code` returns something else than the reference, '' where none is found.
+    def witness(self, code: str, known: _Known, errors: bool = False) -> str:
+        """A call among `known` on which `code` returns something else than the reference, '' where none is found.
 
         Only values count, and with `errors` what is raised: what does not end may be the machine's fault. The search
         ends where a run does.
         """
-        for part in _parts(self._known):
+        for part in _parts(known):
             outputs = self._outputs(code, [args for args, _ in part])
             for (args, value), output in zip(part, outputs, strict=True):
                 if output.status == "ok" and not same(value, output.value):
@@ -170,7 +181,8 @@ def _calibrate_one(bench: _Bench, limit: int, tally: Tally) -> None:
 def _judge_wrong(bench: _Bench, variant: Variant, tally: Tally) -> None:
     count = tally.wrong[variant.operator]
     count[0] += 1
-    if not (witness := bench.witness(variant.source)):
+    if not (witness := bench.witness(variant.source, bench.settled)):
+        tally.unsettled += bool(bench.witness(variant.source, bench.open))
         return
     count[1] += 1
     if bench.judge(variant.source).passed:
@@ -181,7 +193,7 @@ def _judge_wrong(bench: _Bench, variant: Variant, tally: Tally) -> None:
 def _judge_right(bench: _Bench, variant: Variant, tally: Tally) -> None:
     count = tally.right[variant.operator]
     count[0] += 1
-    if witness := bench.witness(variant.source, errors=True):
+    if witness := bench.witness(variant.source, [*bench.settled, *bench.open], errors=True):
         tally.bad_rewrites.append(_judged(bench, variant, witness))
         return
     count[1] += 1

@@ -8,18 +8,18 @@ program is text that the prover runs.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from advgen.parse import tree
+from sandbox import Output
 
 HITS, RUN = "__hits__", "__covered__"  # dunder names, which no class body mangles
 _LOOPS = (ast.For, ast.AsyncFor, ast.While)
 
 
 def instrumented(source: str, entry_point: str) -> tuple[str, int]:
-    """The marked program and its number of blocks. Its function RUN takes a list of argument tuples, calls
-    `entry_point` with each, swallows what that raises, and returns the sorted numbers of the blocks that were entered.
+    """The marked program and its number of blocks. Its function RUN takes the arguments of a call, swallows what that
+    raises, and returns the sorted numbers of the blocks that were entered since the program began.
 
     Raises ParseError.
     """
@@ -34,21 +34,24 @@ def instrumented(source: str, entry_point: str) -> tuple[str, int]:
 
 
 _RUNNER = f"""
-def {RUN}(calls):
-    for args in calls:
-        try:
-            {{}}(*args)
-        except Exception:
-            pass
+def {RUN}(*args):
+    try:
+        {{}}(*args)
+    except Exception:
+        pass
     return sorted({HITS})
 """
 
 
-def share(hits: Any, blocks: int) -> float:
-    """What RUN returned as a share of the blocks, 0 to 1; it is the program's own word, so it may be anything."""
-    if not isinstance(hits, list) or not blocks:
-        return 0.0
-    return len({hit for hit in hits if type(hit) is int and 0 <= hit < blocks}) / blocks
+def entered(outputs: Sequence[Output], blocks: int) -> list[set[int]]:
+    """The blocks known to be entered after each call of RUN; it is the program's own word, so it may be anything."""
+    seen: set[int] = set()
+    after = []
+    for output in outputs:
+        hits = output.value if output.status == "ok" and isinstance(output.value, list) else []
+        seen = seen | {hit for hit in hits if type(hit) is int and 0 <= hit < blocks}
+        after.append(seen)
+    return after
 
 
 class _Marks:

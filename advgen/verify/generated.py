@@ -1,8 +1,9 @@
 """Tests that nobody wrote: inputs derived from those of the tests, where they tell a wrong program from the right ones.
 
 EvalPlus's idea (Liu et al. 2023, arXiv 2305.01210), held tighter: an input counts only where *all* right solutions
-return the same value, and only while a mutant is left that no other test fails. What a statement leaves open, solutions
-mostly answer differently; what they all answer alike outside of it would be asked of everybody, so few are added. Pure.
+return the same value, and only for a reason: it fails a mutant that no other test fails, it enters a block of the
+reference that no other test enters, or no other test has this result from arguments of this kind. What a statement leaves open, solutions mostly answer differently; what they
+all answer alike outside of it would be asked of everybody, so few are added. Pure.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from advgen.verify import fuzz
 from advgen.verify.values import literal_repr
 from sandbox import Output
 
-INPUTS = 60  # tried an exercise
+INPUTS = 200  # tried an exercise
 
 
 def inputs(seeds: Sequence[fuzz.Args]) -> list[fuzz.Args]:
@@ -42,6 +43,31 @@ def telling(
             else:
                 living.append(number)
     return chosen, living
+
+
+Case = tuple[fuzz.Args, str]
+"""Arguments and what is expected of them."""
+
+
+def widening(settled: Sequence[Case], enters: Sequence[bool], known: Sequence[Case], most: int) -> list[int]:
+    """Places of at most `most` of `settled` that lead where none of `known` leads.
+
+    `enters[i]`: case i is the first to enter some block. The others differ in their kind: the result, and which
+    arguments are empty or zero.
+    """
+    seen = {_kind(case) for case in known}
+    chosen: list[int] = []
+    for at in sorted(range(len(settled)), key=lambda at: not enters[at]):
+        kind = _kind(settled[at])
+        if len(chosen) < most and (enters[at] or kind not in seen):
+            seen.add(kind)
+            chosen.append(at)
+    return chosen
+
+
+def _kind(case: Case) -> tuple[str, tuple[bool, ...]]:
+    args, expected = case
+    return expected, tuple(map(bool, args))
 
 
 def _text(output: Output) -> str:

@@ -12,12 +12,13 @@ from ast import literal_eval
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from advcore.contract import assertion
 from advgen.config import GateConfig, SandboxConfig
 from advgen.parse import Call, ParseError, Statement, program
-from advgen.verify import coverage, determinism, failure, feedback, generated
+from advgen.verify import coverage, determinism, failure, feedback, fuzz, generated
 from advgen.verify.mutants import mutants
 from advgen.verify.nulls import nulls
 from advgen.verify.proof import Attempt, Complaint, Proof, SandboxBroken
@@ -180,10 +181,15 @@ class Prover:
         return None
 
     def _coverage(self, exercise: Statement, proof: Proof) -> float:
+        entered, blocks = self._entered(exercise, proof, [arguments(test["call"]) for test in proof.tests])
+        return len(entered[-1]) / blocks if blocks else 0.0
+
+    def _entered(
+        self, exercise: Statement, proof: Proof, calls: Sequence[fuzz.Args]
+    ) -> tuple[list[set[int]], int]:
+        """The blocks of the reference that are entered after each call, and how many it has."""
         marked, blocks = coverage.instrumented(proof.right[0], exercise.entry_point)
-        calls = [arguments(test["call"]) for test in proof.tests]
-        (output,) = self._call(marked, coverage.RUN, [(calls,)], proof.reference_s)
-        return coverage.share(output.value, blocks)
+        return coverage.entered(self._call(marked, coverage.RUN, calls, proof.reference_s), blocks), blocks
 
     def _killing(self, exercise: Statement, proof: Proof) -> tuple[Proof, list[str]]:
         """`proof` with its kill rate and the tests that raised it, and the mutants that pass them all."""
@@ -194,7 +200,7 @@ class Prover:
             for mutant in wrong
             if self._check(mutant, proof.tests, exercise.entry_point, self._hasty, wall_s).passed
         ]
-        if living and self.gate.generated_tests:
+        if self.gate.generated_tests:
             proof, living = self._strengthened(exercise, proof, living, wall_s)
         killed = len(wrong) - len(living)
         return replace(proof, kill_rate=killed / len(wrong) if wrong else 0.0), living
@@ -202,7 +208,7 @@ class Prover:
     def _strengthened(
         self, exercise: Statement, proof: Proof, living: Sequence[str], wall_s: float
     ) -> tuple[Proof, list[str]]:
-        """`proof` with tests on generated inputs that fail some of `living`, and the rest of these."""
+        """`proof` with tests on generated inputs, and those of `living` that pass them too."""
         name, known = exercise.entry_point, [arguments(test["call"]) for test in proof.tests]
         inputs = generated.inputs(known)
         if not inputs:
@@ -212,6 +218,7 @@ class Prover:
         )
         rows = [self._call(code, name, inputs, box=self._hasty, wall_s=wall_s) for code in living]
         chosen, left = generated.telling(expected, rows, self.gate.generated_tests)
+        chosen += self._widening(exercise, proof, inputs, expected, chosen)
         tests = [
             {
                 "call": f"{name}({', '.join(map(repr, inputs[at]))})",
@@ -224,6 +231,20 @@ class Prover:
         if len(passed) < len(proof.right):  # a float that is not the same from run to run
             return proof, list(living)
         return replace(proof, tests=(*proof.tests, *tests)), [living[at] for at in left]
+
+    def _widening(
+        self, exercise: Statement, proof: Proof, inputs: Sequence[fuzz.Args], expected: Sequence[str],
+        chosen: Sequence[int],
+    ) -> list[int]:  # fmt: skip
+        """Further inputs that lead where no test and none of the `chosen` leads."""
+        most = self.gate.generated_tests - len(chosen)
+        known = [(arguments(test["call"]), test["expected"]) for test in proof.tests]
+        known += [(inputs[at], expected[at]) for at in chosen]
+        places = [at for at, value in enumerate(expected) if value and at not in chosen]
+        settled = [(inputs[at], expected[at]) for at in places]
+        entered, _ = self._entered(exercise, proof, [args for args, _ in [*known, *settled]])
+        grows = [len(after) > len(before) for before, after in pairwise(entered[len(known) - 1 :])]
+        return [places[at] for at in generated.widening(settled, grows, known, most)]
 
     # --- an attempt -----------------------------------------------------------------------------------------
 

@@ -42,6 +42,8 @@ class Rates:
     false_reject_interval: Interval
     wrong: dict[str, Count]
     """By operator; `known` are the mutants proved wrong, the others may well be equivalent."""
+    unsettled: int
+    """Mutants that differ from the reference only where accepted solutions differ too: neither known wrong nor equal."""
     right: dict[str, Count]
     """By rewrite; `made - known` are bad rewrites, which differ from the reference after all."""
     survivors: tuple[Judged, ...]
@@ -61,6 +63,7 @@ class Tally:
 
     exercises: int = 0
     skipped: int = 0
+    unsettled: int = 0
     wrong: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
     right: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
     survivors: list[Judged] = field(default_factory=list)
@@ -74,7 +77,7 @@ class Tally:
             exercises=self.exercises, skipped=self.skipped,
             false_accept=accept, false_accept_interval=accept_interval,
             false_reject=reject, false_reject_interval=reject_interval,
-            wrong=_counts(self.wrong), right=_counts(self.right), survivors=tuple(self.survivors),
+            wrong=_counts(self.wrong), unsettled=self.unsettled, right=_counts(self.right), survivors=tuple(self.survivors),
             rejected=tuple(self.rejected), bad_rewrites=tuple(self.bad_rewrites),
         )  # fmt: skip
 

@@ -1,5 +1,6 @@
 """The verifier's error rates on exercises whose tests are known to be strong, weak or wrong."""
 
+import dataclasses
 import json
 import pickle
 import time
@@ -111,23 +112,42 @@ def test_a_mutant_that_loops_costs_little():
     assert time.monotonic() - started < 30
 
 
+def test_what_the_statement_leaves_open_makes_no_mutant_wrong():
+    """Two accepted solutions differ below low > high, and a mutant that shows only there is counted apart."""
+    other = "def clamp(value, low, high):\n    return max(low, min(value, high))"
+    mixed = "def clamp(value, low, high):\n    return 5 if 4 < value < 6 else 7"
+    tests = exercise(*WEAK)
+    alone, beside = (
+        calibrate([dataclasses.replace(tests, others=others)], limit=20) for others in ((other,), (mixed,))
+    )
+    assert alone.false_accept > 0.2
+    known = [sum(count.known for count in rates.wrong.values()) for rates in (alone, beside)]
+    assert known[1] < known[0]
+    assert alone.unsettled == 0 < beside.unsettled
+
+
 @pytest.fixture
 def dataset(tmp_path):
+    solutions = [
+        {"code": "def clamp(value, low, high):\n    return 1", "right": False},
+        {"code": CLAMP, "right": True},
+        {"code": f"{CLAMP}  # again", "right": True},
+    ]
     row = {
-        "prompt": [{"role": "user", "content": "p"}],
-        "completion": [{"role": "assistant", "content": f"```python\n{CLAMP}\n```"}],
         "exercise_id": "one", "parent_id": "", "round": 0, "strategy": "seed", "topic": "t", "subtopic": "s",
-        "entry_point": "clamp", "tests": json.dumps(list(exercise(*STRONG).tests)), "teacher": "t", "student": "s",
-        "sandbox": "{}", "provenance": "{}", "schema_version": contract.SCHEMA_VERSION,
+        "entry_point": "clamp", "tests": json.dumps(list(exercise(*STRONG).tests)), "stub": "", "status": "kept",
+        "reason": "", "prompt": [], "response": "", "solutions": json.dumps(solutions), "attempts": "[]",
+        "mended": "[]", "check": "{}", "usage": "{}", "teacher_pass_rate": 1.0, "student_pass_rate": 0.5,
+        "n_attempts": 2, "kill_rate": 1.0, "coverage": 1.0, "teacher": "t", "student": "s", "sandbox": "{}",
+        "provenance": "{}", "schema_version": contract.SCHEMA_VERSION,
     }  # fmt: skip
-    cut = row | {
-        "exercise_id": "two",
-        "completion": [{"role": "assistant", "content": "```python\ndef clamp("}],
-    }
-    contract.write_round(tmp_path, "sft", 0, [row, row, cut])
+    away = row | {"exercise_id": "two", "status": "weak_tests"}
+    broken = row | {"exercise_id": "three", "solutions": "[[1]]"}
+    contract.write_round(tmp_path, "raw", 0, [row, row, away, broken])
     return tmp_path
 
 
-def test_exercises_of_a_dataset_come_once_and_only_where_they_can_be_read(dataset):
+def test_exercises_of_a_dataset_come_once_with_all_that_was_accepted(dataset):
     (found,) = exercises_of(dataset)
     assert (found.exercise_id, found.reference, found.tests) == ("one", CLAMP, exercise(*STRONG).tests)
+    assert found.others == (f"{CLAMP}  # again",)

@@ -9,6 +9,7 @@ CLAMP = statement(
     'def clamp(x: int) -> int:\n    """The number x, but nothing below zero and nothing above a hundred is returned."""'
 )
 RIGHT = ["def clamp(x):\n    return max(0, min(x, 100))", "def clamp(x):\n    return sorted((0, x, 100))[1]"]
+BRANCHED = "def clamp(x):\n    if x < 0:\n        return 0\n    return x if x < 101 else 100"
 WEAK = [Call(f"clamp({x})", (x,)) for x in (-8, -1, 5, 7, 40, 60, 80)]
 
 
@@ -34,6 +35,24 @@ def test_inputs_are_chosen_that_fail_mutants_until_there_are_enough():
     mutants = [outputs(1, 9, 9, 4), outputs(1, 8, 0, None), outputs(1, 2, 7, 5), outputs(1, 2, 0, 4)]
     assert generated.telling(expected, mutants, 2) == ([1, 3], [3])
     assert generated.telling(expected, mutants, 1) == ([1], [2, 3])
+
+
+def test_new_blocks_come_first_and_then_new_results_and_empty_arguments():
+    known = [(("ab",), "2")]
+    settled = [(("cd",), "2"), (("abc",), "3"), (("xyz",), "3"), (("",), "2"), (("ef",), "2")]
+    enters = [False, False, False, False, True]
+    assert generated.widening(settled, enters, known, 9) == [4, 1, 3]
+    assert generated.widening(settled, enters, known, 2) == [4, 1]
+    assert generated.widening(settled, enters, known, 0) == []
+
+
+def test_a_suite_that_leaves_a_block_out_gains_a_test_that_enters_it():
+    """No mutant of the gate's asks for it: what counts is that nobody looked."""
+    with Prover(SandboxConfig(), GateConfig(generated_tests=1, max_mutants=0, min_kill_rate=0)) as prover:
+        calls = [call for call in WEAK if call.args[0] <= 60]
+        proof = prover.prove(CLAMP, [BRANCHED, *RIGHT], [*calls, Call("clamp(61)", (61,))], asked=3)
+    assert (proof.status, proof.coverage) == ("kept", 1.0)
+    assert [test["expected"] for test in proof.tests if test["source"] == "generated"] == ["100"]
 
 
 def test_a_proof_gains_tests_that_kill_what_its_own_tests_let_live():

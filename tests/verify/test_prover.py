@@ -42,7 +42,7 @@ def test_tests_are_what_solutions_agree_on_cross_checked_by_claims(prover):
     assert proof.right == (RIGHT, ALSO_RIGHT, RIGHT)
     assert proof.teacher_pass_rate == 0.75
     assert proof.kill_rate >= 0.6
-    assert {test["call"]: test["expected"] for test in proof.tests} == {
+    assert {test["call"]: test["expected"] for test in proof.tests if test["source"] != "generated"} == {
         "span([])": "0", "span([1])": "0", "span([3, 1])": "2", "span([1, 3])": "2", "span([2, 9, 4])": "7",
         "span([-5, 5])": "10", "span([7, 7])": "0", "span([4, 8])": "4", "span([1, 2])": "1",
     }  # fmt: skip

@@ -8,7 +8,8 @@ import pytest
 from advgen import parse
 from advgen.config import GateConfig, SandboxConfig
 from advgen.verify import Prover, determinism, nulls
-from advgen.verify.coverage import instrumented
+from advgen.verify.coverage import RUN, entered, instrumented
+from sandbox import Output
 
 EXERCISE = parse.statement(
     'def sign(value: int) -> int:\n    """1 for a positive number, -1 for a negative one, 0 for nought, no more."""'
@@ -55,8 +56,13 @@ def test_coverage_is_the_share_of_blocks_that_the_tests_enter(prover):
 )
 def test_every_kind_of_block_is_marked_and_exceptions_are_swallowed(prover, source, calls, share):
     marked, blocks = instrumented(source, "f")
-    (output,) = prover.boxes[0].call(marked, "__covered__", [(calls,)])
-    assert (len(output.value), blocks) == share
+    outputs = prover.boxes[0].call(marked, RUN, calls)
+    assert (len(entered(outputs, blocks)[-1]), blocks) == share
+
+
+def test_blocks_add_up_from_call_to_call_and_what_a_program_makes_up_is_not_counted():
+    outputs = [Output(status="ok", value=hits) for hits in ([0, 1], "no list", [7, -1, "x", True, 2])]
+    assert entered([*outputs, Output(status="timeout")], blocks=3) == [{0, 1}, {0, 1}, {0, 1, 2}, {0, 1, 2}]
 
 
 def test_constants_and_empty_values_must_fail():
