@@ -89,10 +89,11 @@ def _verdict(row: Row, check: dict[str, Any]) -> Verdict:
 
 
 class _Counts:
-    """Of some rows."""
+    """Of some rows. `inversions` are exercises that the student solves more often than the teacher."""
 
     def __init__(self) -> None:
-        self.asked = self.written = self.new = self.judged = self.kept = self.passes = self.attempts = 0
+        self.asked = self.written = self.new = self.judged = self.kept = 0
+        self.passes = self.attempts = self.inversions = 0
         self.usd = 0.0
         self._statuses: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
@@ -113,6 +114,7 @@ class _Counts:
         if kept:
             self.passes += round(row["student_pass_rate"] * row["n_attempts"])
             self.attempts += row["n_attempts"]
+            self.inversions += row["student_pass_rate"] > row["teacher_pass_rate"]
             self._sums["tests"] += len(json.loads(row["tests"]))
             for name in ("teacher_pass_rate", "student_pass_rate", "kill_rate", "coverage"):
                 self._sums[name] += row[name]
@@ -136,7 +138,7 @@ class _Counts:
             "asked": self.asked, "written": self.written, "new": self.new, "kept": self.kept,
             "turned_away": turned_away, "teacher_pass_rate": self.mean("teacher_pass_rate"),
             "student_pass_rate": self.mean("student_pass_rate"),
-            "student_pass_interval": [round(low, 4), round(high, 4)],
+            "student_pass_interval": [round(low, 4), round(high, 4)], "inversions": self.inversions,
             "tests_per_exercise": self.mean("tests"), "kill_rate": self.mean("kill_rate"),
             "coverage": self.mean("coverage"), "tokens": dict(sorted(self._tokens.items())),
             "teacher_tokens": self.teacher_tokens, "student_tokens": self.student_tokens, "usd": round(self.usd, 6),

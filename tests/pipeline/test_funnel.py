@@ -65,6 +65,11 @@ def test_a_strategy_is_judged_by_fresh_attempts_and_an_opposite_by_the_parents_s
     assert made.stats([]).retest_change == 0.75
 
 
+def test_an_exercise_that_the_student_solves_more_often_than_the_teacher_is_an_inversion():
+    rows = [{**row(passes=passes), "teacher_pass_rate": 0.75} for passes in (6, 7, 8)]
+    assert funnel(*rows, row("weak_tests", passes=8)).as_json({})["inversions"] == 2
+
+
 def test_the_round_is_described_for_whoever_decides_on_the_next():
     made = funnel(row(passes=4), row("duplicate"), row("refused"), parents={"a": {}, "b": {}}, draw={
         "effective_sample_size": 1.5,
