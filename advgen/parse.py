@@ -115,12 +115,14 @@ def _is_huge(value: Any) -> bool:
 
 
 def statement(text: str) -> Statement:
-    """An exercise: one function with a docstring. A body that was written all the same is cut off, whole or not."""
+    """An exercise: one function with a docstring. A body that was written all the same is cut off, whole or not; so is
+    the last example of a reply that ends among its examples.
+    """
     source = code_block(text, truncated=True)
     if len(source) > MAX_SOURCE_CHARS:  # what follows takes the square of that
         raise ParseError("too long")
-    header = re.match(r".*?^def .*?(\"{3}|'{3}).*?\1", source, re.DOTALL | re.MULTILINE)
-    module = tree(header[0] if header else source)
+    header = re.match(r".*?^def .*?(\"{3}|'{3})(?:.*?(\1)|.*(?=>>>))", source, re.DOTALL | re.MULTILINE)
+    module = tree(header[0] + ("" if header[2] else header[1]) if header else source)
     functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
     if len(functions) != 1:
         raise ParseError(f"{len(functions)} functions instead of one")
