@@ -57,6 +57,11 @@ class Example:
         """Tokens of the longest sequence of the row."""
         return len(self.prompt) + max(len(completion) for completion in self.completions)
 
+    @property
+    def tokens(self) -> int:
+        """Tokens with the prompt counted once: what a model is fed where completions share it."""
+        return len(self.prompt) + sum(len(completion) for completion in self.completions)
+
 
 def load(dataset: str, config: str, rounds: str = "all") -> Dataset:
     """Read the rows of `config` ("dpo", "sft", "gad") from a folder, a JSONL file or the Hub.

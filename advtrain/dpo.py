@@ -1,25 +1,33 @@
 """Direct preference optimisation: TRL's DPOTrainer on rows that are ids already, with an explicit reference.
 
-Writes no loss of its own and scores no margins (`margins` does). Called by `run`.
-Source: arXiv 2305.18290; TRL 1.16 `DPOTrainer`.
+Adds what TRL lacks, and no loss: each prompt goes through the model once (`prefix`), the pairs of an optimizer step
+are grouped by length (`trainer.StepSorted`), and the reference is worked out once a pair (`scoring`). Trains on the
+pairs that TRL would draw, to the same loss. Called by `run`. Source: arXiv 2305.18290; TRL 1.16 `DPOTrainer`.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
+import torch
 import trl
 
-from advtrain import models, trainer
+from advtrain import models, prefix, scoring, trainer
 from advtrain.config import RunConfig
 from advtrain.data import Example
 
+# These losses look at the other pairs of their forward pass, so that pairs cannot be moved to another one.
+_JOINT = frozenset(("sft", "aot", "aot_unpaired"))
+# Nats a token. Rounding of other matrix shapes stays far below, a model that does not obey the mask far above.
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
+
 
 class PairTrainer(trl.DPOTrainer):  # type: ignore[misc]
-    """DPOTrainer that neither renders nor encodes text and writes no model card."""
+    """DPOTrainer that neither renders nor encodes text, writes no model card, and sorts within optimizer steps."""
 
     def _prepare_dataset(self, dataset: Any, *_args: Any) -> Any:
         return dataset
@@ -27,11 +35,9 @@ class PairTrainer(trl.DPOTrainer):  # type: ignore[misc]
     def create_model_card(self, *_args: Any, **_options: Any) -> None:
         return
 
-
-def columns(example: Example) -> dict[str, Any]:
-    """The columns that TRL's preference collator reads."""
-    chosen, rejected = example.completions
-    return {"prompt_ids": example.prompt, "chosen_ids": chosen, "rejected_ids": rejected}
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        drawn = super()._get_train_sampler(train_dataset)
+        return drawn if _JOINT & set(self.loss_types) else trainer.step_sorted(self, drawn)
 
 
 def options(config: RunConfig, folder: Path) -> trl.DPOConfig:
@@ -46,21 +52,56 @@ def build(
 ) -> PairTrainer:
     """A trainer over the examples that were not dropped.
 
-    The reference is settled here: the base with its adapter off, a frozen adapter, or a whole model.
-    Raises ConfigError for a `[trl]` key or a reference that cannot be used.
+    The reference is settled here: the base with its adapter off, a frozen adapter, or a whole model. Raises
+    ConfigError for a `[trl]` key or a reference that cannot be used.
     """
-    reference = config.adapter if config.reference == "previous" else config.reference
-    adapter = "" if reference == "base" or not models.is_adapter(reference) else reference
-    whole = None if reference == "base" or adapter else models.load_base(reference)
+    reference = config.reference_path
+    adapter = reference if models.is_adapter(reference) else ""
+    whole = models.load_base(reference) if reference and not adapter else None
     if adapter:
         models.check_adapter(adapter, config.model)
-    rows = datasets.Dataset.from_list([columns(example) for example in examples if not example.dropped])
+    kept = [example for example in examples if not example.dropped]
+    rows = datasets.Dataset.from_list([scoring.columns(example) for example in kept])
     built = PairTrainer(
         model=policy, ref_model=whole, args=options(config, folder), train_dataset=rows,
         processing_class=tokenizer,
     )  # fmt: skip
     models.set_reference(policy, adapter)
-    models.score_labelled_only(policy.get_base_model())
-    if whole is not None:
-        models.score_labelled_only(whole)
+    _share_prompts(built, kept)
     return built
+
+
+def _share_prompts(built: PairTrainer, kept: Sequence[Example]) -> None:
+    """For the policy and a whole reference; not for an architecture that does otherwise than the mask says, such as
+    one with a sliding window or a recurrent state."""
+    example = min(kept, key=lambda each: each.tokens)
+    for model in (built.model.get_base_model(), built.ref_model):
+        if model is None:
+            continue
+        plain = model.forward
+        apart = scoring.token_logps(built, model, [example])
+        models.score_selected(model, prefix.share)
+        difference = (scoring.token_logps(built, model, [example]) - apart).abs().max().item()
+        if not difference <= _TOLERANCE[model.dtype]:
+            model.forward = plain
+            print(
+                f"note: {type(model).__name__} does not take a mask of ours (log-probabilities differ by "
+                f"{difference:.3g}): every prompt is encoded twice, as TRL does",
+                file=sys.stderr,
+            )
+
+
+def with_reference(built: PairTrainer, examples: Sequence[Example], reference: str) -> None:
+    """Give the training rows what the reference says of them, so that it need not run at every step.
+
+    `reference` is the id of its content. With `trl.ld_alpha` tokens are weighted one by one: TRL's own way stands.
+    """
+    if built.ld_alpha is not None:
+        return
+    kept = [example for example in examples if not example.dropped]
+    known = scoring.reference_logps(built, kept, reference)
+    pairs = [known[scoring.key(example)] for example in kept]
+    chosen, rejected = ([pair[side] for pair in pairs] for side in (0, 1))
+    rows = built.train_dataset.add_column("ref_chosen_logps", chosen)
+    built.train_dataset = rows.add_column("ref_rejected_logps", rejected)
+    built.precompute_ref_logps = True

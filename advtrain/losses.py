@@ -1,7 +1,7 @@
 """Rewards, margins and the numbers that tell whether they mean anything: tensors in, tensors out.
 
 Knows no config, no model and no file; TRL computes the loss that is trained, these functions what is
-reported of it. Called by `margins`. Shapes: B pairs, S sequences, T tokens.
+reported of it. Called by `margins`. Shapes: B pairs.
 """
 
 from __future__ import annotations
@@ -12,19 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-
-def sequence_logps(token_logps_ST: Tensor, completion_mask_ST1: Tensor) -> Tensor:
-    """Log-probability of each completion, shape (S,).
-
-    `token_logps_ST[s, t]` belongs to the token at position t + 1, so T is one less than the sequence length;
-    `completion_mask_ST1` marks, by position, the tokens of the completion.
-    """
-    return (token_logps_ST * completion_mask_ST1[:, 1:]).sum(dim=1)
-
-
-def rewards(policy_logps: Tensor, reference_logps: Tensor, beta: float) -> Tensor:
-    """DPO's implicit reward beta * (log pi - log pi_ref), any shape (arXiv 2305.18290, section 5)."""
-    return beta * (policy_logps - reference_logps)
+IGNORED = -100  # the label of what is not scored, in PyTorch's cross-entropy and in TRL
 
 
 def dpo_loss(margins_B: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor
 from advcore import ConfigError, engine, hub, weights
 from advcore.settings import nearest
 from advtrain.config import Lora
+from advtrain.losses import IGNORED
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -101,7 +102,20 @@ def check_adapter(adapter: str, model: str) -> None:
 
 
 def is_adapter(folder: str) -> bool:
-    return (Path(folder) / "adapter_config.json").is_file()
+    return bool(folder) and (Path(folder) / "adapter_config.json").is_file()
+
+
+def content_id(model: str, base: str) -> str:
+    """What tells the weights of a model or of an adapter on `base` from all others; '' as `model` is the base itself.
+
+    Hashes of local files; of a model on the Hub its name and commit.
+    """
+    if is_adapter(model):
+        return f"{content_id('', base)}+{engine.identity(model)}"
+    name = model or base
+    if name in engine.embedded() or Path(name).is_dir():
+        return engine.identity(name)
+    return f"{name}@{transformers.AutoConfig.from_pretrained(name)._commit_hash}"
 
 
 def set_reference(model: Any, adapter: str) -> None:
@@ -141,43 +155,52 @@ def save_adapter(model: Any, folder: Path, base: str) -> None:
     partial.rename(folder)
 
 
-def score_labelled_only(model: Any) -> None:
-    """Let TRL's fused LM head project only the labelled positions of `model`, as it does by itself on a GPU.
+Arrangement = Callable[[Tensor, Tensor, Tensor], tuple[dict[str, Tensor], tuple[Tensor, Tensor]]]
+"""Of `input_ids`, `attention_mask` and `labels`: other inputs, and per label the row and column that predict it."""
 
-    Elsewhere TRL 1.16 projects every position, prompts and padding too
-    (`trl.trainer.utils.add_fused_lm_head`). Here the backbone hands it the labelled positions alone,
-    through its own `shift_labels`, and the results go back to their places. Values are unchanged up to the
-    rounding of another matrix shape.
+
+def score_selected(model: Any, arrange: Arrangement | None = None) -> None:
+    """Let TRL's fused LM head see the positions of `model` that predict a label, and no others.
+
+    With `arrange` the backbone gets other rows than TRL's batch. Only calls with `fused_lm_head=True` change, and
+    their fields come back in the shape of `labels[:, 1:]`, zero where there is none. Without it nothing is done on a
+    GPU, where TRL 1.16 selects by itself (`trl.trainer.utils.add_fused_lm_head`); elsewhere it would project every
+    position, prompts and padding too. Values are unchanged up to the rounding of another matrix shape.
     """
-    if model.device.type in ("cuda", "xpu"):
+    if arrange is None and model.device.type in ("cuda", "xpu"):
         return
     fused = model.forward
 
     @functools.wraps(fused)
     def forward(*args: Any, fused_lm_head: bool = False, labels: Tensor | None = None, **options: Any) -> Any:
-        if not fused_lm_head or labels is None:
+        # A mixture of experts is balanced over the tokens of a batch: those of TRL's, then.
+        if not fused_lm_head or labels is None or options.get("output_router_logits"):
             return fused(*args, fused_lm_head=fused_lm_head, labels=labels, **options)
-        mask = labels[:, 1:] != -100
+        scored = labels[:, 1:] != IGNORED
+        where = scored.nonzero(as_tuple=True)
+        if arrange:
+            inputs, where = arrange(options.pop("input_ids"), options.pop("attention_mask"), labels)
+            options |= inputs
 
         def select(_module: Any, _inputs: Any, output: Any) -> Any:
-            output.last_hidden_state = output.last_hidden_state[:, :-1][mask][None]
+            output.last_hidden_state = output.last_hidden_state[where][None]
             return output
 
         hook = model.base_model.register_forward_hook(select)
         try:
-            output = fused(*args, fused_lm_head=True, shift_labels=labels[:, 1:][mask][None], **options)
+            output = fused(*args, fused_lm_head=True, shift_labels=labels[:, 1:][scored][None], **options)
         finally:
             hook.remove()
-        return _scatter(output, mask)
+        return _scatter(output, scored)
 
     model.forward = forward
 
 
-def _scatter(output: Any, mask: Tensor) -> Any:
-    """Per-token fields of shape (1, labelled) put back to `mask`'s shape, zero elsewhere."""
+def _scatter(output: Any, scored: Tensor) -> Any:
+    """Per-token fields of shape (1, scored) put back to `scored`'s shape, zero elsewhere."""
     for name in ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1"):
         values = getattr(output, name)
         if values is not None:
-            setattr(output, name, values.new_zeros(mask.shape).masked_scatter(mask, values))
-    output.label_mask = mask
+            setattr(output, name, values.new_zeros(scored.shape).masked_scatter(scored, values))
+    output.label_mask = scored
     return output

@@ -98,7 +98,7 @@ def _report_lengths(examples: Sequence[Example], max_length: int) -> None:
 def _train(
     config: RunConfig, folder: Path, dataset: Dataset, tokenizer: Any, examples: list[Example]
 ) -> dict[str, Any]:
-    from advtrain import models, trainer
+    from advtrain import dpo, models, trainer
 
     adapter = folder / "adapter"
     trained = adapter.exists()
@@ -106,6 +106,8 @@ def _train(
     policy = models.load_policy(config.model, start, config.lora, config.seed)
     built = _method(config).build(config, policy, tokenizer, examples, folder)
     if not trained:
+        if config.method == "dpo":
+            dpo.with_reference(built, examples, models.content_id(config.reference_path, config.model))
         trainer.fit(built, folder, config.method)
         models.save_adapter(policy, adapter, engine.base_name(config.model))
     results = _margins(config, folder, dataset, built, examples) if config.method == "dpo" else {}
@@ -119,10 +121,11 @@ def _margins(
     config: RunConfig, folder: Path, dataset: Dataset, trainer: Any, examples: Sequence[Example]
 ) -> dict[str, Any]:
     """Score, write `margins/round-NNNN.parquet`, and tell what the margins look like."""
-    from advtrain import margins
+    from advtrain import margins, models
 
-    model, reference = _policy_id(config, str(folder / "adapter")), _reference_id(config)
-    rows = margins.score(trainer, examples, model, reference, config.dpo.margin_matmul)
+    names = {"model": _policy_id(config, str(folder / "adapter")), "reference": _reference_id(config)}
+    content = models.content_id(config.reference_path, config.model)
+    rows = margins.score(trainer, examples, names, content, config.dpo.margin_matmul)
     file = contract.write_round(folder, "margins", dataset.round, rows)
     signature = margins.signature(rows)
     print(
@@ -154,10 +157,8 @@ def _reference_id(config: RunConfig) -> str:
     """As `_policy_id` for an adapter; a whole model is its name, or the hash of its weights if it is a folder."""
     from advtrain import models
 
-    if config.reference == "base":
-        return config.model
-    reference = config.adapter if config.reference == "previous" else config.reference
-    if models.is_adapter(reference):
+    reference = config.reference_path
+    if not reference or models.is_adapter(reference):
         return _policy_id(config, reference)
     return engine.identity(reference) if Path(reference).is_dir() else reference
 

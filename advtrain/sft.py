@@ -15,8 +15,7 @@ import trl
 from advtrain import models, trainer
 from advtrain.config import RunConfig
 from advtrain.data import Example
-
-IGNORED = -100  # the label that PyTorch's cross-entropy leaves out
+from advtrain.losses import IGNORED
 
 
 class CompletionTrainer(trl.SFTTrainer):  # type: ignore[misc]
@@ -48,5 +47,5 @@ def build(
     arguments = options(config, folder)
     rows = datasets.Dataset.from_list([columns(example) for example in examples if not example.dropped])
     built = CompletionTrainer(model=policy, args=arguments, train_dataset=rows, processing_class=tokenizer)
-    models.score_labelled_only(policy.get_base_model())
+    models.score_selected(policy.get_base_model())
     return built

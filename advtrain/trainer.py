@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
+from accelerate.data_loader import SeedableRandomSampler
 
 from advcore import ConfigError, runs
 from advcore.settings import nearest
@@ -86,6 +89,47 @@ def _from_machine() -> dict[str, Any]:
         "gradient_checkpointing": gpu,
         "dataloader_pin_memory": gpu,
     }
+
+
+class StepSorted(torch.utils.data.Sampler[int]):
+    """Rows as they were drawn, those of one optimizer step by length: like lengths share a forward pass.
+
+    A step's rows stay the step's, so that its gradient is the same sum. The last rows of an epoch, when they do not
+    fill a batch, stay by themselves: their batch weighs as much as a full one.
+    """
+
+    def __init__(self, drawn: SeedableRandomSampler, lengths: Sequence[int], batch: int, step: int) -> None:
+        self.drawn, self.lengths, self.batch, self.step = drawn, lengths, batch, step
+
+    def __len__(self) -> int:
+        return len(self.drawn)
+
+    def __iter__(self) -> Iterator[int]:
+        order = list(self.drawn)
+        for start in range(0, len(order), self.step):
+            rows = order[start : start + self.step]
+            whole = len(rows) // self.batch * self.batch
+            yield from sorted(rows[:whole], key=self.lengths.__getitem__, reverse=True)
+            yield from rows[whole:]
+
+    def set_epoch(self, epoch: int) -> None:
+        self.drawn.set_epoch(epoch)
+
+
+def step_sorted(trainer: Any, drawn: Any) -> Any:
+    """`drawn` with the rows of each step sorted; as it is when it is not TRL's plain random order.
+
+    The length of a row is that of all its lists of ids together.
+    """
+    rows, args = trainer.train_dataset, trainer.args
+    if type(drawn) is not torch.utils.data.RandomSampler:
+        return drawn
+    ids = [name for name in rows.column_names if name.endswith("_ids")]
+    lengths = [sum(map(len, row)) for row in zip(*(rows[name] for name in ids), strict=True)]
+    step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    # As accelerate seeds the sampler that it would put in the place of a random one.
+    seedable = SeedableRandomSampler(rows, generator=drawn.generator, data_seed=args.data_seed)
+    return StepSorted(seedable, lengths, args.train_batch_size, step)
 
 
 class RunLog(transformers.TrainerCallback):  # type: ignore[misc]

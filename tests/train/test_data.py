@@ -5,7 +5,7 @@ import json
 import pytest
 
 from advcore import DataError, contract
-from advtrain import data, dpo
+from advtrain import data, scoring
 
 
 def test_ordinary_text_gives_the_ids_of_trls_own_conversational_path(tiny, tokenizer, preferences):
@@ -27,7 +27,7 @@ def test_ordinary_text_gives_the_ids_of_trls_own_conversational_path(tiny, token
         train_dataset=datasets.Dataset.from_list(conversational),
         processing_class=tokenizer,
     ).train_dataset
-    ours = [dpo.columns(example) for example in data.encode(tokenizer, conversational, "dpo", 1024)]
+    ours = [scoring.columns(example) for example in data.encode(tokenizer, conversational, "dpo", 1024)]
     assert ours == [{name: row[name] for name in ours[0]} for row in theirs]
 
 

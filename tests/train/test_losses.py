@@ -16,25 +16,6 @@ def test_the_loss_of_a_margin_is_the_log_of_one_plus_e_to_its_negative():
     assert losses.dpo_loss(torch.tensor([2.0])).item() == pytest.approx(math.log(1 + math.exp(-2)))
 
 
-def test_the_gradient_pushes_chosen_up_and_rejected_down():
-    chosen, rejected = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
-    margin = losses.rewards(chosen, torch.zeros(1), 0.1) - losses.rewards(rejected, torch.zeros(1), 0.1)
-    losses.dpo_loss(margin).backward()
-    assert chosen.grad.item() == pytest.approx(-0.05)  # -beta * sigma(-0)
-    assert rejected.grad.item() == pytest.approx(0.05)
-
-
-def test_rewards_are_beta_times_the_log_ratio():
-    reward = losses.rewards(torch.tensor([-10.0]), torch.tensor([-12.0]), beta=0.1)
-    assert reward.item() == pytest.approx(0.2)
-
-
-def test_a_completion_counts_its_own_tokens_and_neither_the_one_before_nor_padding():
-    token_logps = torch.tensor([[-1.0, -2.0, -4.0, -8.0]])  # of the tokens at positions 1 to 4
-    mask = torch.tensor([[0, 0, 1, 1, 0]])  # the completion is positions 2 and 3
-    assert losses.sequence_logps(token_logps, mask).item() == -6.0
-
-
 def test_a_signature_by_hand():
     signature = losses.signature(torch.tensor([1.0, -1.0, 0.0, math.nan]))
     assert signature.count == 3

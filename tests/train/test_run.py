@@ -120,7 +120,7 @@ def test_scoring_labelled_positions_alone_changes_no_value_and_no_gradient(tiny)
         model = models.load_base(tiny).float()
         trl.trainer.add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
         if only_labelled:
-            models.score_labelled_only(model)
+            models.score_selected(model)
         ids = torch.arange(3, 23).view(2, 10)
         labels = ids.clone()
         labels[0, :6], labels[1, 7:] = -100, -100
@@ -179,20 +179,6 @@ def test_several_pairs_of_an_exercise_give_one_row_with_their_mean():
         ]
     )
     assert (merged["margin"], merged["truncated"], merged["dropped"]) == (2.0, True, False)
-
-
-def test_a_batch_of_the_margin_pass_stays_within_its_budget():
-    examples = [
-        data.Example(
-            exercise_id=str(n), prompt=[1] * n, completions=([1], [1]), truncated=False, dropped=False
-        )
-        for n in range(100, 1000, 30)
-    ]
-    batches = list(margins.batches(examples))
-    assert sorted(each.exercise_id for batch in batches for each in batch) == sorted(
-        e.exercise_id for e in examples
-    )
-    assert all(2 * len(batch) * max(e.length for e in batch) <= margins.BATCH_TOKENS for batch in batches)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,155 @@
+"""Each prompt once: the same numbers as with a forward pass for every sequence, and as TRL's own trainer."""
+
+import random
+
+import datasets
+import pytest
+import trl.trainer
+
+from advcore import engine, settings
+from advtrain import data, dpo, models, prefix, scoring
+from advtrain.config import Lora, RunConfig
+
+torch = pytest.importorskip("torch")
+
+
+def ids(length, rng):
+    return [rng.randrange(3, 300) for _ in range(length)]
+
+
+@pytest.fixture(scope="module")
+def examples():
+    """Twenty-four pairs of unlike lengths, one with a completion of a single token."""
+    rng = random.Random(0)
+    lengths = [(rng.randint(2, 40), rng.randint(1, 30), rng.randint(1, 30)) for _ in range(23)] + [(3, 1, 25)]
+    return [
+        data.Example(
+            exercise_id=str(number), prompt=ids(prompt, rng), completions=(ids(chosen, rng), ids(rejected, rng)),
+            truncated=False, dropped=False,
+        )
+        for number, (prompt, chosen, rejected) in enumerate(lengths)
+    ]  # fmt: skip
+
+
+def test_a_batch_is_laid_out_by_hand():
+    """Pair 0: prompt 1 2, chosen 3 4, rejected 5. Pair 1: prompt 6, chosen 7, rejected 8 9."""
+    input_ids = torch.tensor([[1, 2, 3, 4], [6, 7, 0, 0], [1, 2, 5, 0], [6, 8, 9, 0]])
+    labels = torch.tensor([[-100, -100, 3, 4], [-100, 7, -100, -100], [-100, -100, 5, -100], [-100, 8, 9, -100]])
+    inputs, (rows, columns) = prefix.share(input_ids, (input_ids > 0).long(), labels)
+    assert inputs["input_ids"][0].tolist() == [1, 2, 3, 4, 5]
+    assert inputs["input_ids"][1, :4].tolist() == [6, 7, 8, 9]
+    assert inputs["position_ids"][0].tolist() == [0, 1, 2, 3, 2]
+    assert inputs["position_ids"][1, :4].tolist() == [0, 1, 1, 2]
+    assert inputs["attention_mask"][0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1],
+    ]  # fmt: skip
+    # predicted in this order: 3 by 2, 4 by 3; 7 by 6; 5 by 2; 8 by 6, 9 by 8
+    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [
+        (0, 1), (0, 2), (1, 0), (0, 1), (1, 0), (1, 2),
+    ]  # fmt: skip
+
+
+def collated(examples):
+    collate = trl.trainer.dpo_trainer.DataCollatorForPreference(pad_token_id=0)
+    inputs = collate([scoring.columns(example) for example in examples])
+    mask = inputs.pop("completion_mask")
+    return {**inputs, "labels": inputs["input_ids"].masked_fill(mask == 0, -100)}
+
+
+def scored(model, inputs):
+    output = model(**inputs, fused_lm_head=True)
+    (output.log_probs * torch.linspace(0.5, 1.5, output.log_probs.numel()).view_as(output.log_probs)).sum().backward()
+    return output, model.model.layers[0].mlp.up_proj.weight.grad
+
+
+def test_log_probabilities_and_gradients_are_those_of_separate_passes(tiny, examples):
+    results = []
+    for arrange in (None, prefix.share):
+        model = models.load_base(tiny).float()
+        trl.trainer.add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
+        if arrange:
+            models.score_selected(model, arrange)
+        results.append(scored(model, collated(examples)))
+    (plain, plain_grad), (ours, our_grad) = results
+    for name in ("log_probs", "entropy", "mean_logits", "is_top1", "label_mask"):
+        torch.testing.assert_close(getattr(ours, name), getattr(plain, name), atol=1e-5, rtol=0)
+    torch.testing.assert_close(our_grad, plain_grad)
+
+
+def test_each_prompt_is_forwarded_once(tiny, examples):
+    model = models.load_base(tiny)
+    trl.trainer.add_fused_lm_head(model)
+    models.score_selected(model, prefix.share)
+    seen = []
+    model.base_model.register_forward_pre_hook(
+        lambda _module, _args, inputs: seen.append(inputs["input_ids"].shape), with_kwargs=True
+    )
+    model(**collated(examples), fused_lm_head=True)
+    assert seen == [(len(examples), max(example.tokens for example in examples))]
+
+
+@pytest.fixture
+def float32(monkeypatch):
+    """Whatever this machine would hold weights in."""
+    monkeypatch.setattr(engine, "precision", lambda: (torch.float32, "to compare digits"))
+
+
+@pytest.fixture
+def run_config(tiny, float32):
+    def make(**values):
+        train = {"learning_rate": 1e-3, "batch_size": 2, "gradient_accumulation": 2, "epochs": 3.5}
+        return settings.build(
+            RunConfig, {"method": "dpo", "dataset": "none", "model": tiny, "train": train, **values}
+        )
+
+    return make
+
+
+class Plain(trl.DPOTrainer):
+    """TRL's own in all but the reading of text."""
+
+    def _prepare_dataset(self, dataset, *_args):
+        return dataset
+
+
+def losses_of(trainer):
+    trainer.train()
+    return [row["loss"] for row in trainer.state.log_history if "loss" in row]
+
+
+@pytest.mark.parametrize("kinds", [["sigmoid"], ["ipo"], ["sigmoid", "sft"], ["robust"], ["aot"]])
+def test_the_loss_is_that_of_trls_own_trainer_for_twenty_steps(run_config, examples, tmp_path, kinds):
+    config = run_config(
+        dpo={"loss_type": kinds}, trl={"label_smoothing": 0.1, "logging_steps": 1, "save_strategy": "no"}
+    )
+    tokenizer = models.load_tokenizer(config.model)
+
+    def policy():
+        return models.load_policy(config.model, "", Lora(), seed=0)
+
+    plain = Plain(
+        model=policy(), args=dpo.options(config, tmp_path / "trl"), processing_class=tokenizer,
+        train_dataset=datasets.Dataset.from_list([scoring.columns(example) for example in examples]),
+    )  # fmt: skip
+    models.set_reference(plain.model, "")
+    ours = dpo.build(config, policy(), tokenizer, examples, tmp_path / "ours")
+    dpo.with_reference(ours, examples, f"tiny {tmp_path}")
+    theirs, mine = losses_of(plain), losses_of(ours)
+    assert len(mine) >= 20
+    assert abs(mine[0] - mine[-1]) > 1e-3  # something was learnt, or being equal says nothing
+    assert mine == pytest.approx(theirs, abs=1e-4)
+
+
+def test_an_architecture_that_does_not_obey_the_mask_is_trained_the_long_way(run_config, examples, tmp_path, capsys):
+    config = run_config(trl={"save_strategy": "no"})
+    policy = models.load_policy(config.model, "", Lora(), seed=0)
+    backbone = policy.get_base_model().base_model
+
+    def forgetful(_module, _args, inputs):
+        mask = inputs.get("attention_mask")
+        return _args, {**inputs, "attention_mask": None if mask is None or mask.dim() == 4 else mask}
+
+    backbone.register_forward_pre_hook(forgetful, with_kwargs=True)
+    built = dpo.build(config, policy, models.load_tokenizer(config.model), examples, tmp_path)
+    assert "every prompt is encoded twice" in capsys.readouterr().err
+    assert "arrange" not in str(built.model.get_base_model().forward)
