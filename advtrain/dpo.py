@@ -16,7 +16,7 @@ import datasets
 import torch
 import trl
 
-from advtrain import models, prefix, scoring, trainer
+from advtrain import fused, models, prefix, scoring, trainer
 from advtrain.config import RunConfig
 from advtrain.data import Example
 
@@ -67,6 +67,7 @@ def build(
         processing_class=tokenizer,
     )  # fmt: skip
     models.set_reference(policy, adapter)
+    fused.fuse_lora(policy)
     _share_prompts(built, kept)
     return built
 
@@ -80,7 +81,7 @@ def _share_prompts(built: PairTrainer, kept: Sequence[Example]) -> None:
             continue
         plain = model.forward
         apart = scoring.token_logps(built, model, [example])
-        models.score_selected(model, prefix.share)
+        fused.score_selected(model, prefix.share)
         difference = (scoring.token_logps(built, model, [example]) - apart).abs().max().item()
         if not difference <= _TOLERANCE[model.dtype]:
             model.forward = plain

@@ -5,9 +5,8 @@ Does not train and does not fetch: embedded names come from `advcore.weights`. C
 
 from __future__ import annotations
 
-import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,10 @@ from typing import Any
 import peft
 import torch
 import transformers
-from torch import Tensor
 
 from advcore import ConfigError, engine, hub, weights
 from advcore.settings import nearest
 from advtrain.config import Lora
-from advtrain.losses import IGNORED
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -153,54 +150,3 @@ def save_adapter(model: Any, folder: Path, base: str) -> None:
     model.save_pretrained(partial, selected_adapters=[POLICY], save_embedding_layers=False)
     (partial / "README.md").unlink(missing_ok=True)  # PEFT's card is a form with nothing filled in
     partial.rename(folder)
-
-
-Arrangement = Callable[[Tensor, Tensor, Tensor], tuple[dict[str, Tensor], tuple[Tensor, Tensor]]]
-"""Of `input_ids`, `attention_mask` and `labels`: other inputs, and per label the row and column that predict it."""
-
-
-def score_selected(model: Any, arrange: Arrangement | None = None) -> None:
-    """Let TRL's fused LM head see the positions of `model` that predict a label, and no others.
-
-    With `arrange` the backbone gets other rows than TRL's batch. Only calls with `fused_lm_head=True` change, and
-    their fields come back in the shape of `labels[:, 1:]`, zero where there is none. Without it nothing is done on a
-    GPU, where TRL 1.16 selects by itself (`trl.trainer.utils.add_fused_lm_head`); elsewhere it would project every
-    position, prompts and padding too. Values are unchanged up to the rounding of another matrix shape.
-    """
-    if arrange is None and model.device.type in ("cuda", "xpu"):
-        return
-    fused = model.forward
-
-    @functools.wraps(fused)
-    def forward(*args: Any, fused_lm_head: bool = False, labels: Tensor | None = None, **options: Any) -> Any:
-        # A mixture of experts is balanced over the tokens of a batch: those of TRL's, then.
-        if not fused_lm_head or labels is None or options.get("output_router_logits"):
-            return fused(*args, fused_lm_head=fused_lm_head, labels=labels, **options)
-        scored = labels[:, 1:] != IGNORED
-        where = scored.nonzero(as_tuple=True)
-        if arrange:
-            inputs, where = arrange(options.pop("input_ids"), options.pop("attention_mask"), labels)
-            options |= inputs
-
-        def select(_module: Any, _inputs: Any, output: Any) -> Any:
-            output.last_hidden_state = output.last_hidden_state[where][None]
-            return output
-
-        hook = model.base_model.register_forward_hook(select)
-        try:
-            output = fused(*args, fused_lm_head=True, shift_labels=labels[:, 1:][scored][None], **options)
-        finally:
-            hook.remove()
-        return _scatter(output, scored)
-
-    model.forward = forward
-
-
-def _scatter(output: Any, scored: Tensor) -> Any:
-    """Per-token fields of shape (1, scored) put back to `scored`'s shape, zero elsewhere."""
-    for name in ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1"):
-        values = getattr(output, name)
-        if values is not None:
-            setattr(output, name, values.new_zeros(scored.shape).masked_scatter(scored, values))
-    output.label_mask = scored
-    return output

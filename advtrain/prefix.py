@@ -14,7 +14,9 @@ from torch import Tensor
 from advtrain.losses import IGNORED
 
 
-def share(input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
+def share(
+    input_ids: Tensor, attention_mask: Tensor, labels: Tensor
+) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
     """TRL's preference batch, (2B, T) each with the chosen sequences first, in shared rows.
 
     Gives the model's inputs, `input_ids` and `position_ids` of (B, M) and a boolean `attention_mask` of (B, 1, M, M);
@@ -29,9 +31,8 @@ def share(input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> tuple[di
     second = place >= chosen_length[:, None]
     positions = torch.where(second, place - (chosen_length - prompt)[:, None], place)
     last = input_ids.shape[1] - 1
-    ids = torch.where(
-        second, rejected.gather(1, positions.clamp(max=last)), chosen.gather(1, place.expand_as(positions).clamp(max=last))
-    )
+    of_chosen, of_rejected = place.expand_as(positions).clamp(max=last), positions.clamp(max=last)
+    ids = torch.where(second, rejected.gather(1, of_rejected), chosen.gather(1, of_chosen))
     first = (place >= prompt[:, None]) & ~second
     causal = place[0][:, None] >= place[0][None]
     mask = causal & ~(second[:, :, None] & first[:, None, :])

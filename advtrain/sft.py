@@ -12,7 +12,7 @@ from typing import Any
 import datasets
 import trl
 
-from advtrain import models, trainer
+from advtrain import fused, trainer
 from advtrain.config import RunConfig
 from advtrain.data import Example
 from advtrain.losses import IGNORED
@@ -47,5 +47,6 @@ def build(
     arguments = options(config, folder)
     rows = datasets.Dataset.from_list([columns(example) for example in examples if not example.dropped])
     built = CompletionTrainer(model=policy, args=arguments, train_dataset=rows, processing_class=tokenizer)
-    models.score_selected(policy.get_base_model())
+    fused.score_selected(policy.get_base_model())
+    fused.fuse_lora(policy)
     return built

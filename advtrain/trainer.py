@@ -91,7 +91,7 @@ def _from_machine() -> dict[str, Any]:
     }
 
 
-class StepSorted(torch.utils.data.Sampler[int]):
+class StepSorted(torch.utils.data.Sampler[int]):  # type: ignore[misc]
     """Rows as they were drawn, those of one optimizer step by length: like lengths share a forward pass.
 
     A step's rows stay the step's, so that its gradient is the same sum. The last rows of an epoch, when they do not

@@ -139,11 +139,14 @@ def test_a_reply_cut_short_keeps_what_was_whole():
 
 
 def test_a_statement_that_ends_among_its_examples_loses_the_last_of_them():
-    whole = 'def pick(values: list) -> int:\n    """The first value of all, or -1 where there is none.\n\n    >>> pick([3])\n    3\n'
+    head = 'def pick(values: list) -> int:\n    """The first value of all, or -1 where there is none.\n\n'
+    whole = f"{head}    >>> pick([3])\n    3\n"
     found = parse.statement(f"```python\n{whole}    >>> pick([1, 2])\n    ")
     assert found == parse.statement(f'```python\n{whole}    """\n```')
     with pytest.raises(ParseError, match="syntax error"):  # what is computed may be cut too
-        parse.statement('```python\ndef pick(values: list) -> int:\n    """The first value of all, or -1 where')
+        parse.statement(
+            '```python\ndef pick(values: list) -> int:\n    """The first value of all, or -1 where'
+        )
 
 
 def test_trailing_blanks_and_escapes_in_a_docstring_do_no_harm():

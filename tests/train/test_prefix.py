@@ -7,7 +7,7 @@ import pytest
 import trl.trainer
 
 from advcore import engine, settings
-from advtrain import data, dpo, models, prefix, scoring
+from advtrain import data, dpo, fused, models, prefix, scoring
 from advtrain.config import Lora, RunConfig
 
 torch = pytest.importorskip("torch")
@@ -34,7 +34,9 @@ def examples():
 def test_a_batch_is_laid_out_by_hand():
     """Pair 0: prompt 1 2, chosen 3 4, rejected 5. Pair 1: prompt 6, chosen 7, rejected 8 9."""
     input_ids = torch.tensor([[1, 2, 3, 4], [6, 7, 0, 0], [1, 2, 5, 0], [6, 8, 9, 0]])
-    labels = torch.tensor([[-100, -100, 3, 4], [-100, 7, -100, -100], [-100, -100, 5, -100], [-100, 8, 9, -100]])
+    labels = torch.tensor(
+        [[-100, -100, 3, 4], [-100, 7, -100, -100], [-100, -100, 5, -100], [-100, 8, 9, -100]]
+    )
     inputs, (rows, columns) = prefix.share(input_ids, (input_ids > 0).long(), labels)
     assert inputs["input_ids"][0].tolist() == [1, 2, 3, 4, 5]
     assert inputs["input_ids"][1, :4].tolist() == [6, 7, 8, 9]
@@ -58,17 +60,21 @@ def collated(examples):
 
 def scored(model, inputs):
     output = model(**inputs, fused_lm_head=True)
-    (output.log_probs * torch.linspace(0.5, 1.5, output.log_probs.numel()).view_as(output.log_probs)).sum().backward()
+    (
+        output.log_probs * torch.linspace(0.5, 1.5, output.log_probs.numel()).view_as(output.log_probs)
+    ).sum().backward()
     return output, model.model.layers[0].mlp.up_proj.weight.grad
 
 
-def test_log_probabilities_and_gradients_are_those_of_separate_passes(tiny, examples):
+@pytest.mark.parametrize("frozen", [True, False])  # by our head, and through TRL's
+def test_log_probabilities_and_gradients_are_those_of_separate_passes(tiny, examples, frozen):
     results = []
     for arrange in (None, prefix.share):
         model = models.load_base(tiny).float()
+        model.get_output_embeddings().requires_grad_(not frozen)
         trl.trainer.add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
         if arrange:
-            models.score_selected(model, arrange)
+            fused.score_selected(model, arrange)
         results.append(scored(model, collated(examples)))
     (plain, plain_grad), (ours, our_grad) = results
     for name in ("log_probs", "entropy", "mean_logits", "is_top1", "label_mask"):
@@ -79,7 +85,7 @@ def test_log_probabilities_and_gradients_are_those_of_separate_passes(tiny, exam
 def test_each_prompt_is_forwarded_once(tiny, examples):
     model = models.load_base(tiny)
     trl.trainer.add_fused_lm_head(model)
-    models.score_selected(model, prefix.share)
+    fused.score_selected(model, prefix.share)
     seen = []
     model.base_model.register_forward_pre_hook(
         lambda _module, _args, inputs: seen.append(inputs["input_ids"].shape), with_kwargs=True
@@ -140,7 +146,9 @@ def test_the_loss_is_that_of_trls_own_trainer_for_twenty_steps(run_config, examp
     assert mine == pytest.approx(theirs, abs=1e-4)
 
 
-def test_an_architecture_that_does_not_obey_the_mask_is_trained_the_long_way(run_config, examples, tmp_path, capsys):
+def test_an_architecture_that_does_not_obey_the_mask_is_trained_the_long_way(
+    run_config, examples, tmp_path, capsys
+):
     config = run_config(trl={"save_strategy": "no"})
     policy = models.load_policy(config.model, "", Lora(), seed=0)
     backbone = policy.get_base_model().base_model
@@ -152,4 +160,7 @@ def test_an_architecture_that_does_not_obey_the_mask_is_trained_the_long_way(run
     backbone.register_forward_pre_hook(forgetful, with_kwargs=True)
     built = dpo.build(config, policy, models.load_tokenizer(config.model), examples, tmp_path)
     assert "every prompt is encoded twice" in capsys.readouterr().err
-    assert "arrange" not in str(built.model.get_base_model().forward)
+    logps = scoring.token_logps(built, built.model, examples[:3])
+    assert logps.shape == (6, max(example.length for example in examples[:3]) - 1)
+    alone = scoring.token_logps(built, built.model, examples[:1])
+    torch.testing.assert_close(logps[0, : alone.shape[1]], alone[0])

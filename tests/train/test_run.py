@@ -113,27 +113,6 @@ def test_margins_equal_those_computed_one_pair_at_a_time(config, tmp_path):
         assert row["chosen_tokens"] == len(example.completions[0])
 
 
-def test_scoring_labelled_positions_alone_changes_no_value_and_no_gradient(tiny):
-    import trl.trainer
-
-    def scored(only_labelled):
-        model = models.load_base(tiny).float()
-        trl.trainer.add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
-        if only_labelled:
-            models.score_selected(model)
-        ids = torch.arange(3, 23).view(2, 10)
-        labels = ids.clone()
-        labels[0, :6], labels[1, 7:] = -100, -100
-        output = model(input_ids=ids, labels=labels, fused_lm_head=True)
-        output.log_probs.sum().backward()
-        return output, model.model.layers[0].mlp.up_proj.weight.grad
-
-    (plain, plain_grad), (ours, our_grad) = scored(False), scored(True)
-    for name in ("log_probs", "entropy", "mean_logits", "is_top1", "label_mask"):
-        torch.testing.assert_close(getattr(ours, name), getattr(plain, name))
-    torch.testing.assert_close(our_grad, plain_grad)
-
-
 def test_trl_still_prepares_rows_through_the_hook_that_is_overridden():
     import inspect
 
