@@ -120,11 +120,6 @@ class RunConfig:
         if self.reference == "previous" and not self.adapter:
             raise ConfigError('reference = "previous" needs `adapter`, the adapter of the round before')
 
-    @property
-    def reference_path(self) -> str:
-        """The adapter or model that DPO compares with; empty for the base without an adapter."""
-        return {"base": "", "previous": self.adapter}.get(self.reference, self.reference)
-
 
 def load(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
     """The config file with every default filled in. Raises ConfigError as `advcore.settings.load` does."""

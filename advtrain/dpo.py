@@ -55,7 +55,7 @@ def build(
     The reference is settled here: the base with its adapter off, a frozen adapter, or a whole model. Raises
     ConfigError for a `[trl]` key or a reference that cannot be used.
     """
-    reference = config.reference_path
+    reference = models.reference(config)
     adapter = reference if models.is_adapter(reference) else ""
     whole = models.load_base(reference) if reference and not adapter else None
     if adapter:

@@ -17,7 +17,7 @@ import transformers
 
 from advcore import ConfigError, engine, hub, weights
 from advcore.settings import nearest
-from advtrain.config import Lora
+from advtrain.config import Lora, RunConfig
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -96,6 +96,11 @@ def check_adapter(adapter: str, model: str) -> None:
     base = engine.adapter_base(Path(adapter))
     if base != model and locate(base) != locate(model):
         raise ConfigError(f"adapter {adapter} was trained on {base}, not on {model}")
+
+
+def reference(config: RunConfig) -> str:
+    """The adapter or model that DPO compares with; empty for the base without an adapter."""
+    return {"base": "", "previous": config.adapter}.get(config.reference, config.reference)
 
 
 def is_adapter(folder: str) -> bool:

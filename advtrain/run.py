@@ -107,7 +107,7 @@ def _train(
     built = _method(config).build(config, policy, tokenizer, examples, folder)
     if not trained:
         if config.method == "dpo":
-            dpo.with_reference(built, examples, models.content_id(config.reference_path, config.model))
+            dpo.with_reference(built, examples, models.content_id(models.reference(config), config.model))
         trainer.fit(built, folder, config.method)
         models.save_adapter(policy, adapter, engine.base_name(config.model))
     results = _margins(config, folder, dataset, built, examples) if config.method == "dpo" else {}
@@ -124,7 +124,7 @@ def _margins(
     from advtrain import margins, models
 
     names = {"model": _policy_id(config, str(folder / "adapter")), "reference": _reference_id(config)}
-    content = models.content_id(config.reference_path, config.model)
+    content = models.content_id(models.reference(config), config.model)
     rows = margins.score(trainer, examples, names, content, config.dpo.margin_matmul)
     file = contract.write_round(folder, "margins", dataset.round, rows)
     signature = margins.signature(rows)
@@ -157,7 +157,7 @@ def _reference_id(config: RunConfig) -> str:
     """As `_policy_id` for an adapter; a whole model is its name, or the hash of its weights if it is a folder."""
     from advtrain import models
 
-    reference = config.reference_path
+    reference = models.reference(config)
     if not reference or models.is_adapter(reference):
         return _policy_id(config, reference)
     return engine.identity(reference) if Path(reference).is_dir() else reference

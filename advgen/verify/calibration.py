@@ -2,9 +2,10 @@
 
 Known-wrong: mutants of a reference by operators that no gate uses, proved wrong by an input on which they return
 another value than every accepted solution does; where accepted solutions differ among themselves the statement leaves
-the value open, and a mutant that shows only there is counted apart. Known-right: rewrites that keep the meaning. A false accept is a known-wrong program that passes every
-test of its exercise, a false reject a known-right one that does not. Both are made from references: the errors that
-models make are not sampled, and tests that ask for more than the statement says are not seen.
+the value open, and a mutant that shows only there is counted apart. Known-right: rewrites that keep the meaning. A
+false accept is a known-wrong program that passes every test of its exercise, a false reject a known-right one that
+does not. Both are made from references: the errors that models make are not sampled, and tests that ask for more than
+the statement says are not seen.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 EvalPlus's idea (Liu et al. 2023, arXiv 2305.01210), held tighter: an input counts only where *all* right solutions
 return the same value, and only for a reason: it fails a mutant that no other test fails, it enters a block of the
-reference that no other test enters, or no other test has this result from arguments of this kind. What a statement leaves open, solutions mostly answer differently; what they
-all answer alike outside of it would be asked of everybody, so few are added. Pure.
+reference that no other test enters, or no other test has this result from arguments of this kind. What a statement
+leaves open, solutions mostly answer differently; what they all answer alike outside of it would be asked of
+everybody, so few are added. Pure.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Rates:
     wrong: dict[str, Count]
     """By operator; `known` are the mutants proved wrong, the others may well be equivalent."""
     unsettled: int
-    """Mutants that differ from the reference only where accepted solutions differ too: neither known wrong nor equal."""
+    """Mutants that differ from the reference only where accepted solutions differ too: not known to be wrong."""
     right: dict[str, Count]
     """By rewrite; `made - known` are bad rewrites, which differ from the reference after all."""
     survivors: tuple[Judged, ...]
@@ -77,8 +77,8 @@ class Tally:
             exercises=self.exercises, skipped=self.skipped,
             false_accept=accept, false_accept_interval=accept_interval,
             false_reject=reject, false_reject_interval=reject_interval,
-            wrong=_counts(self.wrong), unsettled=self.unsettled, right=_counts(self.right), survivors=tuple(self.survivors),
-            rejected=tuple(self.rejected), bad_rewrites=tuple(self.bad_rewrites),
+            wrong=_counts(self.wrong), right=_counts(self.right), unsettled=self.unsettled,
+            survivors=tuple(self.survivors), rejected=tuple(self.rejected), bad_rewrites=tuple(self.bad_rewrites),
         )  # fmt: skip
 
 
