@@ -8,6 +8,12 @@ torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # matrices this small are slower on two
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("ADVDISTILL_HOME", str(tmp_path / "home"))
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory):
     """The folder of a random two-layer model with a ChatML template."""

@@ -113,16 +113,6 @@ def test_margins_equal_those_computed_one_pair_at_a_time(config, tmp_path):
         assert row["chosen_tokens"] == len(example.completions[0])
 
 
-def test_trl_still_prepares_rows_through_the_hook_that_is_overridden():
-    import inspect
-
-    import trl
-
-    names = list(inspect.signature(trl.DPOTrainer._prepare_dataset).parameters)
-    assert names == ["self", "dataset", "processing_class", "args", "dataset_name"]
-    assert "self._prepare_dataset(train_dataset" in inspect.getsource(trl.DPOTrainer.__init__)
-
-
 def test_rows_that_do_not_fit_are_told_before_training_and_marked(config, tmp_path, capsys):
     lengths = [
         (len(example.prompt), example.length)

@@ -1,0 +1,93 @@
+"""What advtrain relies on in TRL, PEFT, accelerate and transformers: an upgrade that breaks a hook says which."""
+
+import dataclasses
+import inspect
+
+import accelerate.data_loader
+import peft
+import pytest
+import torch
+import transformers
+import trl
+import trl.trainer.utils
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+DPO, SFT = trl.DPOTrainer, trl.SFTTrainer
+
+
+def parameters(function):
+    return list(inspect.signature(function).parameters)
+
+
+@pytest.mark.parametrize(
+    ("hook", "expected"),
+    [
+        (DPO._prepare_dataset, ["self", "dataset", "processing_class", "args", "dataset_name"]),
+        (DPO._compute_loss, ["self", "model", "inputs", "return_outputs"]),
+        (DPO._get_train_sampler, ["self", "train_dataset"]),
+        (DPO._save_checkpoint, ["self", "model", "trial"]),
+        (SFT._save_checkpoint, ["self", "model", "trial"]),
+        (DPO.create_model_card, ["self", "model_name", "dataset_name", "tags"]),
+        (trl.trainer.utils.add_fused_lm_head, [
+            "model", "temperature", "cast_lm_head_to_fp32", "outputs",
+        ]),
+        (peft.tuners.lora.Linear.forward, ["self", "x", "args", "kwargs"]),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", ""),
+)  # fmt: skip
+def test_a_hook_takes_what_it_took(hook, expected):
+    assert parameters(hook) == expected
+
+
+@pytest.mark.parametrize(
+    ("function", "line"),
+    [
+        (DPO.__init__, "self._prepare_dataset(train_dataset"),
+        (DPO.__init__, "add_fused_lm_head(self.model.get_base_model()"),
+        (DPO._compute_loss, "outputs = model(**model_kwargs, labels=labels, fused_lm_head=True)"),
+        (DPO._compute_loss, "if self.precompute_ref_logps:"),
+        (DPO._compute_loss, 'inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]'),
+        (DPO._compute_loss, "if self.ld_alpha is None:"),
+        (DPO._set_signature_columns_if_needed, '"ref_rejected_logps"'),
+        (transformers.Trainer._get_train_sampler, "RandomSampler(train_dataset)"),
+        (transformers.Trainer._save_checkpoint, "TRAINER_STATE_NAME"),
+        (accelerate.data_loader.DataLoaderShard.set_epoch, "self.batch_sampler.sampler.set_epoch(epoch)"),
+    ],
+    ids=lambda value: getattr(value, "__qualname__", value),
+)
+def test_a_hook_is_still_called_where_it_was(function, line):
+    assert line in inspect.getsource(function), f"{function.__qualname__} of this version does otherwise"
+
+
+def test_trls_fused_output_has_the_fields_that_are_scattered():
+    from advtrain import fused
+
+    fields = {field.name for field in dataclasses.fields(trl.trainer.utils.FusedCausalLMOutput)}
+    assert {*fused.FIELDS, "loss", "label_mask", "aux_loss"} <= fields
+    assert fields - {"loss", "label_mask", "aux_loss", *fused.FIELDS} == set(), "a new field a token?"
+
+
+def test_trls_collator_puts_the_chosen_first_and_pads_on_the_right():
+    first = {"prompt_ids": [1, 2], "chosen_ids": [3], "rejected_ids": [4, 5]}
+    second = {"prompt_ids": [6], "chosen_ids": [7], "rejected_ids": [8]}
+    first |= {"ref_chosen_logps": -1.0, "ref_rejected_logps": -2.0}
+    second |= {"ref_chosen_logps": -3.0, "ref_rejected_logps": -4.0}
+    batch = DataCollatorForPreference(pad_token_id=0)([first, second])
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 0], [6, 7, 0, 0], [1, 2, 4, 5], [6, 8, 0, 0]]
+    assert batch["completion_mask"].tolist() == [[0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 1, 0, 0]]
+    assert (batch["ref_chosen_logps"].tolist(), batch["ref_rejected_logps"].tolist()) == ([-1, -3], [-2, -4])
+
+
+def test_accelerate_draws_as_the_sampler_that_stands_in_for_its_own():
+    """A plain random sampler is replaced by a seeded one at prepare time; ours makes the same one beforehand."""
+    rows = list(range(20))
+    torch.manual_seed(7)
+    loader = torch.utils.data.DataLoader(rows, sampler=torch.utils.data.RandomSampler(rows), batch_size=1)
+    prepared = accelerate.data_loader.prepare_data_loader(
+        loader, use_seedable_sampler=True, put_on_device=False
+    )
+    ours = accelerate.data_loader.SeedableRandomSampler(rows, data_seed=None)
+    for epoch in (0, 1, 3):
+        prepared.set_epoch(epoch)
+        ours.set_epoch(epoch)
+        assert [int(batch) for batch in prepared] == list(ours)
