@@ -20,6 +20,7 @@ from advcore import DataError
 SCHEMA_VERSION = 1
 _ROW_GROUP = 500  # rows held in memory by a writer
 STRATEGIES = ("seed", "incremental", "opposite", "deceptive")
+CALIBRATION = "calibration.json"  # in a dataset folder: the verifier's own error rates, by `advgen calibrate`
 CHOSEN_SOURCES = ("teacher", "student", "repaired")
 
 # Column types: "messages" is a list of {role, content}, "turns" one that may be empty; "json" a string that holds JSON;
@@ -94,6 +95,23 @@ def assertion(test: Mapping[str, Any]) -> str:
 _TYPES: dict[str, type] = {
     "string": str, "int": int, "float": float, "bool": bool, "json": str, "messages": list, "turns": list,
 }  # fmt: skip
+
+
+def flip_rate(folder: Path) -> float | None:
+    """The share of pairs whose sides may be the wrong way round, as `calibration.json` has it; None without that file.
+
+    Raises DataError where the file holds no such share.
+    """
+    file = folder / CALIBRATION
+    if not file.exists():
+        return None
+    try:
+        rate = json.loads(file.read_text())["flip_rate"]
+    except (ValueError, LookupError, TypeError):
+        rate = None
+    if not isinstance(rate, float | int) or not 0 <= rate <= 1:
+        raise DataError(f"{file} holds no flip_rate from 0 to 1; run advgen calibrate again")
+    return float(rate)
 
 
 def check_row(config: str, row: Mapping[str, Any]) -> None:

@@ -197,6 +197,7 @@ def calibrate(
     ] = None,
 ) -> None:
     """The verifier's own error rates, with programs known to be wrong or right; they go onto the dataset's card."""
+    from advcore import contract
     from advcore.runs import progress, write_json
     from advgen import publish
     from advgen.verify import calibration, reprove
@@ -206,7 +207,8 @@ def calibrate(
     measured = publish.read_consensus(agreement) if agreement else None
     with progress("calibrate", len(exercises)) as bar:
         rates = calibration.calibrate(exercises, limit, progress=lambda done: bar.advance(done - bar.done))
-    write_json(folder / publish.CALIBRATION, {**asdict(rates), "consensus": measured})
+    flips = publish.flip_rate(rates.false_reject, measured)
+    write_json(folder / contract.CALIBRATION, {**asdict(rates), "consensus": measured, "flip_rate": flips})
     publish.write_card(folder)
     _print(rates.summary())
 

@@ -15,7 +15,6 @@ from advcore.runs import write_atomic, write_json
 
 ROUNDS = "rounds.json"
 """Of a dataset folder: the funnel of each round, oldest first."""
-CALIBRATION = "calibration.json"
 """Of a dataset folder: error rates of the verifier, once they have been measured."""
 
 
@@ -73,6 +72,16 @@ def _read(file: Path) -> Any:
         raise DataError(f"{file} is broken") from None
 
 
+def flip_rate(false_reject: float, consensus: Mapping[str, Any] | None) -> float:
+    """At most so many pairs have their sides the wrong way round: a right program is rejected only by a wrong suite.
+
+    From the share of suites that a right program fails, where agreement was tried on a benchmark, else from the
+    rewrites that were rejected.
+    """
+    share = (consensus or {}).get("wrong_tests", {}).get("share")
+    return false_reject if share is None else float(share)
+
+
 def read_consensus(run: Path) -> Any:
     """The rates of a run of `advgen consensus`. Raises DataError."""
     if (found := _read(run / "consensus.json")) is None:
@@ -125,7 +134,7 @@ of use of the teacher model apply.
 | layer | against |
 |---|---|
 {_table({layer["name"]: layer["note"] if layer["runs"] else f"did not run: {layer['note']}" for layer in layers})}
-{_rates(_read(folder / CALIBRATION))}## Limits
+{_rates(_read(folder / contract.CALIBRATION))}## Limits
 
 Expected values are what independent solutions of one model agree on: a misreading that they share passes. Statements,
 programs and tests are a model's text: run them in a sandbox only.

@@ -20,6 +20,7 @@ LossType = Literal[
     "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
 ]  # fmt: skip
 
+SMOOTHED = frozenset(("robust", "exo_pair", "aot", "aot_unpaired"))  # the losses that read label_smoothing
 # Peak learning rate by method. DPO: AKD's. SFT: TRL's advice for adapters,
 # huggingface.co/docs/trl/sft_trainer.
 LEARNING_RATE = {"dpo": 5e-6, "sft": 1e-4}
@@ -70,6 +71,10 @@ class Dpo:
     """Strength of the pull to the reference: reward = beta * (log pi - log pi_ref)."""
     loss_type: tuple[LossType, ...] = ("sigmoid",)
     """TRL loss names; several are added up, weighted by `trl.loss_weights`."""
+    label_smoothing: float = 0.0
+    """Share of the pairs taken to be the wrong way round; read by `robust`, `exo_pair`, `aot` and `aot_unpaired`."""
+    measured_flips: bool = False
+    """Take `label_smoothing` from the dataset, where `advgen calibrate` has measured it."""
     margin_matmul: Literal["highest", "high", "medium"] = "medium"
     """Products inside the float32 margin pass, as torch.set_float32_matmul_precision: `medium` rounds their inputs to
     bf16 (margins within about 0.03 on a 0.5B student), `highest` is exact and several times slower on a
@@ -77,6 +82,13 @@ class Dpo:
 
     def __post_init__(self) -> None:
         _positive("dpo.", beta=self.beta)
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ConfigError(f"dpo.label_smoothing is {self.label_smoothing}, not in [0, 0.5)")
+        smoothed = self.label_smoothing > 0 or self.measured_flips
+        if smoothed and not SMOOTHED & set(self.loss_type):
+            raise ConfigError(
+                f"dpo.loss_type reads no label_smoothing; one of {', '.join(sorted(SMOOTHED))} does"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

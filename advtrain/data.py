@@ -33,6 +33,8 @@ class Dataset:
     revision: str
     """Commit of the Hub repository; for files the SHA-256 of the rows."""
     rows: list[Row]
+    flip_rate: float | None = None
+    """Share of pairs whose sides may be the wrong way round, where the dataset has measured it."""
 
     @property
     def round(self) -> int:
@@ -69,20 +71,19 @@ def load(dataset: str, config: str, rounds: str = "all") -> Dataset:
     Raises DataError: nothing there, a file that is no JSONL, no such config, a missing column (naming those
     found), no rows.
     """
-    path = Path(dataset)
-    if path.is_dir():
-        rows, revision = contract.read(path, config), ""
-    elif path.is_file():
-        rows, revision = list(contract.file_rows(path)), ""
-    elif hub.is_hub_id(dataset):
-        rows, revision = _read_hub(dataset, config)
-    else:
-        raise DataError(f"dataset {dataset} is no folder, no JSONL file and no user/name@revision")
+    path, commit = Path(dataset), ""
+    if not path.exists():
+        if not hub.is_hub_id(dataset):
+            raise DataError(f"dataset {dataset} is no folder, no JSONL file and no user/name@revision")
+        path = hub.pull(dataset)
+        commit = path.name  # the Hub client names a snapshot's folder by its commit
+    rows = _read(dataset, path, config, foreign=bool(commit))
     check_columns(dataset, rows, config)
     if rounds == "last":
         last = max(row.get("round", 0) for row in rows)
         rows = [row for row in rows if row.get("round", 0) == last]
-    return Dataset(source=dataset, revision=revision or sha256_of(rows), rows=rows)
+    flips = contract.flip_rate(path) if path.is_dir() else None
+    return Dataset(source=dataset, revision=commit or sha256_of(rows), rows=rows, flip_rate=flips)
 
 
 def check_columns(source: str, rows: Sequence[Row], config: str) -> None:
@@ -96,13 +97,13 @@ def check_columns(source: str, rows: Sequence[Row], config: str) -> None:
             raise DataError(f"{source} row {number} lacks {', '.join(missing)} (found: {found or 'nothing'})")
 
 
-def _read_hub(spec: str, config: str) -> tuple[list[Row], str]:
-    """Rows and commit of a Hub dataset: in our layout, or in any that `datasets` reads."""
-    folder = hub.pull(spec)
-    commit = folder.name  # the Hub client names a snapshot's folder by its commit
-    if any((folder / config).glob("*.parquet")):
-        return contract.read(folder, config), commit
-    return _read_foreign(spec, folder), commit
+def _read(source: str, path: Path, config: str, foreign: bool) -> list[Row]:
+    """In our layout, or where that is not there and `foreign`, in any that `datasets` reads."""
+    if path.is_file():
+        return list(contract.file_rows(path))
+    if foreign and not any((path / config).glob("*.parquet")):
+        return _read_foreign(source, path)
+    return contract.read(path, config)
 
 
 def _read_foreign(spec: str, folder: Path) -> list[Row]:
@@ -131,6 +132,22 @@ def encode(tokenizer: Any, rows: Iterable[Row], config: str, max_length: int) ->
         exercise_id = str(row.get("exercise_id", number))
         examples.append(_encode_row(tokenizer, exercise_id, prompt, completions, max_length))
     return examples
+
+
+def near_copies(examples: Sequence[Example]) -> int:
+    """How many exercises nearly say what an earlier one says: Jaccard over 0.7 of the runs of five tokens in prompt and
+    first completion, by MinHash (128 permutations)."""
+    from rensa import RMinHash, RMinHashDeduplicator
+
+    first = {example.exercise_id: example for example in reversed(examples)}
+    seen = RMinHashDeduplicator(0.7, 128, True)
+    copies = 0
+    for name, example in first.items():
+        ids = example.prompt + example.completions[0]
+        sketch = RMinHash(128, 42)  # the seed that the deduplicator compares with
+        sketch.update([str(ids[at : at + 5]) for at in range(max(1, len(ids) - 4))])
+        copies += not seen.add(name, sketch)
+    return copies
 
 
 def _encode_row(

@@ -43,8 +43,9 @@ class PairTrainer(trl.DPOTrainer):  # type: ignore[misc]
 def options(config: RunConfig, folder: Path) -> trl.DPOConfig:
     """TRL's options for this run. Raises ConfigError for a `[trl]` key that cannot be used."""
     return trainer.options(
-        config, folder, trl.DPOConfig, beta=config.dpo.beta, loss_type=list(config.dpo.loss_type)
-    )
+        config, folder, trl.DPOConfig, beta=config.dpo.beta, loss_type=list(config.dpo.loss_type),
+        label_smoothing=config.dpo.label_smoothing,
+    )  # fmt: skip
 
 
 def build(

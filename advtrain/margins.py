@@ -99,3 +99,28 @@ def _mean(rows: list[Row]) -> Row:
 def signature(rows: Sequence[Row]) -> losses.Signature:
     """The failure signatures of a `margins` config; dropped rows are left out."""
     return losses.signature(torch.tensor([row["margin"] for row in rows], dtype=torch.float64))
+
+
+NEAR_ZERO_SHARE = 0.5  # ours
+NEAR_COPY_SHARE = 0.25  # KodCode (arXiv 2503.02951) loses about a quarter of what strong teachers write
+
+
+def warnings(
+    now: losses.Signature, before: losses.Signature | None, copies: int, exercises: int
+) -> list[str]:
+    """AKD's failure signatures that these margins show, each with its numbers; `before` are those of the round before.
+
+    A drop counts beyond two standard errors of the difference. `copies` of the `exercises` are near-copies.
+    """
+    found = []
+    if now.near_zero > NEAR_ZERO_SHARE:
+        found.append(f"{now.near_zero:.0%} of the margins are within 0.001 of zero: they carry little signal")
+    if before and before.mean - now.mean > 2 * math.hypot(
+        *(s.std / math.sqrt(s.count) for s in (before, now))
+    ):
+        found.append(
+            f"the mean margin fell from {before.mean:+.4f} to {now.mean:+.4f} since the round before"
+        )
+    if copies > NEAR_COPY_SHARE * exercises:
+        found.append(f"{copies} of {exercises} exercises are near-copies of earlier ones")
+    return found

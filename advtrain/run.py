@@ -17,12 +17,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advcore import DataError, contract, engine, runs, settings
 from advtrain import data
 from advtrain.config import RunConfig
 from advtrain.data import Dataset, Example
+
+if TYPE_CHECKING:  # torch is loaded when something is trained
+    from advtrain import losses
 
 LISTED = 5  # rows named one by one before the rest is only counted
 LIBRARIES = ("advdistill", "torch", "trl", "transformers", "peft", "accelerate", "datasets")
@@ -33,6 +36,7 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
 
     Raises ConfigError and DataError before anything is trained.
     """
+    config = with_measured_flips(config)
     manifest_file = folder / "manifest.json"
     if manifest_file.exists():
         _open_run(folder, config, read_dataset(config))
@@ -64,6 +68,19 @@ def prepare(config: RunConfig) -> tuple[Dataset, Any, list[Example]]:
     if all(example.dropped for example in examples):
         raise DataError(f"no prompt of {dataset.source} fits max_length = {config.max_length}")
     return dataset, tokenizer, examples
+
+
+def with_measured_flips(config: RunConfig) -> RunConfig:
+    """`dpo.label_smoothing` as the dataset has it, where the config says so. Raises DataError where it has none."""
+    if config.method != "dpo" or not config.dpo.measured_flips:
+        return config
+    rate = read_dataset(config).flip_rate
+    if rate is None:
+        raise DataError(
+            f"{config.dataset} has no {contract.CALIBRATION}: run advgen calibrate, or measured_flips = false"
+        )
+    print(f"label_smoothing = {rate:.4f}, as the dataset's {contract.CALIBRATION} says", file=sys.stderr)
+    return dataclasses.replace(config, dpo=dataclasses.replace(config.dpo, label_smoothing=rate))
 
 
 def read_dataset(config: RunConfig) -> Dataset:
@@ -133,19 +150,29 @@ def _margins(
         f"accuracy {signature.accuracy:.2f}, effective samples {signature.effective_samples:.1f}",
         file=sys.stderr,
     )
-    if signature.near_zero > 0.5:
-        share = f"{signature.near_zero:.0%}"
-        print(
-            f"warning: {share} of the margins are within 0.001 of zero: they carry little signal",
-            file=sys.stderr,
-        )
+    found = margins.warnings(signature, _margins_before(config), data.near_copies(examples), signature.count)
+    for warning in found:
+        print(f"warning: {warning}", file=sys.stderr)
     return {
         "margins": {
             "file": str(file.relative_to(folder)),
             "sha256": _hash([file]),
             **dataclasses.asdict(signature),
-        }
+        },
+        "warnings": found,
     }
+
+
+def _margins_before(config: RunConfig) -> losses.Signature | None:
+    """Of the round whose adapter this one goes on with, where its run folder still stands around the adapter."""
+    from advtrain import losses
+
+    file = Path(config.adapter).parent / "manifest.json"
+    if not config.adapter or not file.exists():
+        return None
+    before = json.loads(file.read_text()).get("margins") or {}
+    names = [field.name for field in dataclasses.fields(losses.Signature)]
+    return losses.Signature(**{name: before[name] for name in names}) if before else None
 
 
 def _policy_id(config: RunConfig, adapter: str) -> str:
@@ -214,6 +241,7 @@ def _hash(files: Sequence[Path]) -> str:
 def plan(config: RunConfig) -> dict[str, Any]:
     """What `run` would do: the resolved config, how many rows fit, tokens and optimizer steps. Trains
     nothing."""
+    config = with_measured_flips(config)
     _, _, examples = prepare(config)
     kept = [example for example in examples if not example.dropped]
     per_step = config.train.batch_size * config.train.gradient_accumulation

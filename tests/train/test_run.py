@@ -10,7 +10,7 @@ import time
 import pytest
 import torch
 
-from advcore import ConfigError, contract, engine, settings
+from advcore import ConfigError, DataError, contract, engine, settings
 from advtrain import data, dpo, margins, models, run, trainer
 from advtrain.config import load
 
@@ -258,3 +258,49 @@ def test_previous_stays_frozen_while_the_policy_trains(config, tmp_path):
     trainer.fit(built, tmp_path, "dpo")
     for name, weight in frozen.items():
         assert torch.equal(policy.get_parameter(name), weight)
+
+
+def test_the_measured_flip_rate_of_a_dataset_is_the_robust_losss_label_smoothing(
+    config, tmp_path, preferences
+):
+    folder = tmp_path / "dataset"
+    rows = [contract_row(number, row) for number, row in enumerate(preferences)]
+    contract.write_round(folder, "dpo", 0, rows)
+    asked = config(dataset=str(folder), dpo={"loss_type": ["robust"], "measured_flips": True})
+    with pytest.raises(DataError, match="run advgen calibrate, or measured_flips = false"):
+        run.plan(asked)
+    (folder / "calibration.json").write_text('{"flip_rate": 0.125}')
+    assert run.plan(asked)["config"]["dpo"]["label_smoothing"] == 0.125
+    (folder / "calibration.json").write_text('{"flip_rate": 2}')
+    with pytest.raises(DataError, match="holds no flip_rate from 0 to 1"):
+        run.plan(asked)
+
+
+def contract_row(number, row):
+    messages = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+    return {
+        **{name: [{"role": role, "content": row[name]}] for name, role in messages.items()},
+        "exercise_id": str(number), "parent_id": "", "round": 0, "strategy": "seed", "topic": "", "subtopic": "",
+        "entry_point": "f", "tests": "[]", "chosen_source": "teacher", "failure_kind": "", "failed_test": 0,
+        "student_pass_rate": 0.5, "n_attempts": 2, "chosen_chars": 1, "rejected_chars": 1, "teacher": "t",
+        "student": "s", "sandbox": "{}", "provenance": "{}", "schema_version": contract.SCHEMA_VERSION,
+    }  # fmt: skip
+
+
+def test_smoothing_that_no_loss_reads_is_refused(config):
+    with pytest.raises(ConfigError, match="reads no label_smoothing"):
+        config(dpo={"label_smoothing": 0.1})
+    with pytest.raises(ConfigError, match="not in"):
+        config(dpo={"loss_type": ["robust"], "label_smoothing": 0.5})
+
+
+def test_a_fall_of_the_margins_since_the_parents_round_is_told(config, tmp_path, capsys):
+    run.run(config(), tmp_path / "first")
+    file = tmp_path / "first" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    manifest["margins"] |= {"mean": 9.0, "std": 0.1, "count": 50}
+    file.write_text(json.dumps(manifest))
+    chained = {"adapter": str(tmp_path / "first" / "adapter"), "train": {"learning_rate": 1e-12}}
+    (found,) = run.run(config(**chained), tmp_path / "second")["warnings"]
+    assert found.startswith("the mean margin fell from +9.0000 to ")
+    assert f"warning: {found}" in capsys.readouterr().err

@@ -11,7 +11,6 @@ from advcore import settings
 from advtrain import data, dpo, models, scoring, trainer
 from advtrain.config import Lora, RunConfig
 
-
 TRAIN = {"batch_size": 2, "learning_rate": 1e-3}
 
 
