@@ -54,16 +54,18 @@ def load_tokenizer(model: str) -> Any:
     return tokenizer
 
 
-def load_base(model: str) -> Any:
+def load_base(model: str, flash: bool = False) -> Any:
     """The dense causal language model on the CPU, in the dtype of `engine.precision`, with its dropout as
-    configured. Adapters on it are always float32: steps of 5e-6 vanish in bf16."""
-    attention = "sdpa"
-    if on_gpu() and transformers.utils.is_flash_attn_2_available():
-        attention = "flash_attention_2"
+    configured. Adapters on it are always float32: steps of 5e-6 vanish in bf16.
+
+    With `flash` it takes flash attention where that is installed, on a GPU; which takes no mask of ours (`prefix`).
+    """
+    flash = flash and on_gpu() and transformers.utils.is_flash_attn_2_available()
     dtype, _ = engine.precision()
     return _from_pretrained(
-        transformers.AutoModelForCausalLM, model, dtype=dtype, attn_implementation=attention
-    )
+        transformers.AutoModelForCausalLM, model, dtype=dtype,
+        attn_implementation="flash_attention_2" if flash else "sdpa",
+    )  # fmt: skip
 
 
 def _from_pretrained(cls: Any, model: str, **options: Any) -> Any:
@@ -71,12 +73,14 @@ def _from_pretrained(cls: Any, model: str, **options: Any) -> Any:
         return cls.from_pretrained(locate(model), **options)
 
 
-def load_policy(model: str, adapter: str, lora: Lora, seed: int) -> Any:
+def load_policy(model: str, adapter: str, lora: Lora, seed: int, flash: bool = False) -> Any:
     """A PeftModel whose adapter trains: the one in folder `adapter`, or a new one when that is empty.
+
+    `flash` as for `load_base`.
 
     Raises ConfigError when `adapter` is no adapter folder or belongs to another base.
     """
-    base = load_base(model)
+    base = load_base(model, flash)
     if adapter:
         check_adapter(adapter, model)
         with engine.loading(adapter):

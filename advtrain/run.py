@@ -120,7 +120,7 @@ def _train(
     adapter = folder / "adapter"
     trained = adapter.exists()
     start = str(adapter) if trained else config.adapter
-    policy = models.load_policy(config.model, start, config.lora, config.seed)
+    policy = models.load_policy(config.model, start, config.lora, config.seed, flash=config.method == "sft")
     built = _method(config).build(config, policy, tokenizer, examples, folder)
     if not trained:
         if config.method == "dpo":
