@@ -15,3 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # torch then asks the kernel for large pages: activations come and go by the gigabyte, and a sixth of a CPU
 # run went into faulting them in by 4 KB.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be written, as a rule for want of room; those before it are as they were. Exit code 1."""

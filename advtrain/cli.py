@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from advcore import ConfigError, DataError, TeacherError, runs
+from advtrain import CheckpointError
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -45,14 +46,16 @@ def run_command(
     from advtrain import config as configs
 
     settings = configs.load(config, sets or [])
-    from advtrain import run
+    from advtrain import ranks, run
 
     if dry_run:
         print(json.dumps(run.plan(settings), indent=2))
         return
     folder = out or Path("runs") / config.stem
     run.run(settings, folder)
-    print(folder)
+    if ranks.is_main():
+        print(folder)
+    ranks.leave()
 
 
 @app.command("eval")
@@ -91,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         from sandbox import SandboxUnavailable  # here, since only a run that failed needs to know it
 
-        if not isinstance(error, TeacherError | SandboxUnavailable):
+        if not isinstance(error, TeacherError | CheckpointError | SandboxUnavailable):
             raise
         return _fail(error, 1)
     return 0

@@ -7,7 +7,6 @@ pairs that TRL would draw, to the same loss. Called by `run`. Source: arXiv 2305
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import datasets
 import torch
 import trl
 
-from advtrain import fused, models, prefix, scoring, trainer
+from advtrain import fused, models, prefix, ranks, scoring, trainer
 from advtrain.config import RunConfig
 from advtrain.data import Example
 
@@ -26,14 +25,11 @@ _JOINT = frozenset(("sft", "aot", "aot_unpaired"))
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 
 
-class PairTrainer(trl.DPOTrainer):  # type: ignore[misc]
-    """DPOTrainer that neither renders nor encodes text, writes no model card, and sorts within optimizer steps."""
+class PairTrainer(trainer.WholeCheckpoints, trl.DPOTrainer):  # type: ignore[misc]
+    """DPOTrainer that neither renders nor encodes text, and sorts within optimizer steps."""
 
     def _prepare_dataset(self, dataset: Any, *_args: Any) -> Any:
         return dataset
-
-    def create_model_card(self, *_args: Any, **_options: Any) -> None:
-        return
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         drawn = super()._get_train_sampler(train_dataset)
@@ -86,10 +82,9 @@ def _share_prompts(built: PairTrainer, kept: Sequence[Example]) -> None:
         difference = (scoring.token_logps(built, model, [example]) - apart).abs().max().item()
         if not difference <= _TOLERANCE[model.dtype]:
             model.forward = plain
-            print(
+            ranks.say(
                 f"note: {type(model).__name__} does not take a mask of ours (log-probabilities differ by "
-                f"{difference:.3g}): every prompt is encoded twice, as TRL does",
-                file=sys.stderr,
+                f"{difference:.3g}): every prompt is encoded twice, as TRL does"
             )
 
 

@@ -5,7 +5,6 @@ Does not train and does not fetch: embedded names come from `advcore.weights`. C
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import transformers
 
 from advcore import ConfigError, engine, hub, weights
 from advcore.settings import nearest
+from advtrain import ranks
 from advtrain.config import Lora, RunConfig
 
 transformers.utils.logging.disable_progress_bar()
@@ -36,14 +36,10 @@ def locate(model: str) -> str:
     """
     known = engine.embedded()
     if model in known:
-        return str(weights.dense(model, report=_say))
+        return str(weights.dense(model, report=ranks.say))
     if Path(model).is_dir() or (hub.is_hub_id(model) and "@" not in model):
         return model
     raise ConfigError(f"unknown model {model}{nearest(model, known)}, a folder or a Hub id user/name")
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
 
 
 def load_tokenizer(model: str) -> Any:
@@ -151,11 +147,20 @@ def as_reference(model: Any) -> Iterator[None]:
         model.set_adapter(POLICY)
 
 
-def save_adapter(model: Any, folder: Path, base: str) -> None:
-    """Write the trained adapter as a PEFT folder that names `base`; it appears whole or not at all."""
-    partial = folder.with_name(f".{folder.name}.tmp")
-    model.peft_config[POLICY].base_model_name_or_path = base
-    # Left to itself PEFT asks the Hub whether the vocabulary of `base` has grown.
-    model.save_pretrained(partial, selected_adapters=[POLICY], save_embedding_layers=False)
-    (partial / "README.md").unlink(missing_ok=True)  # PEFT's card is a form with nothing filled in
-    partial.rename(folder)
+def save_adapter(trainer: Any, folder: Path, base: str) -> None:
+    """Write the trained adapter as a PEFT folder that names `base`; it appears whole or not at all.
+
+    All ranks take part, since each may hold a shard; the main one writes.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    state = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    if ranks.is_main():
+        partial = folder.with_name(f".{folder.name}.tmp")
+        model.peft_config[POLICY].base_model_name_or_path = base
+        # Left to itself PEFT asks the Hub whether the vocabulary of `base` has grown.
+        model.save_pretrained(
+            partial, selected_adapters=[POLICY], save_embedding_layers=False, state_dict=state
+        )
+        (partial / "README.md").unlink(missing_ok=True)  # PEFT's card is a form with nothing filled in
+        partial.rename(folder)
+    ranks.wait()

@@ -13,14 +13,13 @@ import json
 import math
 import platform
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from advcore import DataError, contract, engine, runs, settings
-from advtrain import data
+from advtrain import data, ranks
 from advtrain.config import RunConfig
 from advtrain.data import Dataset, Example
 
@@ -41,7 +40,7 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
     if manifest_file.exists():
         _open_run(folder, config, read_dataset(config))
         manifest: dict[str, Any] = json.loads(manifest_file.read_text())
-        print(f"{folder}: done", file=sys.stderr)
+        ranks.say(f"{folder}: done")
         return manifest
     dataset, tokenizer, examples = prepare(config)  # before the folder is there: bad input leaves no trace
     _open_run(folder, config, dataset)
@@ -50,7 +49,9 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
 
 def _open_run(folder: Path, config: RunConfig, dataset: Dataset) -> None:
     """As `runs.open_run`; other rows at the same path make another run too."""
-    runs.open_run(folder, {**settings.resolved(config), "dataset_revision": dataset.revision})
+    if ranks.is_main():
+        runs.open_run(folder, {**settings.resolved(config), "dataset_revision": dataset.revision})
+    ranks.wait()
 
 
 def prepare(config: RunConfig) -> tuple[Dataset, Any, list[Example]]:
@@ -79,7 +80,7 @@ def with_measured_flips(config: RunConfig) -> RunConfig:
         raise DataError(
             f"{config.dataset} has no {contract.CALIBRATION}: run advgen calibrate, or measured_flips = false"
         )
-    print(f"label_smoothing = {rate:.4f}, as the dataset's {contract.CALIBRATION} says", file=sys.stderr)
+    ranks.say(f"label_smoothing = {rate:.4f}, as the dataset's {contract.CALIBRATION} says")
     return dataclasses.replace(config, dpo=dataclasses.replace(config.dpo, label_smoothing=rate))
 
 
@@ -106,10 +107,7 @@ def _report_lengths(examples: Sequence[Example], max_length: int) -> None:
         if names:
             more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
             listed = ", ".join(names[:LISTED])
-            print(
-                f"{len(names)} of {len(examples)} rows {what} {max_length} tokens: {listed}{more}",
-                file=sys.stderr,
-            )
+            ranks.say(f"{len(names)} of {len(examples)} rows {what} {max_length} tokens: {listed}{more}")
 
 
 def _train(
@@ -126,33 +124,44 @@ def _train(
         if config.method == "dpo":
             dpo.with_reference(built, examples, models.content_id(models.reference(config), config.model))
         trainer.fit(built, folder, config.method)
-        models.save_adapter(policy, adapter, engine.base_name(config.model))
-    results = _margins(config, folder, dataset, built, examples) if config.method == "dpo" else {}
-    manifest = {**_lineage(config, dataset), **_counts(examples), **results, **_outcome(folder)}
-    runs.write_json(folder / "manifest.json", manifest)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        models.save_adapter(built, adapter, engine.base_name(config.model))
+    rows = _scored(config, folder, built, examples) if config.method == "dpo" else []
+    file = folder / "manifest.json"
+    if ranks.is_main():
+        results = _margins(config, folder, dataset, examples, rows) if rows else {}
+        runs.write_json(
+            file, {**_lineage(config, dataset), **_counts(examples), **results, **_outcome(folder)}
+        )
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    ranks.wait()
+    manifest: dict[str, Any] = json.loads(file.read_text())
     return manifest
 
 
-def _margins(
-    config: RunConfig, folder: Path, dataset: Dataset, trainer: Any, examples: Sequence[Example]
-) -> dict[str, Any]:
-    """Score, write `margins/round-NNNN.parquet`, and tell what the margins look like."""
+def _scored(config: RunConfig, folder: Path, built: Any, examples: Sequence[Example]) -> list[dict[str, Any]]:
+    """The rows of the `margins` config; all ranks share the work, and each has them all."""
     from advtrain import margins, models
 
     names = {"model": _policy_id(config, str(folder / "adapter")), "reference": _reference_id(config)}
     content = models.content_id(models.reference(config), config.model)
-    rows = margins.score(trainer, examples, names, content, config.dpo.margin_matmul)
+    return margins.score(built, examples, names, content, config.dpo.margin_matmul)
+
+
+def _margins(
+    config: RunConfig, folder: Path, dataset: Dataset, examples: Sequence[Example], rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Write `margins/round-NNNN.parquet`, and tell what the margins look like."""
+    from advtrain import margins
+
     file = contract.write_round(folder, "margins", dataset.round, rows)
     signature = margins.signature(rows)
-    print(
+    ranks.say(
         f"margins of {signature.count} exercises: mean {signature.mean:+.4f}, std {signature.std:.4f}, "
-        f"accuracy {signature.accuracy:.2f}, effective samples {signature.effective_samples:.1f}",
-        file=sys.stderr,
+        f"accuracy {signature.accuracy:.2f}, effective samples {signature.effective_samples:.1f}"
     )
     found = margins.warnings(signature, _margins_before(config), data.near_copies(examples), signature.count)
     for warning in found:
-        print(f"warning: {warning}", file=sys.stderr)
+        ranks.say(f"warning: {warning}")
     return {
         "margins": {
             "file": str(file.relative_to(folder)),

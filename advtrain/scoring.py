@@ -8,6 +8,7 @@ are taken in the same precision, and for every later run on the same pairs. Call
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,7 +18,7 @@ import accelerate.utils
 import torch
 
 from advcore import runs, weights
-from advtrain import losses, models
+from advtrain import losses, models, ranks
 from advtrain.data import Example
 
 # Positions, padding included, of one forward pass; a pair is one row of prompt, chosen and rejected.
@@ -44,7 +45,8 @@ def reference_logps(trainer: Any, examples: Sequence[Example], reference: str) -
     What a file of the cache has is not worked out again; what it lacks is added to it.
     """
     file = _file(reference, trainer)
-    known = _read(file)
+    known: dict[str, Pair]
+    (known,) = accelerate.utils.broadcast_object_list([_read(file)])  # so that all ranks miss the same
     missing = [example for example in examples if key(example) not in known]
     if missing:
         whole = trainer.ref_model and trainer.accelerator.unwrap_model(trainer.ref_model)
@@ -83,15 +85,21 @@ def _read(file: Path) -> dict[str, Pair]:
 def _logps(trainer: Any, model: Any, examples: Sequence[Example], label: str) -> dict[str, Pair]:
     accelerator = trainer.accelerator
     distinct = list({key(example): example for example in examples}.values())
-    mine = list(batches(distinct))[accelerator.process_index :: accelerator.num_processes]
+    mine = _share(list(batches(distinct)), accelerator.process_index, accelerator.num_processes)
     found: dict[str, Pair] = {}
-    with runs.progress(label, sum(map(len, mine))) as progress:
+    with runs.progress(label, sum(map(len, mine))) if ranks.is_main() else nullcontext() as progress:
         for batch in mine:
             sums = token_logps(trainer, model, batch).double().sum(dim=1).tolist()
             pairs = zip(sums[: len(batch)], sums[len(batch) :], strict=True)
             found.update(zip(map(key, batch), pairs, strict=True))
-            progress.advance(len(batch))
+            if progress:
+                progress.advance(len(batch))
     return _gathered(found)
+
+
+def _share(items: list[Any], rank: int, world: int) -> list[Any]:
+    """Every so many-th item from one's own on; each rank has as many, since shards of a model step together."""
+    return [items[(rank + world * turn) % len(items)] for turn in range(math.ceil(len(items) / world))]
 
 
 def token_logps(trainer: Any, model: Any, batch: Sequence[Example]) -> torch.Tensor:

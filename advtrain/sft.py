@@ -18,11 +18,8 @@ from advtrain.data import Example
 from advtrain.losses import IGNORED
 
 
-class CompletionTrainer(trl.SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer that writes no model card; rows with `input_ids` and `labels` it takes as they are."""
-
-    def create_model_card(self, *_args: Any, **_options: Any) -> None:
-        return
+class CompletionTrainer(trainer.WholeCheckpoints, trl.SFTTrainer):  # type: ignore[misc]
+    """SFTTrainer; rows with `input_ids` and `labels` it takes as they are."""
 
 
 def columns(example: Example) -> dict[str, Any]:

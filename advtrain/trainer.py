@@ -16,12 +16,15 @@ from typing import Any
 import torch
 import transformers
 from accelerate.data_loader import SeedableRandomSampler
+from safetensors import SafetensorError
 
 from advcore import ConfigError, runs
 from advcore.settings import nearest
-from advtrain import models
+from advtrain import CheckpointError, models, ranks
 from advtrain.config import RunConfig
 
+_TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "iostream error")
+WHOLE = "whole.json"  # the last file of a checkpoint
 # TRL options that have a key of their own here; two places for one number would disagree sooner or later.
 OWN_KEY = {
     "output_dir": "--out", "seed": "seed", "max_length": "max_length", "learning_rate": "train.learning_rate",
@@ -132,6 +135,33 @@ def step_sorted(trainer: Any, drawn: Any) -> Any:
     return StepSorted(seedable, lengths, args.train_batch_size, step)
 
 
+class WholeCheckpoints:
+    """Of both trainers: a checkpoint counts when its last file, which lists the others with their sizes, is there.
+
+    A killed run can leave any of them behind, or a part of one; so can a full disk.
+    """
+
+    def create_model_card(self, *_args: Any, **_options: Any) -> None:
+        """None: TRL's has no metrics and no lineage."""
+
+    def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        except (OSError, SafetensorError, RuntimeError) as error:
+            if type(error) is RuntimeError and not any(sign in str(error) for sign in _TORCH_CANNOT_WRITE):
+                raise
+            raise CheckpointError(
+                f"{folder.name} cannot be written: {str(error).strip().splitlines()[0]}; make room and run again, "
+                f"training goes on at the checkpoint before"
+            ) from None
+        ranks.wait()
+        if ranks.is_main():
+            runs.write_json(
+                folder / WHOLE, {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+            )
+
+
 class RunLog(transformers.TrainerCallback):  # type: ignore[misc]
     """Writes every logged step to `metrics.jsonl` and moves one progress line on stderr."""
 
@@ -141,6 +171,8 @@ class RunLog(transformers.TrainerCallback):  # type: ignore[misc]
         self.note = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not state.is_world_process_zero:
+            return
         _keep_metrics_until(self.file, state.global_step)
         self.progress = self.stack.enter_context(runs.progress(self.label, state.max_steps))
         self.progress.advance(state.global_step)
@@ -175,16 +207,18 @@ def fit(trainer: Any, folder: Path, label: str) -> dict[str, float]:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The latest checkpoint that is whole: `trainer_state.json` is the file that the trainer writes last."""
-    whole = [file.parent for file in folder.glob("checkpoint-*/trainer_state.json") if _is_json(file)]
-    if not whole:
-        return None
-    return str(max(whole, key=lambda checkpoint: int(checkpoint.name.removeprefix("checkpoint-"))))
+    """The latest checkpoint that is whole. One that is not is named on stderr; it is written anew in its turn."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda each: -int(each.name.removeprefix("checkpoint-")))
+    for checkpoint in found:
+        if _is_whole(checkpoint):
+            return str(checkpoint)
+        ranks.say(f"warning: {checkpoint.name} is not whole and is passed over")
+    return None
 
 
-def _is_json(file: Path) -> bool:
+def _is_whole(checkpoint: Path) -> bool:
     try:
-        json.loads(file.read_text())
-    except ValueError:
+        sizes = json.loads((checkpoint / WHOLE).read_text())
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
         return False
-    return True

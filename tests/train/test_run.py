@@ -1,11 +1,6 @@
 """Training end to end on the tiny model: runs, reruns, resumes, references, margins."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -199,41 +194,6 @@ def test_the_learning_rate_follows_the_method_and_the_resolved_config_says_which
     assert settings.resolved(load(file))["train"]["learning_rate"] == 5e-6
     assert load(file, ["method=sft"]).train.learning_rate == 1e-4
     assert load(file, ["train.learning_rate=0.5"]).train.learning_rate == 0.5
-
-
-def test_a_half_written_checkpoint_is_passed_over(tmp_path):
-    for step, state in ((2, '{"global_step": 2}'), (10, '{"global_st'), (4, None)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if state:
-            (folder / "trainer_state.json").write_text(state)
-    assert trainer.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
-
-
-def test_a_killed_run_resumes_and_ends_as_the_uninterrupted_one(config, pairs, tiny, tmp_path):
-    rounds = {"epochs": 8.0, "checkpoint_steps": 4}
-    whole = run.run(config(train=rounds), tmp_path / "whole")
-    toml = tmp_path / "c.toml"
-    toml.write_text(
-        f'method = "dpo"\ndataset = "{pairs}"\nmodel = "{tiny}"\n'
-        "[train]\nlearning_rate = 1e-2\nbatch_size = 2\nepochs = 8.0\ncheckpoint_steps = 4\n"
-    )
-    killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "advtrain", "run", str(toml), "--out", str(killed)]
-    process = subprocess.Popen(
-        command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
-    )
-    deadline = time.monotonic() + 60
-    while not trainer.last_checkpoint(killed / "checkpoints") and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert trainer.last_checkpoint(killed / "checkpoints")
-    assert not (killed / "manifest.json").exists()
-    resumed = run.run(config(train=rounds), killed)
-    steps = [json.loads(line)["step"] for line in (killed / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [*range(1, 25), 24]
-    assert resumed["adapter_sha256"] == whole["adapter_sha256"]
 
 
 def test_a_run_killed_after_training_only_scores_its_margins(config, tmp_path):

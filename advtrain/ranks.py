@@ -1,0 +1,36 @@
+"""Several processes at one run, as `accelerate launch` starts them: which one writes, and where all wait.
+
+Alone, a process is the main one and waits for nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def is_main() -> bool:
+    """Whether this process writes the run's files and speaks for all."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def wait() -> None:
+    """Until every process has come here. The process group must be there: TRL's options make it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        import accelerate
+
+        accelerate.PartialState().wait_for_everyone()
+
+
+def leave() -> None:
+    """End the process group: one that a process simply leaves can abort the others."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        import accelerate
+
+        accelerate.PartialState().destroy_process_group()
+
+
+def say(line: str) -> None:
+    """To stderr, once."""
+    if is_main():
+        print(line, file=sys.stderr)
