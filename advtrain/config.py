@@ -124,6 +124,8 @@ class RunConfig:
     """Read when `method` is `dpo`."""
     sft: Sft = field(default_factory=Sft)
     """Read when `method` is `sft`."""
+    report_to: Literal["none", "trackio", "wandb", "tensorboard"] = "none"
+    """Also log to this tracker; `metrics.jsonl` is written in any case."""
     trl: dict[str, Any] = field(default_factory=dict)
     """Any further option of TRL's DPOConfig or SFTConfig, by its own name."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,37 @@ def _from_pretrained(cls: Any, model: str, **options: Any) -> Any:
         return cls.from_pretrained(locate(model), **options)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Of a policy that is not loaded."""
+
+    parameters: int
+    """Of the base."""
+    trainable: int
+    """Of the adapter."""
+    hidden: int
+    layers: int
+    vocabulary: int
+
+
+def size(model: str, lora: Lora) -> Size:
+    """Counted on a model without weights. Raises ConfigError as `load_base` does."""
+    config = _from_pretrained(transformers.AutoConfig, model).get_text_config()
+    with torch.device("meta"):
+        base = transformers.AutoModelForCausalLM.from_config(config)
+        parameters = base.num_parameters()
+        policy = peft.get_peft_model(base, _lora_config(lora), adapter_name=POLICY)
+    trainable, _ = policy.get_nb_trainable_parameters()
+    return Size(
+        parameters=parameters, trainable=trainable, hidden=config.hidden_size, layers=config.num_hidden_layers,
+        vocabulary=config.vocab_size,
+    )  # fmt: skip
+
+
+def _lora_config(lora: Lora) -> peft.LoraConfig:
+    return peft.LoraConfig(r=lora.r, lora_alpha=lora.alpha, target_modules=lora.target, task_type="CAUSAL_LM")
+
+
 def load_policy(model: str, adapter: str, lora: Lora, seed: int, flash: bool = False) -> Any:
     """A PeftModel whose adapter trains: the one in folder `adapter`, or a new one when that is empty.
 
@@ -82,10 +114,7 @@ def load_policy(model: str, adapter: str, lora: Lora, seed: int, flash: bool = F
         with engine.loading(adapter):
             return peft.PeftModel.from_pretrained(base, adapter, adapter_name=POLICY, is_trainable=True)
     transformers.set_seed(seed)  # before the first weights of the adapter are drawn
-    settings = peft.LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, target_modules=lora.target, task_type="CAUSAL_LM"
-    )
-    return peft.get_peft_model(base, settings, adapter_name=POLICY)
+    return peft.get_peft_model(base, _lora_config(lora), adapter_name=POLICY)
 
 
 def check_adapter(adapter: str, model: str) -> None:

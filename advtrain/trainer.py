@@ -7,7 +7,9 @@ that order.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,7 +32,7 @@ OWN_KEY = {
     "output_dir": "--out", "seed": "seed", "max_length": "max_length", "learning_rate": "train.learning_rate",
     "num_train_epochs": "train.epochs", "per_device_train_batch_size": "train.batch_size",
     "gradient_accumulation_steps": "train.gradient_accumulation", "warmup_steps": "train.warmup_ratio",
-    "save_steps": "train.checkpoint_steps", "beta": "dpo.beta",
+    "save_steps": "train.checkpoint_steps", "beta": "dpo.beta", "report_to": "report_to",
 }  # fmt: skip
 # TRL options about text and loading, which are done here before TRL sees the rows: they would be ignored.
 DONE_HERE = {
@@ -48,6 +50,8 @@ def options(config: RunConfig, folder: Path, cls: Any, **method: Any) -> Any:
     Raises ConfigError for a `[trl]` key that TRL does not know, that has its own key here, or that TRL
     refuses.
     """
+    if config.report_to != "none" and importlib.util.find_spec(config.report_to) is None:
+        raise ConfigError(f"report_to = {config.report_to} needs its package: pip install {config.report_to}")
     ours = _from_config(config, folder) | _from_machine() | method
     known = {field.name for field in dataclasses.fields(cls) if field.init}
     for key in config.trl:
@@ -78,7 +82,7 @@ def _from_config(config: RunConfig, folder: Path) -> dict[str, Any]:
         "save_steps": config.train.checkpoint_steps,
         "save_total_limit": 2,  # one may be half-written when the run is killed
         "logging_steps": 1,
-        "report_to": "none",
+        "report_to": config.report_to,
         "disable_tqdm": True,
     }
 
@@ -169,6 +173,7 @@ class RunLog(transformers.TrainerCallback):  # type: ignore[misc]
         self.file, self.label, self.stack = file, label, stack
         self.progress: runs.Progress | None = None
         self.note = ""
+        self.tokens, self.since = 0.0, 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
@@ -176,13 +181,26 @@ class RunLog(transformers.TrainerCallback):  # type: ignore[misc]
         _keep_metrics_until(self.file, state.global_step)
         self.progress = self.stack.enter_context(runs.progress(self.label, state.max_steps))
         self.progress.advance(state.global_step)
+        self.since = time.monotonic()
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
     ) -> None:
-        if state.is_world_process_zero and logs:
-            runs.append_json(self.file, {"step": state.global_step, **logs})
-            self.note = f"loss {logs['loss']:.4f}" if "loss" in logs else self.note
+        if not (state.is_world_process_zero and logs):
+            return
+        if "loss" in logs:
+            logs = {**logs, "tokens_per_s": self._rate(logs.get("num_tokens", 0.0))}
+            margin = f", margin {logs['rewards/margins']:+.3f}" if "rewards/margins" in logs else ""
+            self.note = f"loss {logs['loss']:.4f}{margin}, {logs['tokens_per_s']:.0f} tokens/s"
+        runs.append_json(self.file, {"step": state.global_step, **logs})
+
+    def _rate(self, tokens: float) -> float:
+        """Tokens a second since the last call; `tokens` are TRL's, of this process's life, each prompt as often as
+        TRL encodes it."""
+        now = time.monotonic()
+        rate = (tokens - self.tokens) / (now - self.since)
+        self.tokens, self.since = tokens, now
+        return round(rate, 1)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.progress:

@@ -2,6 +2,7 @@
 stderr."""
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from advtrain import models
 from advtrain.cli import main
+from advtrain.config import Lora
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -50,6 +53,12 @@ def test_bad_input_is_one_line_and_exit_code_2(toml, tmp_path, capsys):
     assert "lacks rejected (found: chosen, prompt)" in refusal(
         capsys, "run", toml(dataset=columns), "--out", run
     )
+    assert "trl.report_to is set by report_to" in refusal(
+        capsys, "run", toml('report_to = "none"'), "--out", run, "--set", "trl.report_to=wandb"
+    )
+    assert "needs its package: pip install wandb" in refusal(
+        capsys, "run", toml('report_to = "wandb"'), "--out", run
+    )
     assert "trl.betta" in refusal(capsys, "run", toml(), "--out", run, "--set", "trl.betta=1")
     assert "is a folder" in refusal(capsys, "run", str(tmp_path))
     columns.write_bytes(b"\xff")
@@ -78,6 +87,13 @@ def test_a_dry_run_prints_config_rows_and_steps_and_trains_nothing(toml, tmp_pat
     assert plan["config"]["train"]["epochs"] == 2.5
     assert plan["rows"]["trained"] == 6
     assert plan["steps"] == 8
+    policy = models.load_policy(plan["config"]["model"], "", Lora(), seed=0)
+    trainable, _ = policy.get_nb_trainable_parameters()
+    assert plan["trainable_parameters"] == trainable > 0
+    assert plan["parameters"] == models.load_base(plan["config"]["model"]).num_parameters()
+    memory = plan["memory_bytes"]
+    assert memory["adapter"] == 16 * trainable
+    assert memory["training"] == sum(memory[name] for name in ("weights", "adapter", "activations", "head"))
     assert not (tmp_path / "run").exists()
 
 
@@ -86,6 +102,7 @@ def test_a_run_prints_its_folder_on_stdout_and_nothing_else(toml, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == f"{tmp_path / 'run'}\n"
     assert "dpo: 3/3" in done.stderr
+    assert re.search(r"loss \d\.\d{4}, margin [+-]\d\.\d{3}, \d+ tokens/s", done.stderr)
     assert "Warning" not in done.stderr
     assert "Traceback" not in done.stderr
 
