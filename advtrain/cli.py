@@ -1,4 +1,4 @@
-"""The command line of the student side: `advtrain run` and `advtrain eval`.
+"""The command line of the student side: `advtrain run`, `report` and `eval`.
 
 Parses, prints and turns errors into one line and an exit code; the work is in `run` and `evaluate`.
 Training libraries are imported inside the commands, so that `--help` is quick.
@@ -56,6 +56,14 @@ def run_command(
     if ranks.is_main():
         print(folder)
     ranks.leave()
+
+
+@app.command("report")
+def report_command(run: Annotated[Path, typer.Argument(help="Run folder, finished or not.")]) -> None:
+    """Write RUN/report.html: curves, margins by strategy and round, lineage; one file that loads nothing."""
+    from advtrain import report
+
+    print(report.write(run))
 
 
 @app.command("eval")

@@ -1,0 +1,193 @@
+"""A run as one HTML page: curves of training, the margins by strategy and round, what the run came from.
+
+Reads the files of a run folder and writes `report.html` beside them, finished or not. The page loads nothing from
+anywhere; charts are SVG, drawn by the template `report.html.j2`. Trains and scores nothing. Called by `cli`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from advcore import DataError, contract, runs
+from advtrain import data
+
+# What TRL logs -> what it is called on the page; several on one chart share an axis.
+CURVES = {
+    "Loss": ("loss",),
+    "Reward margin": ("rewards/margins",),
+    "Rewards": ("rewards/chosen", "rewards/rejected"),
+    "Share of pairs with a margin above 0": ("rewards/accuracies",),
+    "Log-probability of a completion, nats": ("logps/chosen", "logps/rejected"),
+    "Entropy, nats": ("entropy",),
+    "Gradient norm": ("grad_norm",),
+    "Learning rate": ("learning_rate",),
+    "Tokens a second": ("tokens_per_s",),
+}
+BINS = 24
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """Lines by name, or bars; `x` and `y` are the ranges shown."""
+
+    title: str
+    lines: dict[str, list[Point]]
+    bars: bool = False
+    x_label: str = "step"
+
+    @property
+    def x(self) -> Point:
+        return _range(x for line in self.lines.values() for x, _ in line)
+
+    @property
+    def y(self) -> Point:
+        low, high = _range(y for line in self.lines.values() for _, y in line)
+        return (min(0.0, low), high) if self.bars else (low, high)
+
+
+def write(folder: Path) -> Path:
+    """`folder/report.html`. Raises DataError for a folder that holds no run."""
+    import jinja2
+
+    metrics, manifest = _metrics(folder), _json(folder / "manifest.json")
+    config = _json(folder / "config.json")
+    if not config:
+        raise DataError(f"{folder} is no run of advtrain: it has no config.json")
+    margins = contract.read(folder, "margins") if any(folder.glob("margins/*.parquet")) else []
+    rows, trouble = _dataset(config) if margins else ([], "")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(
+        files("advtrain").joinpath("report.html.j2").read_text(encoding="utf-8")
+    )
+    page = template.render(
+        name=folder.resolve().name, config=config, manifest=manifest, rounds=_rounds(folder), trouble=trouble,
+        charts=[*_curves(metrics), *_margin_charts(margins, rows)], warnings=manifest.get("warnings", []),
+        groups=_groups(margins, rows),
+    )  # fmt: skip
+    runs.write_atomic(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """Empty where there is no such file yet."""
+    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return found
+
+
+def _metrics(folder: Path) -> list[dict[str, Any]]:
+    """The lines written so far; one that is being written is left out."""
+    file = folder / "metrics.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _dataset(config: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
+    """What the margins are told apart by, or why it cannot be read any more."""
+    try:
+        return data.load(config["dataset"], "dpo", config["rounds"]).rows, ""
+    except DataError as error:
+        return [], f"Margins are not told apart by strategy and round: {error}"
+
+
+def _curves(metrics: Sequence[dict[str, Any]]) -> list[Chart]:
+    charts = []
+    for title, names in CURVES.items():
+        lines = {name: [(row["step"], row[name]) for row in metrics if name in row] for name in names}
+        charts.append(Chart(title=title, lines={name: _finite(line) for name, line in lines.items()}))
+    return [chart for chart in charts if any(len(line) > 1 for line in chart.lines.values())]
+
+
+def _margin_charts(margins: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> list[Chart]:
+    values = sorted(row["margin"] for row in margins if math.isfinite(row["margin"]))
+    if not values:
+        return []
+    charts = [Chart(title="Margins", lines={"exercises": _histogram(values)}, bars=True, x_label="margin")]
+    lengths = {row["exercise_id"]: row["prompt_chars"] for row in _described(rows)}
+    points = [
+        (float(lengths[row["exercise_id"]]), row["margin"])
+        for row in margins
+        if row["exercise_id"] in lengths
+    ]
+    if len(points) > 1:
+        charts.append(
+            Chart(
+                title="Margin by length of the prompt",
+                lines={"": sorted(_finite(points))},
+                x_label="characters",
+            )
+        )
+    return charts
+
+
+def _histogram(values: Sequence[float]) -> list[Point]:
+    """Counts in bins of one width, each at its middle."""
+    low, high = _range(values)
+    width = (high - low) / BINS
+    counts = [0] * BINS
+    for value in values:
+        counts[min(BINS - 1, int((value - low) / width))] += 1
+    return [(low + (at + 0.5) * width, float(count)) for at, count in enumerate(counts)]
+
+
+def _described(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What margins are told apart by. A row without an id goes by its number, as in training."""
+    return [
+        {
+            "exercise_id": str(row.get("exercise_id", number)), "strategy": row.get("strategy", ""),
+            "round": row.get("round", 0), "prompt_chars": len(_text(row["prompt"])),
+        }
+        for number, row in enumerate(rows)
+    ]  # fmt: skip
+
+
+def _text(prompt: str | list[dict[str, str]]) -> str:
+    return prompt if isinstance(prompt, str) else "".join(message["content"] for message in prompt)
+
+
+def _groups(margins: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Margins by round and strategy: count, mean, share above 0."""
+    known = {row["exercise_id"]: row for row in _described(rows)}
+    groups: dict[tuple[int, str], list[float]] = defaultdict(list)
+    for row in margins:
+        if math.isfinite(row["margin"]) and (found := known.get(row["exercise_id"])):
+            groups[found["round"], found["strategy"]].append(row["margin"])
+    return [
+        {
+            "round": number, "strategy": strategy, "count": len(values), "mean": fmean(values),
+            "above_zero": fmean(value > 0 for value in values),
+        }
+        for (number, strategy), values in sorted(groups.items())
+    ]  # fmt: skip
+
+
+def _rounds(folder: Path) -> list[dict[str, Any]]:
+    """The manifests that this run's adapter descends from, oldest first, as far as their folders stand."""
+    found: list[dict[str, Any]] = []
+    seen: set[Path] = set()
+    current: Path | None = folder
+    while current and current.resolve() not in seen and (manifest := _json(current / "manifest.json")):
+        seen.add(current.resolve())
+        found.append({"name": current.resolve().name, **manifest})
+        parent = manifest.get("adapter_parent")
+        current = Path(parent["path"]).parent if parent else None
+    return found[::-1]
+
+
+def _finite(line: Iterable[Point]) -> list[Point]:
+    return [(x, y) for x, y in line if math.isfinite(x) and math.isfinite(y)]
+
+
+def _range(values: Iterable[float]) -> Point:
+    """Least and most, apart even where they are equal."""
+    found = list(values)
+    low, high = (min(found), max(found)) if found else (0.0, 1.0)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
