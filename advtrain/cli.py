@@ -1,4 +1,4 @@
-"""The command line of the student side: `advtrain run`, `report` and `eval`.
+"""The command line of the student side: `advtrain run`, `report`, `push` and `eval`.
 
 Parses, prints and turns errors into one line and an exit code; the work is in `run` and `evaluate`.
 Training libraries are imported inside the commands, so that `--help` is quick.
@@ -64,6 +64,17 @@ def report_command(run: Annotated[Path, typer.Argument(help="Run folder, finishe
     from advtrain import report
 
     print(report.write(run))
+
+
+@app.command()
+def push(
+    run: Annotated[Path, typer.Argument(help="Run folder of a finished dpo run.")],
+    margins: Annotated[str, typer.Option(help="Dataset repository user/name that its margins go to.")],
+) -> None:
+    """Upload a run's margins beside the dataset they were made on, tagged `round-N-margins`."""
+    from advtrain import publish
+
+    print(publish.push_margins(run, margins))
 
 
 @app.command("eval")

@@ -69,12 +69,23 @@ def write(folder: Path) -> Path:
         files("advtrain").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
     page = template.render(
+        dataset=_without_home(config["dataset"]), parent=_without_home(_parent(manifest)),
         name=folder.resolve().name, config=config, manifest=manifest, rounds=_rounds(folder), trouble=trouble,
         charts=[*_curves(metrics), *_margin_charts(margins, rows)], warnings=manifest.get("warnings", []),
         groups=_groups(margins, rows),
     )  # fmt: skip
     runs.write_atomic(folder / "report.html", page)
     return folder / "report.html"
+
+
+def _parent(manifest: dict[str, Any]) -> str:
+    found: dict[str, str] = manifest.get("adapter_parent") or {}
+    return found.get("path", "none")
+
+
+def _without_home(text: str) -> str:
+    """A page is shown to others."""
+    return text.replace(str(Path.home()), "~")
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ build 0
 train 0
 build 1 --parent "$runs/round-0" --margins "$runs/train-0"
 train 1 --set rounds=last --set adapter="$runs/train-0/adapter"
-build 2 --parent "$runs/round-1" --margins "$runs/train-1" --set exercises.count=180 # children repeat more and more
+build 2 --parent "$runs/round-1" --margins "$runs/train-1"
 
 advgen verify "$runs/round-2"
 advgen audit "$runs/round-2/dataset" --json > "$runs/audit.json"
