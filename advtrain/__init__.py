@@ -18,4 +18,4 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 class CheckpointError(RuntimeError):
-    """A checkpoint could not be written, as a rule for want of room; those before it are as they were. Exit code 1."""
+    """What a run keeps could not be written, as a rule for want of room; checkpoints are as they were. Exit code 1."""

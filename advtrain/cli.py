@@ -49,7 +49,9 @@ def run_command(
     from advtrain import ranks, run
 
     if dry_run:
-        print(json.dumps(run.plan(settings), indent=2))
+        from advtrain import plan
+
+        print(json.dumps(plan.plan(settings), indent=2))
         return
     folder = out or Path("runs") / config.stem
     run.run(settings, folder)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def is_main() -> bool:
@@ -20,6 +23,15 @@ def wait() -> None:
         import accelerate
 
         accelerate.PartialState().wait_for_everyone()
+
+
+def agreed(value: T) -> T:
+    """The main process's `value`, in all: what one sees on a shared disk another may not see yet."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        import accelerate.utils
+
+        (value,) = accelerate.utils.broadcast_object_list([value])
+    return value
 
 
 def leave() -> None:

@@ -7,27 +7,19 @@ last checkpoint. Called by `cli`; knows no training library by itself.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import importlib.metadata
 import json
-import math
-import platform
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from advcore import DataError, contract, engine, runs, settings
 from advtrain import data, ranks
 from advtrain.config import RunConfig
 from advtrain.data import Dataset, Example
 
-if TYPE_CHECKING:  # torch is loaded when something is trained
-    from advtrain import losses, models
-
 LISTED = 5  # rows named one by one before the rest is only counted
-LIBRARIES = ("advdistill", "torch", "trl", "transformers", "peft", "accelerate", "datasets")
 
 
 def run(config: RunConfig, folder: Path) -> dict[str, Any]:
@@ -39,9 +31,9 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
     manifest_file = folder / "manifest.json"
     if manifest_file.exists():
         _open_run(folder, config, read_dataset(config))
-        manifest: dict[str, Any] = json.loads(manifest_file.read_text())
+        finished: dict[str, Any] = json.loads(manifest_file.read_text())
         ranks.say(f"{folder}: done")
-        return manifest
+        return finished
     dataset, tokenizer, examples = prepare(config)  # before the folder is there: bad input leaves no trace
     _open_run(folder, config, dataset)
     return _train(config, folder, dataset, tokenizer, examples)
@@ -113,10 +105,10 @@ def _report_lengths(examples: Sequence[Example], max_length: int) -> None:
 def _train(
     config: RunConfig, folder: Path, dataset: Dataset, tokenizer: Any, examples: list[Example]
 ) -> dict[str, Any]:
-    from advtrain import dpo, models, trainer
+    from advtrain import dpo, manifest, models, trainer
 
     adapter = folder / "adapter"
-    trained = adapter.exists()
+    trained = ranks.agreed(adapter.exists())
     start = str(adapter) if trained else config.adapter
     policy = models.load_policy(config.model, start, config.lora, config.seed, flash=config.method == "sft")
     built = _method(config).build(config, policy, tokenizer, examples, folder)
@@ -124,25 +116,27 @@ def _train(
         if config.method == "dpo":
             dpo.with_reference(built, examples, models.content_id(models.reference(config), config.model))
         trainer.fit(built, folder, config.method)
-        models.save_adapter(built, adapter, engine.base_name(config.model))
+        with trainer.writing(adapter):
+            models.save_adapter(built, adapter, engine.base_name(config.model))
     rows = _scored(config, folder, built, examples) if config.method == "dpo" else []
     file = folder / "manifest.json"
     if ranks.is_main():
         results = _margins(config, folder, dataset, examples, rows) if rows else {}
-        runs.write_json(
-            file, {**_lineage(config, dataset), **_counts(examples), **results, **_outcome(folder)}
-        )
+        runs.write_json(file, {**manifest.described(config, dataset, examples, folder), **results})
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     ranks.wait()
-    manifest: dict[str, Any] = json.loads(file.read_text())
-    return manifest
+    written: dict[str, Any] = json.loads(file.read_text())
+    return written
 
 
 def _scored(config: RunConfig, folder: Path, built: Any, examples: Sequence[Example]) -> list[dict[str, Any]]:
     """The rows of the `margins` config; all ranks share the work, and each has them all."""
-    from advtrain import margins, models
+    from advtrain import manifest, margins, models
 
-    names = {"model": _policy_id(config, str(folder / "adapter")), "reference": _reference_id(config)}
+    names = {
+        "model": manifest.policy_id(config, str(folder / "adapter")),
+        "reference": manifest.reference_id(config),
+    }
     content = models.content_id(models.reference(config), config.model)
     return margins.score(built, examples, names, content, config.dpo.margin_matmul)
 
@@ -151,7 +145,7 @@ def _margins(
     config: RunConfig, folder: Path, dataset: Dataset, examples: Sequence[Example], rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Write `margins/round-NNNN.parquet`, and tell what the margins look like."""
-    from advtrain import margins
+    from advtrain import manifest, margins
 
     file = contract.write_round(folder, "margins", dataset.round, rows)
     signature = margins.signature(rows)
@@ -159,129 +153,16 @@ def _margins(
         f"margins of {signature.count} exercises: mean {signature.mean:+.4f}, std {signature.std:.4f}, "
         f"accuracy {signature.accuracy:.2f}, effective samples {signature.effective_samples:.1f}"
     )
-    found = margins.warnings(signature, _margins_before(config), data.near_copies(examples), signature.count)
+    found = margins.warnings(
+        signature, manifest.margins_before(config), data.near_copies(examples), signature.count
+    )
     for warning in found:
         ranks.say(f"warning: {warning}")
     return {
         "margins": {
             "file": str(file.relative_to(folder)),
-            "sha256": _hash([file]),
+            "sha256": manifest.sha256_of_files([file]),
             **dataclasses.asdict(signature),
         },
         "warnings": found,
     }
-
-
-def _margins_before(config: RunConfig) -> losses.Signature | None:
-    """Of the round whose adapter this one goes on with, where its run folder still stands around the adapter."""
-    from advtrain import losses
-
-    file = Path(config.adapter).parent / "manifest.json"
-    if not config.adapter or not file.exists():
-        return None
-    before = json.loads(file.read_text()).get("margins") or {}
-    names = [field.name for field in dataclasses.fields(losses.Signature)]
-    return losses.Signature(**{name: before[name] for name in names}) if before else None
-
-
-def _policy_id(config: RunConfig, adapter: str) -> str:
-    """Base and content of the adapter on it: the same id for the same weights, wherever they lie."""
-    return f"{config.model}+{_hash_folder(adapter)[:12]}" if adapter else config.model
-
-
-def _reference_id(config: RunConfig) -> str:
-    """As `_policy_id` for an adapter; a whole model is its name, or the hash of its weights if it is a folder."""
-    from advtrain import models
-
-    reference = models.reference(config)
-    if not reference or models.is_adapter(reference):
-        return _policy_id(config, reference)
-    return engine.identity(reference) if Path(reference).is_dir() else reference
-
-
-def _lineage(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
-    """What the run came from: enough to make it again, and to see that two runs differ."""
-    dtype, reason = engine.precision()
-    parent = {"path": config.adapter, "sha256": _hash_folder(config.adapter)} if config.adapter else None
-    return {
-        "method": config.method,
-        "dataset": {"source": dataset.source, "revision": dataset.revision, "round": dataset.round},
-        "model": {"name": config.model, "dtype": str(dtype).removeprefix("torch."), "because": reason},
-        "adapter_parent": parent,
-        "reference": _reference_id(config) if config.method == "dpo" else None,
-        "seed": config.seed,
-        "config_sha256": runs.sha256_of(settings.resolved(config)),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
-    }
-
-
-def _version(library: str) -> str:
-    return importlib.metadata.version(library)
-
-
-def _counts(examples: Sequence[Example]) -> dict[str, Any]:
-    return {
-        "rows": {
-            "read": len(examples),
-            "trained": sum(not example.dropped for example in examples),
-            "truncated": sum(example.truncated and not example.dropped for example in examples),
-            "dropped": sum(example.dropped for example in examples),
-        }
-    }
-
-
-def _outcome(folder: Path) -> dict[str, Any]:
-    """The adapter's hash, and the last line of the metrics: what the trainer reports when it ends."""
-    last = (folder / "metrics.jsonl").read_text().splitlines()[-1]
-    return {"adapter_sha256": _hash_folder(str(folder / "adapter")), "training": json.loads(last)}
-
-
-def _hash_folder(folder: str) -> str:
-    return _hash(engine.weight_files(Path(folder)))
-
-
-def _hash(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def plan(config: RunConfig) -> dict[str, Any]:
-    """What `run` would do, without loading a weight: the resolved config, how many rows fit, tokens (a shared prompt
-    counted once), optimizer steps, parameters, and an estimate of the memory it takes."""
-    from advtrain import models
-
-    config = with_measured_flips(config)
-    _, _, examples = prepare(config)
-    kept = [example for example in examples if not example.dropped]
-    per_step = config.train.batch_size * config.train.gradient_accumulation
-    size = models.size(config.model, config.lora)
-    longest = sorted((example.tokens for example in kept), reverse=True)[: config.train.batch_size]
-    return {
-        "config": settings.resolved(config),
-        **_counts(examples),
-        "tokens_an_epoch": sum(example.tokens for example in kept),
-        "steps": math.ceil(math.ceil(len(kept) / per_step) * config.train.epochs),
-        "parameters": size.parameters,
-        "trainable_parameters": size.trainable,
-        "memory_bytes": _memory(size, sum(longest), checkpointed=models.on_gpu()),
-    }
-
-
-def _memory(size: models.Size, tokens: int, checkpointed: bool) -> dict[str, int]:
-    """Estimated bytes at the peak of training, by what takes them; library and Python come on top.
-
-    Adapter: weight, gradient and two moments in float32. Activations: 34 bytes a token, layer and hidden unit
-    (arXiv 2205.05198, equation 2 without the attention matrix), 2 where layers are recomputed. Head: the logits of
-    256 tokens in float32 and their gradient. `margin_pass`: the base in float32, after training.
-    """
-    dtype, _ = engine.precision()
-    per_unit = 2 if checkpointed else 34
-    parts = {
-        "weights": size.parameters * dtype.itemsize,
-        "adapter": size.trainable * 16,
-        "activations": tokens * size.layers * size.hidden * per_unit * dtype.itemsize // 2,
-        "head": 2 * 256 * size.vocabulary * 4,
-    }
-    return {**parts, "training": sum(parts.values()), "margin_pass": size.parameters * 4}

@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from advcore.settings import nearest
 from advtrain import CheckpointError, models, ranks
 from advtrain.config import RunConfig
 
-_TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "iostream error")
+# torch.save says no more than this of a full disk: which one depends on where in the file it ran out.
+_TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "iostream error", "unexpected pos")
 WHOLE = "whole.json"  # the last file of a checkpoint
 # TRL options that have a key of their own here; two places for one number would disagree sooner or later.
 OWN_KEY = {
@@ -150,20 +152,35 @@ class WholeCheckpoints:
 
     def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        try:
+        with writing(folder):
+            if ranks.is_main():  # one that a damaged checkpoint has left here would vouch for this one
+                (folder / WHOLE).unlink(missing_ok=True)
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
-        except (OSError, SafetensorError, RuntimeError) as error:
-            if type(error) is RuntimeError and not any(sign in str(error) for sign in _TORCH_CANNOT_WRITE):
-                raise
-            raise CheckpointError(
-                f"{folder.name} cannot be written: {str(error).strip().splitlines()[0]}; make room and run again, "
-                f"training goes on at the checkpoint before"
-            ) from None
-        ranks.wait()
-        if ranks.is_main():
-            runs.write_json(
-                folder / WHOLE, {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
-            )
+            ranks.wait()
+            if ranks.is_main():
+                runs.write_json(folder / WHOLE, _sizes(folder))
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of every file, those of a sharded state in folders of their own too."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): file.stat().st_size for file in files}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise CheckpointError for what torch, safetensors and the system raise where `path` cannot be written."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        if isinstance(error, RuntimeError) and not any(sign in reason for sign in _TORCH_CANNOT_WRITE):
+            raise
+        free = shutil.disk_usage(path.parent).free / 1e6
+        raise CheckpointError(
+            f"{path.name} cannot be written ({reason}; {free:.0f} MB free); make room and run again, the run goes "
+            f"on at its last checkpoint"
+        ) from None
 
 
 class RunLog(transformers.TrainerCallback):  # type: ignore[misc]
@@ -192,7 +209,8 @@ class RunLog(transformers.TrainerCallback):  # type: ignore[misc]
             logs = {**logs, "tokens_per_s": self._rate(logs.get("num_tokens", 0.0))}
             margin = f", margin {logs['rewards/margins']:+.3f}" if "rewards/margins" in logs else ""
             self.note = f"loss {logs['loss']:.4f}{margin}, {logs['tokens_per_s']:.0f} tokens/s"
-        runs.append_json(self.file, {"step": state.global_step, **logs})
+        with writing(self.file):
+            runs.append_json(self.file, {"step": state.global_step, **logs})
 
     def _rate(self, tokens: float) -> float:
         """Tokens a second since the last call; `tokens` are TRL's, of this process's life, each prompt as often as
@@ -208,10 +226,10 @@ class RunLog(transformers.TrainerCallback):  # type: ignore[misc]
 
 
 def _keep_metrics_until(file: Path, step: int) -> None:
-    """Drop the lines of steps that a resumed run is about to take again."""
+    """Drop the lines of steps that a resumed run is about to take again, and one that a full disk cut short."""
     if file.exists():
-        lines = [line for line in file.read_text().splitlines() if json.loads(line)["step"] <= step]
-        runs.write_atomic(file, "".join(line + "\n" for line in lines))
+        lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        runs.write_atomic(file, "".join(line for line in lines if json.loads(line)["step"] <= step))
 
 
 def fit(trainer: Any, folder: Path, label: str) -> dict[str, float]:
@@ -219,7 +237,8 @@ def fit(trainer: Any, folder: Path, label: str) -> dict[str, float]:
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
     with ExitStack() as stack:
         trainer.add_callback(RunLog(folder / "metrics.jsonl", label, stack))
-        output = trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
+        checkpoint = ranks.agreed(last_checkpoint(folder / "checkpoints"))
+        output = trainer.train(resume_from_checkpoint=checkpoint)
     metrics: dict[str, float] = output.metrics
     return metrics
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from advcore import ConfigError, DataError, contract, engine, settings
-from advtrain import data, dpo, margins, models, run, trainer
+from advtrain import data, dpo, manifest, margins, models, plan, run, trainer
 from advtrain.config import load
 
 
@@ -77,8 +77,8 @@ def test_a_reference_may_be_a_whole_model(config, tiny, tmp_path):
     whole = run.run(config(reference=tiny), tmp_path / "whole")
     assert whole["margins"]["mean"] == pytest.approx(same["margins"]["mean"], abs=2e-2)
     assert whole["reference"] == engine.identity(tiny)
-    assert run._reference_id(config(reference="student")) == "student"
-    assert run._reference_id(config(reference="user/name")) == "user/name"
+    assert manifest.reference_id(config(reference="student")) == "student"
+    assert manifest.reference_id(config(reference="user/name")) == "user/name"
 
 
 def test_margins_equal_those_computed_one_pair_at_a_time(config, tmp_path):
@@ -228,12 +228,12 @@ def test_the_measured_flip_rate_of_a_dataset_is_the_robust_losss_label_smoothing
     contract.write_round(folder, "dpo", 0, rows)
     asked = config(dataset=str(folder), dpo={"loss_type": ["robust"], "measured_flips": True})
     with pytest.raises(DataError, match="run advgen calibrate, or measured_flips = false"):
-        run.plan(asked)
+        plan.plan(asked)
     (folder / "calibration.json").write_text('{"flip_rate": 0.125}')
-    assert run.plan(asked)["config"]["dpo"]["label_smoothing"] == 0.125
+    assert plan.plan(asked)["config"]["dpo"]["label_smoothing"] == 0.125
     (folder / "calibration.json").write_text('{"flip_rate": 2}')
     with pytest.raises(DataError, match="holds no flip_rate from 0 to 1"):
-        run.plan(asked)
+        plan.plan(asked)
 
 
 def contract_row(number, row):

@@ -1,0 +1,101 @@
+"""The manifest of a run: what came from what, in hashes, so that two runs can be told apart and one made again.
+
+Reads files of runs and adapters, trains nothing. Called by `run`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from advcore import engine, runs, settings
+from advtrain import losses, models
+from advtrain.config import RunConfig
+from advtrain.data import Dataset, Example
+
+LIBRARIES = ("advdistill", "torch", "trl", "transformers", "peft", "accelerate", "datasets")
+
+
+def described(
+    config: RunConfig, dataset: Dataset, examples: Sequence[Example], folder: Path
+) -> dict[str, Any]:
+    """All of it but the margins, once the adapter and the metrics are there."""
+    return {**_lineage(config, dataset), **counts(examples), **_outcome(folder)}
+
+
+def _lineage(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+    """What the run came from: enough to make it again, and to see that two runs differ."""
+    dtype, reason = engine.precision()
+    parent = {"path": config.adapter, "sha256": _hash_folder(config.adapter)} if config.adapter else None
+    return {
+        "method": config.method,
+        "dataset": {"source": dataset.source, "revision": dataset.revision, "round": dataset.round},
+        "model": {"name": config.model, "dtype": str(dtype).removeprefix("torch."), "because": reason},
+        "adapter_parent": parent,
+        "reference": reference_id(config) if config.method == "dpo" else None,
+        "seed": config.seed,
+        "config_sha256": runs.sha256_of(settings.resolved(config)),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
+    }
+
+
+def _version(library: str) -> str:
+    return importlib.metadata.version(library)
+
+
+def counts(examples: Sequence[Example]) -> dict[str, Any]:
+    return {
+        "rows": {
+            "read": len(examples),
+            "trained": sum(not example.dropped for example in examples),
+            "truncated": sum(example.truncated and not example.dropped for example in examples),
+            "dropped": sum(example.dropped for example in examples),
+        }
+    }
+
+
+def _outcome(folder: Path) -> dict[str, Any]:
+    """The adapter's hash, and the last line of the metrics: what the trainer reports when it ends."""
+    last = (folder / "metrics.jsonl").read_text().splitlines()[-1]
+    return {"adapter_sha256": _hash_folder(str(folder / "adapter")), "training": json.loads(last)}
+
+
+def policy_id(config: RunConfig, adapter: str) -> str:
+    """Base and content of the adapter on it: the same id for the same weights, wherever they lie."""
+    return f"{config.model}+{_hash_folder(adapter)[:12]}" if adapter else config.model
+
+
+def reference_id(config: RunConfig) -> str:
+    """As `_policy_id` for an adapter; a whole model is its name, or the hash of its weights if it is a folder."""
+    reference = models.reference(config)
+    if not reference or models.is_adapter(reference):
+        return policy_id(config, reference)
+    return engine.identity(reference) if Path(reference).is_dir() else reference
+
+
+def margins_before(config: RunConfig) -> losses.Signature | None:
+    """Of the round whose adapter this one goes on with, where its run folder still stands around the adapter."""
+    file = Path(config.adapter).parent / "manifest.json"
+    if not config.adapter or not file.exists():
+        return None
+    before = json.loads(file.read_text()).get("margins") or {}
+    names = [field.name for field in dataclasses.fields(losses.Signature)]
+    return losses.Signature(**{name: before[name] for name in names}) if before else None
+
+
+def _hash_folder(folder: str) -> str:
+    return sha256_of_files(engine.weight_files(Path(folder)))
+
+
+def sha256_of_files(files: Sequence[Path]) -> str:
+    """Of their bytes, one after the other."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
