@@ -19,7 +19,13 @@ from advtrain.losses import IGNORED
 
 
 class CompletionTrainer(trainer.WholeCheckpoints, trl.SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer; rows with `input_ids` and `labels` it takes as they are."""
+    """SFTTrainer that sorts within optimizer steps; rows with `input_ids` and `labels` it takes as they are.
+
+    TRL divides a step's loss by all its tokens, whichever forward pass they were in.
+    """
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return trainer.step_sorted(self, super()._get_train_sampler(train_dataset))
 
 
 def columns(example: Example) -> dict[str, Any]:

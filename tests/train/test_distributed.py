@@ -29,38 +29,58 @@ def launch(tmp_path):
     def run(processes, *arguments):
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         command = [sys.executable, *(torchrun if processes > 1 else []), str(script), "run", *arguments]
-        done = subprocess.run(
+        return subprocess.run(
             command, capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
-        assert done.returncode == 0, done.stderr
-        return done
 
     return run
 
 
-def test_two_processes_train_to_the_margins_of_one(launch, tiny, tmp_path, preferences):
+def test_two_processes_stop_on_a_full_disk_go_on_together_and_come_to_the_margins_of_one(
+    launch, tiny, tmp_path, preferences
+):
     pairs = tmp_path / "eight.jsonl"
     rows = [*preferences, *({**row, "prompt": row["prompt"] + " Twice."} for row in preferences[:2])]
     pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = tmp_path / "c.toml"
     config.write_text(
-        f'method = "dpo"\ndataset = "{pairs}"\nmodel = "{tiny}"\n'
-        '[train]\nlearning_rate = 1e-3\nepochs = 3.0\n[dpo]\nmargin_matmul = "highest"\n'
+        f'method = "dpo"\ndataset = "{pairs}"\nmodel = "{tiny}"\n[dpo]\nmargin_matmul = "highest"\n'
+        "[train]\nlearning_rate = 1e-3\nepochs = 3.0\ncheckpoint_steps = 2\n"
     )
-    launch(1, str(config), "--out", str(tmp_path / "one"), "--set", "train.batch_size=4")
-    done = launch(2, str(config), "--out", str(tmp_path / "two"), "--set", "train.batch_size=2")
-    assert done.stdout == f"{tmp_path / 'two'}\n"  # once
+    alone = launch(1, str(config), "--out", str(tmp_path / "one"), "--set", "train.batch_size=4")
+    assert alone.returncode == 0, alone.stderr
+
+    together = (str(config), "--out", str(tmp_path / "two"), "--set", "train.batch_size=2")
+    full = tmp_path / "two" / "checkpoints" / "checkpoint-4" / "optimizer.pt"
+    full.parent.mkdir(parents=True)
+    full.symlink_to("/dev/full")
+    stopped = launch(2, *together)
+    assert stopped.returncode != 0
+    assert stopped.stderr.count("error: checkpoint-4 cannot be written (") == 1, stopped.stderr
+    full.unlink()
+    done = launch(2, *together)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("warning: checkpoint-4 is not whole and is passed over\n") == 1
     assert done.stderr.count("margins of 8 exercises") == 1
+    assert done.stdout == f"{tmp_path / 'two'}\n"
+
     one, two = (contract.read(tmp_path / name, "margins") for name in ("one", "two"))
     assert [row["exercise_id"] for row in two] == [row["exercise_id"] for row in one]
     assert max(abs(row["margin"]) for row in one) > 1e-2
-    for alone, shared in zip(one, two, strict=True):
-        assert shared["margin"] == pytest.approx(alone["margin"], abs=1e-5)
-    losses = [
-        [
-            json.loads(line).get("loss")
-            for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()
-        ]
-        for name in ("one", "two")
-    ]
-    assert len(losses[0]) == len(losses[1]) == 7
+    for by_one, by_two in zip(one, two, strict=True):
+        assert by_two["margin"] == pytest.approx(by_one["margin"], abs=1e-5)
+    assert steps(tmp_path / "two") == steps(tmp_path / "one") == [1, 2, 3, 4, 5, 6]
+
+
+def steps(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line["step"] for line in lines if "loss" in line]
+
+
+@pytest.mark.parametrize("recipe", ["ddp", "fsdp2"])
+def test_accelerate_reads_the_recipes(recipe):
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    read = load_config_from_file(f"recipes/accelerate/{recipe}.yaml")
+    assert read.distributed_type == {"ddp": "MULTI_GPU", "fsdp2": "FSDP"}[recipe]
+    assert read.mixed_precision == "bf16"

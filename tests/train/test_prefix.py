@@ -1,5 +1,6 @@
 """Each prompt once: the same numbers as with a forward pass for every sequence, and as TRL's own trainer."""
 
+import dataclasses
 import random
 
 import datasets
@@ -7,7 +8,7 @@ import pytest
 import trl.trainer
 
 from advcore import engine, settings
-from advtrain import data, dpo, fused, models, prefix, scoring
+from advtrain import data, dpo, fused, models, prefix, scoring, sft
 from advtrain.config import Lora, RunConfig
 
 torch = pytest.importorskip("torch")
@@ -144,6 +145,35 @@ def test_the_loss_is_that_of_trls_own_trainer_for_twenty_steps(run_config, examp
     theirs, mine = losses_of(plain), losses_of(ours)
     assert len(mine) >= 20
     assert abs(mine[0] - mine[-1]) > 1e-3  # something was learnt, or being equal says nothing
+    assert mine == pytest.approx(theirs, abs=1e-4)
+
+
+class PlainSft(trl.SFTTrainer):
+    """TRL's own, without its card."""
+
+    def create_model_card(self, *_args, **_options):
+        return
+
+
+def test_sft_comes_to_the_loss_of_trls_own_trainer(run_config, examples, tmp_path):
+    config = run_config(method="sft", trl={"logging_steps": 1, "save_strategy": "no"})
+    completions = [dataclasses.replace(each, completions=each.completions[:1]) for each in examples]
+    tokenizer = models.load_tokenizer(config.model)
+    plain = PlainSft(
+        model=models.load_policy(config.model, "", Lora(), seed=0), args=sft.options(config, tmp_path / "trl"),
+        train_dataset=datasets.Dataset.from_list([sft.columns(each) for each in completions]),
+        processing_class=tokenizer,
+    )  # fmt: skip
+    ours = sft.build(
+        config,
+        models.load_policy(config.model, "", Lora(), seed=0),
+        tokenizer,
+        completions,
+        tmp_path / "ours",
+    )
+    theirs, mine = losses_of(plain), losses_of(ours)
+    assert len(mine) >= 20
+    assert abs(mine[0] - mine[-1]) > 1e-3
     assert mine == pytest.approx(theirs, abs=1e-4)
 
 
