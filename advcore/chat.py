@@ -18,11 +18,17 @@ Message = dict[str, str]
 # A closing fence stands alone on its line and is not indented further than Markdown allows: one inside a docstring of
 # the code is neither. A missing one runs to the end of the text.
 _BLOCK = re.compile(
-    r"^(?P<indent>[ \t]*)(?P<fence>`{3,})[ \t]*(?P<info>[^`\n]*)(?:\n|\Z)"
+    r"^(?P<indent>[ \t]*+)(?P<fence>`{3,}+)[ \t]*+(?P<info>[^`\n]*+)(?:\n|\Z)"
     r"(?P<code>.*?)(?:^(?: {0,3}|(?P=indent))(?P<close>(?P=fence)`*)[ \t]*$|\Z)",
     re.MULTILINE | re.DOTALL,
 )
 _PYTHON = re.compile(r"py(thon)?3?(?![\w-])", re.IGNORECASE)
+
+
+def fenced(code: str) -> str:
+    """`code` as a Python block that `fenced_code` reads back as it is: its fence is longer than any inside."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
+    return f"{fence}python\n{code.strip()}\n{fence}"
 
 
 def encode(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool) -> list[int]:

@@ -11,6 +11,7 @@ import ast
 import gzip
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,22 @@ def assertion(test: Mapping[str, Any]) -> str:
     if isinstance(value, float):
         return f"assert abs({call} - {expected}) <= 1e-9 * max(1.0, abs({expected}))"
     return f"assert {call} == {expected}"
+
+
+def assertions(tests: str) -> list[str]:
+    """The JSON of a `tests` column as assert statements. Raises DataError where it is no list of tests."""
+    try:
+        return [assertion(test) for test in json.loads(tests)]
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        SyntaxError,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        raise DataError(f"tests cannot be read: {type(error).__name__}") from None
 
 
 _TYPES: dict[str, type] = {
@@ -248,6 +265,8 @@ def _checked(file: Path, config: str) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(file_rows(file)):
         if number == 0 and (missing := [name for name in needed if name not in row]):
             raise DataError(f"{file} lacks the columns {', '.join(missing)}; it has {', '.join(row)}")
+        if type(row["schema_version"]) is not int:
+            raise DataError(f"{file} row {number} has no schema_version")
         if row["schema_version"] > SCHEMA_VERSION:
             raise DataError(
                 f"{file} has schema version {row['schema_version']}; this release reads {SCHEMA_VERSION}"
@@ -283,7 +302,7 @@ def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
 
 def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
     with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(_lines(file, lines), start=1):
             if not line.strip():
                 continue
             try:
@@ -293,6 +312,13 @@ def _json_rows(file: Path) -> Iterator[dict[str, Any]]:
             if not isinstance(row, dict):
                 raise DataError(f"{file} line {number} is not a JSON object")
             yield row
+
+
+def _lines(file: Path, opened: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        yield from opened
+    except (OSError, EOFError, zlib.error) as error:  # of gzip, cut short or none at all
+        raise DataError(f"{file} cannot be read: {error}") from None
 
 
 def _arrow_schema(columns: Mapping[str, str]) -> Any:

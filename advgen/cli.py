@@ -12,11 +12,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from advcore import ConfigError, DataError, TeacherError
+
+if TYPE_CHECKING:  # read when a command needs it
+    from advgen.config import SandboxConfig
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -34,6 +37,9 @@ app.add_typer(journal, name="journal")
 
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a key: --set exercises.count=8")]
+SandboxSet = Annotated[
+    list[str] | None, typer.Option("--set", help="A key of [sandbox]: --set wall_s=30; for slow programs.")
+]
 DryRun = Annotated[bool, typer.Option(help="Print the resolved config and the plan; ask nothing.")]
 
 
@@ -142,14 +148,16 @@ def audit(
     ] = True,
     max_tokens: Annotated[int, typer.Option(help="What the trainer keeps of a row.")] = 1024,
     tokenizer: Annotated[str, typer.Option(help="Hub id or folder; without one, tokens are estimated.")] = "",
+    set_: SandboxSet = None,
 ) -> None:
     """What a trainer could learn from a preference set other than correctness; exit 1 if it is not fit to publish."""
     from advgen import audit as audits
-    from advgen.config import GateConfig, SandboxConfig
+    from advgen.config import GateConfig
     from advgen.verify import Prover
 
+    sandbox = _sandbox(set_)
     with contextlib.ExitStack() as opened:  # without running anything no sandbox is needed
-        prover = opened.enter_context(Prover(SandboxConfig(), GateConfig())) if execute else None
+        prover = opened.enter_context(Prover(sandbox, GateConfig())) if execute else None
         report = audits.audit(
             dataset, benchmarks=benchmarks or [], max_tokens=max_tokens, tokenizer=tokenizer,
             reexecute=prover.passes_row if prover else None,
@@ -169,19 +177,23 @@ def verify(
     json_: Annotated[
         bool, typer.Option("--json", help="Print the rows that do not reproduce as JSON.")
     ] = False,
+    set_: SandboxSet = None,
 ) -> None:
     """Run every pair again: chosen must pass all tests, rejected must fail its own; exit 1 if any row does not."""
     from advcore.runs import progress
+    from advgen.audit.report import printable
     from advgen.verify import reprove
 
     with progress("verify", reprove.row_count(dataset)) as bar:
-        summary = reprove.reprove(dataset, progress=lambda done, _: bar.advance(done - bar.done))
+        summary = reprove.reprove(
+            dataset, _sandbox(set_), progress=lambda done, _: bar.advance(done - bar.done)
+        )
     if json_:
         _print(asdict(summary))
     else:
         counted = ", ".join(f"{count} {name}" for name, count in summary.rows.items())
         for lost in summary.lost:
-            print(f"{lost.config} row {lost.row} ({lost.exercise_id}): {lost.reason}")
+            print(printable(f"{lost.config} row {lost.row} ({lost.exercise_id}): {lost.reason}"))
         print(
             f"{len(summary.lost)} of {sum(summary.rows.values())} rows do not reproduce ({counted}; {summary.level})"
         )
@@ -191,10 +203,11 @@ def verify(
 @app.command()
 def calibrate(
     dataset: Annotated[str, typer.Argument(help="Run folder or dataset folder.")],
-    limit: Annotated[int, typer.Option(help="Wrong and right programs an exercise, each.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, help="Wrong and right programs an exercise, each.")] = 20,
     agreement: Annotated[
         Path | None, typer.Option("--consensus", help="Run of `advgen consensus` to put beside them.")
     ] = None,
+    set_: SandboxSet = None,
 ) -> None:
     """The verifier's own error rates, with programs known to be wrong or right; they go onto the dataset's card."""
     from advcore import contract
@@ -204,9 +217,13 @@ def calibrate(
 
     folder = reprove.dataset_folder(dataset)
     exercises = list(calibration.exercises_of(folder))
+    if not exercises:
+        raise DataError(f"{dataset} has no kept exercises to calibrate on (raw/*.parquet)")
     measured = publish.read_consensus(agreement) if agreement else None
     with progress("calibrate", len(exercises)) as bar:
-        rates = calibration.calibrate(exercises, limit, progress=lambda done: bar.advance(done - bar.done))
+        rates = calibration.calibrate(
+            exercises, limit, _sandbox(set_), progress=lambda done: bar.advance(done - bar.done)
+        )
     flips = publish.flip_rate(rates.false_reject, measured)
     write_json(folder / contract.CALIBRATION, {**asdict(rates), "consensus": measured, "flip_rate": flips})
     publish.write_card(folder)
@@ -244,13 +261,14 @@ def push(
         raise ConfigError(f"{run} holds no finished build (dataset/ and funnel.json)")
     try:
         measured = json.loads(funnel.read_text())
-        number, verdict = measured["round"], measured["audit"]
-    except (ValueError, KeyError):
+        number, verdict, finished = measured["round"], measured["audit"], measured["finished"]
+        errors = verdict["errors"] if verdict and not verdict["publishable"] else []
+    except (ValueError, LookupError, TypeError):
         raise ConfigError(f"{funnel} is broken; run the build again") from None
-    if verdict and not verdict["publishable"] and not anyway:
-        raise ConfigError(
-            f"{run} is not fit to be published: {verdict['errors'][0]} (see {run}/audit.json; --anyway)"
-        )
+    if not finished and not anyway:
+        raise ConfigError(f"{run} is not finished: run the build again, or push it as it is with --anyway")
+    if errors and not anyway:
+        raise ConfigError(f"{run} is not fit to be published: {errors[0]} (see {run}/audit.json; --anyway)")
     print(hub.push(folder, repo, private=private, tag=f"round-{number}", message=f"Round {number}"))
 
 
@@ -279,6 +297,16 @@ def list_() -> None:
             name, entry.about, f"{entry.size_bytes / 1e6:.0f}", entry.licence, "yes" if entry.cached else "no"
         )
     Console().print(table)
+
+
+def _sandbox(overrides: list[str] | None) -> SandboxConfig:
+    """Limits for judging again: as long as a build gives an attempt whose reference takes all it may."""
+    from advcore import settings
+    from advgen.config import SandboxConfig
+    from advgen.verify.prover import TIMEOUT_FACTOR
+
+    values = {"wall_s": TIMEOUT_FACTOR * SandboxConfig().wall_s}
+    return settings.build(SandboxConfig, settings.overridden(values, overrides or []))
 
 
 def _print(value: Any) -> None:

@@ -24,6 +24,15 @@ def _at_least(least: float, section: object, *names: str) -> None:
             )
 
 
+def _at_most(most: float, section: object, *names: str) -> None:
+    """Raise ValueError, naming the field, where one is more."""
+    for name in names:
+        if not (value := getattr(section, name)) <= most:
+            raise ValueError(
+                f"{type(section).__name__.removesuffix('Config').lower()}.{name} is {value}, over {most}"
+            )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """One model behind LiteLLM."""
@@ -72,6 +81,7 @@ class ModelConfig:
             "tokens_per_minute",
         )
         _at_least(0, self, "usd_per_million_prompt", "usd_per_million_completion", "usd_per_request")
+        _at_most(1, self, "top_p")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +133,11 @@ class GateConfig:
 
     def __post_init__(self) -> None:
         _at_least(1, self, "min_tests")
-        _at_least(0, self, "agreement", "min_kill_rate", "max_mutants", "generated_tests")
+        _at_least(0, self, "min_kill_rate", "max_mutants", "generated_tests")
+        _at_least(0.01, self, "agreement")
+        _at_most(1, self, "agreement", "min_kill_rate")
+        if self.max_mutants == 0 and self.min_kill_rate > 0:
+            raise ValueError("gate.max_mutants is 0, so that no gate.min_kill_rate over 0 can be met")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +166,7 @@ class CurationConfig:
     def __post_init__(self) -> None:
         _at_least(1, self, "pairs_per_exercise")
         _at_least(0, self, "max_kind_share")
+        _at_most(1, self, "max_kind_share")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +182,7 @@ class SandboxConfig:
 
     def __post_init__(self) -> None:
         _at_least(0.1, self, "wall_s")
+        _at_most(3600, self, "wall_s")
         _at_least(1 << 26, self, "memory_bytes")
 
 
@@ -232,7 +248,7 @@ class BuildConfig:
     """How parents of a later round are drawn."""
 
     def __post_init__(self) -> None:
-        _at_least(0, self, "budget_usd")
+        _at_least(0, self, "budget_usd", "max_failure_share")
         if self.teacher.temperature == 0:
             raise ValueError(
                 "teacher.temperature is 0: solutions that are all the same prove nothing by agreeing"
@@ -256,4 +272,4 @@ class AnswerConfig:
 
     def __post_init__(self) -> None:
         _at_least(1, self, "n")
-        _at_least(0, self, "budget_usd")
+        _at_least(0, self, "budget_usd", "max_failure_share")

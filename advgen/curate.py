@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from advcore import contract
+from advcore.chat import fenced
 from advgen.audit.features import FEATURES
 from advgen.audit.rows import Side
 from advgen.config import CurationConfig
@@ -32,7 +33,7 @@ COMMON_KIND = "wrong_answer"
 
 def reply(code: str) -> list[dict[str, str]]:
     """A program as the one form in which chosen, rejected and completions are written."""
-    return [{"role": "assistant", "content": f"```python\n{code.strip()}\n```"}]
+    return [{"role": "assistant", "content": fenced(code)}]
 
 
 def proved_wrong(attempt: Row) -> bool:
@@ -174,14 +175,16 @@ class Curator:
 
     def curate(self, rows: Rows) -> Iterator[tuple[str, Row]]:
         """(config, row) of everything but `raw`. `rows()` gives the `raw` rows, and is asked for them twice."""
-        repeated, kinds = set[str](), Counter[str]()
+        repeated, kinds, seen = set[str](), Counter[str](), set(self._rejected)
         for row in _kept(rows):
             if what := self._repeats(row):
                 self.report.duplicates[what] += 1
                 repeated.add(row["exercise_id"])
             else:
-                found = options(row, self.config)[: self.config.pairs_per_exercise]
-                kinds.update(each[0]["failure_kind"] for each in found)
+                for pair, *_ in options(row, self.config)[: self.config.pairs_per_exercise]:
+                    if (shape := _shape(pair)) not in seen:
+                        seen.add(shape)
+                        kinds[pair["failure_kind"]] += 1
         room = allowed(kinds, self.config.max_kind_share)
         for row in _kept(rows):
             if row["exercise_id"] not in repeated:
@@ -212,7 +215,7 @@ class Curator:
         return ""
 
     def _admit(self, pair: Row, room: Counter[str]) -> bool:
-        shape, kind = fingerprint(code_of(pair["rejected"][0]["content"])), pair["failure_kind"]
+        shape, kind = _shape(pair), pair["failure_kind"]
         if shape in self._rejected:
             self.report.duplicates["rejected"] += 1
             return False
@@ -224,6 +227,10 @@ class Curator:
         self.report.pairs[pair["strategy"]] += 1
         self.report.failure_kinds[kind] += 1
         return True
+
+
+def _shape(pair: Row) -> str:
+    return fingerprint(code_of(pair["rejected"][0]["content"]))
 
 
 def _kept(rows: Rows) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from typing import Any
 from advcore.chat import fenced_code
 
 MAX_DEPTH = 80  # of a syntax tree; people stay below 30
+LEAST_CHARS = 40  # of a docstring that is to state an exercise
 MAX_SOURCE_CHARS = 20_000  # beyond it a reply is a runaway, and Python's parser a risk
 
 
@@ -118,7 +119,15 @@ def statement(text: str) -> Statement:
     """An exercise: one function with a docstring. A body that was written all the same is cut off, whole or not; so is
     the last example of a reply that ends among its examples.
     """
-    source = code_block(text, truncated=True)
+    return _statement(code_block(text, truncated=True), LEAST_CHARS)
+
+
+def stored(stub: str) -> Statement:
+    """The exercise of a `stub` column: examples that did not hold were cut, so that little may be left."""
+    return _statement(stub, 1)
+
+
+def _statement(source: str, least: int) -> Statement:
     if len(source) > MAX_SOURCE_CHARS:  # what follows takes the square of that
         raise ParseError("too long")
     header = re.match(r".*?^def .*?(\"{3}|'{3})(?:.*?(\1)|.*(?=>>>))", source, re.DOTALL | re.MULTILINE)
@@ -128,19 +137,24 @@ def statement(text: str) -> Statement:
         raise ParseError(f"{len(functions)} functions instead of one")
     function = functions[0]
     docstring = "\n".join(line.rstrip() for line in (ast.get_docstring(function) or "").splitlines()).strip()
-    if not docstring or len(docstring) < 40:
+    if len(docstring) < least or not outline(docstring):
         raise ParseError("no docstring")
     if function.name.startswith("_") or function.decorator_list:
         raise ParseError("private or decorated function")
     if '"""' in docstring:
         raise ParseError("docstring cannot be quoted")
-    parameters = _positional(function.args)
+    return Statement(function.name, _stub(module, docstring), _positional(function.args))
+
+
+def _stub(module: ast.Module, docstring: str) -> str:
+    """The imports and the one function of `module`, with that docstring and no body. Changes the function."""
+    function = _only_function(module)
     imports = [node for node in module.body if isinstance(node, ast.Import | ast.ImportFrom)]
     function.body = [ast.Pass()]
     head = ast.unparse(ast.Module([*imports, function], [])).removesuffix("pass")
     lines = [("    " + line).rstrip() for line in docstring.replace("\\", "\\\\").splitlines()]
     text = "\n".join(lines).lstrip()
-    return Statement(function.name, f'{head}"""{text}\n    """', parameters)
+    return f'{head}"""{text}\n    """'
 
 
 def _only_function(module: ast.Module) -> ast.FunctionDef:
@@ -165,10 +179,23 @@ def program(text: str, entry_point: str) -> str:
     kept = [node for node in tree(source).body if not _runs_by_itself(node)]
     if entry_point not in {name for node in kept for name in _defined(node)}:
         raise ParseError("no such function")
-    lines = source.split("\n")
-    parts = ["\n".join(lines[_first_line(node) - 1 : node.end_lineno]) for node in kept]
-    gaps = ["\n\n" if isinstance(node, _BLOCKS) else "\n" for node in kept[1:]]
+    parts, gaps = _parts(source.split("\n"), kept)
     return parts[0] + "".join(gap + part for gap, part in zip(gaps, parts[1:], strict=True))
+
+
+def _parts(lines: list[str], kept: list[ast.stmt]) -> tuple[list[str], list[str]]:
+    """The text of each statement, and what goes between them; those that share a line are one."""
+    parts: list[str] = []
+    gaps: list[str] = []
+    end = 0
+    for node in kept:
+        last = node.end_lineno or node.lineno
+        start = max(_first_line(node), end + 1)
+        if start <= last:
+            gaps += ["\n\n" if isinstance(node, _BLOCKS) else "\n"] if parts else []
+            parts.append("\n".join(lines[start - 1 : last]))
+            end = last
+    return parts, gaps
 
 
 def _runs_by_itself(node: ast.stmt) -> bool:
@@ -226,31 +253,44 @@ def asserts(text: str, exercise: Statement) -> list[tuple[Call, Any]]:
     return list(found.values())
 
 
+def outline(stub: str) -> str:
+    """A stub without its examples and blank lines: the same before and after some of them are cut. Text only."""
+    kept, inside = [], False
+    for line in stub.splitlines():
+        bare = line.strip()
+        inside = bare.startswith(">>>") or (inside and bare not in ("", '"""'))
+        if bare and not inside:
+            kept.append(line)
+    return "\n".join(kept)
+
+
 def examples(exercise: Statement) -> list[tuple[Call, Any]]:
     """The doctest examples of the statement, as `asserts` gives them."""
     lines = [
-        f"assert {example.source.strip()} == {example.want.strip()}" for example in _doctests(exercise.stub)
+        f"assert {example.source.strip()} == {example.want.strip()}"
+        for example in _doctests(exercise.docstring) or []
     ]
     return asserts("\n".join(lines), exercise)
 
 
 def with_examples(exercise: Statement, keep: Mapping[str, Any]) -> Statement:
-    """The statement without those of its examples that are not in `keep` (call source -> value)."""
-    lines = exercise.stub.splitlines()
-    for example in reversed(_doctests(exercise.stub)):
+    """The statement without those of its examples that are not in `keep` (call source -> value), or cannot be read."""
+    lines, found = exercise.docstring.splitlines(), _doctests(exercise.docstring)
+    for example in reversed(found or []):
         claim = asserts(f"assert {example.source.strip()} == {example.want.strip()}", exercise)
         if not (claim and claim[0][0].source in keep and keep[claim[0][0].source] == claim[0][1]):
             height = example.source.count("\n") + example.want.count("\n")
             del lines[example.lineno : example.lineno + height]
-    return replace(exercise, stub=re.sub(r"\n\s*\n(\s*\"\"\")$", r"\n\1", "\n".join(lines)))
+    text = outline(exercise.docstring) if found is None else "\n".join(lines).strip()
+    return replace(exercise, stub=_stub(tree(exercise.stub), text))
 
 
-def _doctests(stub: str) -> list[doctest.Example]:
-    """The examples of a stub; `lineno` counts its lines from 0."""
+def _doctests(docstring: str) -> list[doctest.Example] | None:
+    """The examples, `lineno` counting lines from 0; None where one is malformed and no end can be trusted."""
     try:
-        found = doctest.DocTestParser().get_examples(stub.replace('    """', "       "))
-    except ValueError:  # an example that is not indented as it should be
-        return []
+        found = doctest.DocTestParser().get_examples(docstring)
+    except ValueError:
+        return None
     return [example for example in found if example.want]
 
 

@@ -69,8 +69,12 @@ def open_parent(spec: str, margins: str) -> Parent:
         raise DataError(f"{spec} has no kept exercise to grow a round from")
     source = hub.resolve(margins) if margins else folder
     found = contract.read(source, "margins") if margins or (source / "margins").is_dir() else []
-    scored = [row for row in found if not row["dropped"]]
-    return Parent(folder, last, pool, scored, [RoundStats(**each["stats"]) for each in read_rounds(folder)])
+    scored = [row for row in found if not row["dropped"] and row["margin"] is not None]
+    try:
+        history = [RoundStats(**each["stats"]) for each in read_rounds(folder)]
+    except (TypeError, LookupError):
+        raise DataError(f"{folder}/rounds.json is not of this release; build the round again") from None
+    return Parent(folder, last, pool, scored, history)
 
 
 def topics(config: BuildConfig) -> tuple[str, ...]:

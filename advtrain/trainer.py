@@ -26,7 +26,7 @@ from advcore.settings import nearest
 from advtrain import CheckpointError, models, ranks
 from advtrain.config import RunConfig
 
-# torch.save says no more than this of a full disk: which one depends on where in the file it ran out.
+# One of these is all that torch.save says of a full disk; which, depends on its version and on where in the file.
 _TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "iostream error", "unexpected pos")
 WHOLE = "whole.json"  # the last file of a checkpoint
 # TRL options that have a key of their own here; two places for one number would disagree sooner or later.

@@ -1,5 +1,7 @@
 """Chat encoding: text inside a message never becomes a control token, and ordinary text is encoded as ever."""
 
+import time
+
 import pytest
 
 from advcore import chat
@@ -81,3 +83,14 @@ def test_an_unclosed_block_counts_only_when_the_caller_knows_of_it():
     assert chat.fenced_code("```\nout\n```\n```python\nx = 1", truncated=True) == "x = 1"
     assert chat.fenced_code("```python", truncated=True) == ""
     assert chat.fenced_code("plain", truncated=True) is None
+
+
+@pytest.mark.parametrize("code", ["x = 1", 'x = """\n```\ny\n```\n"""', "x = '`' * 3\n# ````"])
+def test_code_in_a_fence_is_read_back_as_it_is(code):
+    assert chat.fenced_code(f"Here:\n{chat.fenced(code)}\nDone.").strip() == code
+
+
+def test_backticks_and_blanks_without_end_cost_no_more_than_other_text():
+    started = time.monotonic()
+    chat.fenced_code("```" + " " * 200_000 + "`")
+    assert time.monotonic() - started < 2

@@ -170,3 +170,18 @@ def test_the_golden_rows_are_what_the_data_side_writes_today():
     if os.environ.get("UPDATE_GOLDEN"):
         GOLDEN.write_text(text)
     assert GOLDEN.read_text() == text
+
+
+def test_a_share_is_of_the_pairs_that_stay_and_not_of_those_that_repeat_each_other():
+    wrong = [
+        row(failing(), name=f"w{at}", good=f"def double(x):\n    return x * 2 + {at} - {at}")
+        for at in range(9)
+    ]
+    kinds = [
+        row(failing(code=f"def double(x):\n    return x + '{at}'", status="error", kind="exception:TypeError"),
+            name=f"t{at}", good=f"def double(x):\n    return 2 * x - {at} + {at}")
+        for at in range(3)
+    ]  # fmt: skip
+    _, _, report = curated([*wrong, *kinds], max_kind_share=0.25)
+    assert report.failure_kinds == {"wrong_answer": 1, "exception:TypeError": 1}
+    assert report.over_cap == {"exception:TypeError": 2}

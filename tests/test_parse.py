@@ -190,3 +190,54 @@ def test_a_long_reply_is_read_in_no_time(read):
     with contextlib.suppress(parse.ParseError):
         read()
     assert time.monotonic() - started < 1
+
+
+SHOWN = parse.statement(
+    'def lines(text: str) -> int:\n    """The number of lines of the text; an empty one has none.\n\n'
+    '    >>> lines("a\\\\nb")\n    2\n    >>> lines("")\n    5\n    """'
+)
+
+
+def test_an_outline_is_the_same_before_and_after_examples_are_cut():
+    cut = parse.with_examples(SHOWN, {})
+    assert ">>>" not in cut.stub
+    assert parse.outline(cut.stub) == parse.outline(SHOWN.stub) != ""
+    other = parse.statement(SHOWN.stub.replace("empty", "blank"))
+    assert parse.outline(other.stub) != parse.outline(SHOWN.stub)
+
+
+def test_an_example_is_read_as_python_reads_the_docstring():
+    assert [call.args for call, _ in parse.examples(SHOWN)] == [("a\nb",), ("",)]
+    kept = parse.with_examples(SHOWN, {call.source: value for call, value in parse.examples(SHOWN)[:1]})
+    assert [value for _, value in parse.examples(kept)] == [2]
+
+
+def test_one_malformed_example_takes_all_of_them_along():
+    stub = SHOWN.stub.replace('>>> lines("")', '>>>lines("")')
+    assert ">>>" not in parse.with_examples(parse.statement(stub), {"lines('a\\nb')": 2}).stub
+
+
+def test_a_stub_of_which_little_is_left_can_be_read_again():
+    brief = parse.statement(
+        'def f(x: int) -> int:\n    """Next, capped at 30.\n\n    >>> f(1)\n    7\n    >>> f(2)\n    9\n    """'
+    )
+    cut = parse.with_examples(brief, {})
+    assert parse.stored(cut.stub) == cut
+    with pytest.raises(ParseError, match="no docstring"):
+        parse.statement(cut.stub)
+    with pytest.raises(ParseError, match="no docstring"):  # nothing but examples
+        parse.statement(
+            'def f(x: int) -> int:\n    """>>> f(1)\n    7\n    >>> f(2)\n    9\n    >>> f(100)\n    107\n    """'
+        )
+
+
+def test_statements_that_share_a_line_are_written_once():
+    text = "acc = [0]\nacc += [1]; n = len(acc)\n\n\ndef f(x):\n    return n"
+    assert parse.program(text, "f") == "acc = [0]\nacc += [1]; n = len(acc)\n\ndef f(x):\n    return n"
+
+
+def test_blank_lines_by_the_thousand_cost_no_more_than_others():
+    stub = SHOWN.stub.replace("\n\n", "\n" * 15_000)
+    started = time.monotonic()
+    parse.with_examples(parse.stored(stub), {})
+    assert time.monotonic() - started < 5

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from advcore import DataError
 from advgen.audit.report import Finding, Severity
 from advgen.audit.rows import Pair
 
@@ -31,9 +32,13 @@ class Executed:
         if pair.tests.strip() in _NO_TESTS:
             self._untested.append(pair.row)
             return
-        chosen, rejected = (
-            self._passes(side.code, pair.tests, pair.entry_point) for side in (pair.chosen, pair.rejected)
-        )
+        try:
+            chosen, rejected = (
+                self._passes(side.code, pair.tests, pair.entry_point) for side in (pair.chosen, pair.rejected)
+            )
+        except DataError:  # a column of that name with something else in it
+            self._untested.append(pair.row)
+            return
         self._rows[chosen, rejected].append(pair.row)
 
     def findings(self) -> Iterator[Finding]:
@@ -49,7 +54,7 @@ class Executed:
                 yield _finding(check, "error", f"in {len(rows)} of {run} pairs {words}", rows, run)
         share = f"{len(self._rows[True, False])} of {run} pairs that were run hold"
         severity: Severity = "warning" if self._untested else "info"
-        untested = f"; {len(self._untested)} carry no tests" if self._untested else ""
+        untested = f"; {len(self._untested)} carry no tests that can be read" if self._untested else ""
         yield _finding("executed", severity, share + untested, self._untested, run + len(self._untested))
 
 

@@ -13,7 +13,8 @@ _MOST_FORMAT = 0.1
 """Share of pairs that may fail by form: they teach form, not correctness."""
 # In the words of `verify.Attempt` and of Python.
 _FORMAT = frozenset({
-    "syntax_error", "truncated", "too_long", "nested_too_deep", "no_such_function", "unreadable", "no_code",
+    "syntax", "syntax_error", "truncated", "too_long", "nested_too_deep", "wrong_name", "no_such_function",
+    "no_code", "unreadable",
     "SyntaxError", "IndentationError", "TabError",
 })  # fmt: skip
 _SHOWN_KINDS = 20

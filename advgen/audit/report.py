@@ -64,11 +64,11 @@ def render(report: Report) -> RenderableType:
     for heading in ("", "check", "finding", "rows (from 0)"):
         table.add_column(heading, overflow="fold")
     for finding in report.findings:
-        cells = (finding.severity, finding.check, _printable(finding.summary), _rows(finding.rows))
+        cells = (finding.severity, finding.check, printable(finding.summary), _rows(finding.rows))
         style = _STYLE[finding.severity]
         table.add_row(Text(cells[0], style=style), *(Text(cell) for cell in cells[1:]))
     verdict = "publishable" if report.publishable else "not publishable"
-    return Group(table, Text(f"\n{_printable(report.source)}: {report.pairs} pairs, {verdict}", style="bold"))
+    return Group(table, Text(f"\n{printable(report.source)}: {report.pairs} pairs, {verdict}", style="bold"))
 
 
 def _rows(rows: Sequence[int]) -> str:
@@ -76,7 +76,7 @@ def _rows(rows: Sequence[int]) -> str:
     return ", ".join(map(str, rows[:_SHOWN_ROWS])) + more
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """A summary can quote a dataset; a control character in it must not reach the terminal."""
     return "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text

@@ -87,8 +87,8 @@ def read(source: str) -> Iterator[Pair]:
     number = 0
     found: set[str] = set()
     for file in files:
-        for row in contract.file_rows(file):
-            if not row.keys() >= _SIDES and not path.is_file():  # another config of the same folder
+        for place, row in enumerate(contract.file_rows(file)):
+            if not (place or path.is_file() or row.keys() >= _SIDES):  # another config of the same folder
                 found |= row.keys()
                 break
             yield _pair(number, row)

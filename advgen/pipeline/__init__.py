@@ -24,7 +24,7 @@ from typing import Any
 from advcore import ConfigError, DataError, TeacherError
 from advcore.runs import Progress, interruptible, open_run, progress, sha256_of, write_json
 from advcore.settings import resolved
-from advgen import audit, curate, prompts, publish
+from advgen import audit, curate, parse, prompts, publish
 from advgen.config import MAY_CHANGE, BuildConfig
 from advgen.curriculum import signatures, stop_reasons
 from advgen.hygiene.contamination import Layer
@@ -66,8 +66,8 @@ def validate(config: BuildConfig, parent: Parent | None, given: str = "") -> Non
     """Raise ConfigError for what would only fail later: models that cannot be asked, no seeds."""
     check_model(config.teacher)
     check_model(config.student)
-    if parent is None:
-        next(_first_seeds(config, given))
+    if parent is None and next(_first_seeds(config, given), None) is None:
+        raise DataError(f"{given} holds nothing to make an exercise from")
 
 
 def _first_seeds(config: BuildConfig, given: str) -> Iterator[Seed]:
@@ -185,7 +185,7 @@ class _Build:
             progress(f"round {self.round}", total) as bar,
         ):
             for name, parent in self.parents.items():
-                pool.add(name, parent["stub"])
+                pool.add(name, parse.outline(parent["stub"]))
             shop = Workshop(
                 config=self.config, teacher=self.teacher, student=self.student, workers=workers,
                 turnstile=Turnstile(pool), parents=self.parents, charged=_charged(spool),
@@ -214,7 +214,7 @@ class _Build:
     async def _again(self, shop: Workshop, seed: Seed, row: dict[str, Any], bar: Progress) -> None:
         """An exercise that is in the spool: its statement takes its turn, so that later ones are judged as before."""
         if row["stub"] and row["status"] != "duplicate":
-            await shop.turnstile.twin(seed.index, row["exercise_id"], row["stub"])
+            await shop.turnstile.twin(seed.index, row["exercise_id"], parse.outline(row["stub"]))
         else:
             shop.turnstile.leave(seed.index)
         bar.advance()

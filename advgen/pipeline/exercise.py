@@ -39,14 +39,14 @@ class Turnstile:
         self._passed: set[int] = set()
         self._waiting: dict[int, asyncio.Future[None]] = {}
 
-    async def twin(self, index: int, name: str, stub: str) -> str:
-        """Why `stub` is not new, or '' and it is in the pool from now on."""
+    async def twin(self, index: int, name: str, outline: str) -> str:
+        """Why a statement is not new, or '' and it is in the pool from now on: its outline, since examples are cut."""
         if index != self._next:
             turn = self._waiting[index] = asyncio.get_running_loop().create_future()
             await turn
-        found = self._pool.twin(stub)
+        found = self._pool.twin(outline)
         if found is None:
-            self._pool.add(name, stub)
+            self._pool.add(name, outline)
         self.leave(index)
         return f"{found[1]} {found[2]:.2f} with {found[0]}" if found else ""
 
@@ -113,7 +113,7 @@ class Exercise:
         reading = await self._written()
         self._past("written")
         if twin := await self.shop.turnstile.twin(
-            self.record.seed.index, self.record.exercise_id, reading.statement.stub
+            self.record.seed.index, self.record.exercise_id, parse.outline(reading.statement.stub)
         ):
             return self._end("duplicate", twin)
         self._past("new")

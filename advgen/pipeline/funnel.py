@@ -6,6 +6,7 @@ Fed row by row, so that it holds counts and never rows.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -46,11 +47,12 @@ class Funnel:
     def stats(self, margins: Sequence[Row]) -> RoundStats:
         """The round as `curriculum` watches it. `margins`: rows of that config, of what it was drawn from."""
         counts = self._all
+        finite = [abs(row["margin"]) for row in margins if math.isfinite(row["margin"])]
         return RoundStats(
             round=self._round, statements=counts.written, novel=counts.new, judged=counts.judged,
             solvable=counts.kept, mean_pass_rate=counts.mean("student_pass_rate"), pool=len(self._parents),
             effective_sample_size=self._draw.get("effective_sample_size", 0.0),
-            median_margin=statistics.median(abs(row["margin"]) for row in margins) if margins else None,
+            median_margin=statistics.median(finite) if finite else None,
             retest_change=statistics.fmean(self._retests.values()) if self._retests else None,
         )  # fmt: skip
 

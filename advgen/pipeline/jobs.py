@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from advcore.chat import fenced
 from advcore.runs import sha256_of
 from advgen import parse, prompts
 from advgen.curate import failing
@@ -111,7 +112,7 @@ def evolve(_: Prover, seed: Seed) -> Messages:
     """The request for a child of the seed's parent. It shows the outline only: a small teacher that sees the whole
     statement writes it down again.
     """
-    parent = parse.statement(seed.parent_stub)
+    parent = parse.stored(seed.parent_stub)
     return prompts.messages(
         seed.strategy, signature=parent.signature, summary=parent.summary, failure=seed.parent_failure,
         words=_words(parent),
@@ -152,15 +153,15 @@ def rejectable(_: Prover, attempts: Sequence[Attempt], proved: Proved) -> list[i
 
 def judge_row(prover: Prover, texts: Sequence[str], row: dict[str, Any]) -> list[Attempt]:
     """The same for an exercise that is a row of the `raw` config."""
-    statement, tests = parse.statement(row["stub"]), json.loads(row["tests"])
+    statement, tests = parse.stored(row["stub"]), json.loads(row["tests"])
     return [prover.attempt(text, statement, tests) for text in texts]
 
 
 def compare(prover: Prover, parent: dict[str, Any], child: Statement, tests: Tests) -> dict[str, Any]:
     """Parent and child side by side: their outlines, and whether the parent's solution solves the child."""
-    old = parse.statement(parent["stub"])
+    old = parse.stored(parent["stub"])
     reference = next(each["code"] for each in json.loads(parent["solutions"]) if each["right"])
-    renamed = f"```python\n{reference}\n\n{child.entry_point} = {old.entry_point}\n```"
+    renamed = fenced(f"{reference}\n\n{child.entry_point} = {old.entry_point}")
     return {
         "same_signature": old.types == child.types,
         "parent_solution": prover.attempt(renamed, child, tests).status,

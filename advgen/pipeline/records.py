@@ -123,7 +123,10 @@ class Spool:
             for line in lines:
                 if not line.endswith(b"\n"):  # torn by a kill
                     return
-                self._place(int(line.partition(b"\t")[0]))
+                index = line.partition(b"\t")[0]
+                if not index.isdigit():  # of no use: what follows is made again
+                    return
+                self._place(int(index))
                 self._end += len(line)
 
     def _place(self, index: int) -> None:

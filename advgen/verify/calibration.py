@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from advcore import contract
 from advgen.config import GateConfig, SandboxConfig
 from advgen.parse import ParseError
 from advgen.verify import fuzz
@@ -62,9 +63,10 @@ def _exercise(row: dict[str, Any]) -> Iterator[Exercise]:
     try:
         right = [each["code"] for each in json.loads(row["solutions"]) if each["right"]]
         tests = tuple(json.loads(row["tests"]))
+        contract.assertions(row["tests"])
     except (ValueError, LookupError, TypeError):
         return
-    if right:
+    if right and all(isinstance(code, str) for code in right):
         yield Exercise(
             exercise_id=row["exercise_id"], entry_point=row["entry_point"], reference=right[0], tests=tests,
             others=tuple(right[1:]),

@@ -18,7 +18,7 @@ from advgen.verify.values import arguments
 from sandbox import Report
 
 MAX_DETAIL_CHARS = 300
-_FUNCTION = re.compile(r"^\s*(async\s+)?def\s|\blambda\b", re.MULTILINE)
+_FUNCTION = re.compile(r"^[ \t]*(async[ \t]+)?def\s|\blambda\b", re.MULTILINE)
 
 
 def of_text(text: str, problem: ParseError) -> str:

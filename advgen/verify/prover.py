@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from advcore.contract import assertion
+from advcore.contract import assertion, assertions
 from advgen.config import GateConfig, SandboxConfig
 from advgen.parse import Call, ParseError, Statement, program
 from advgen.verify import coverage, determinism, failure, feedback, fuzz, generated
@@ -72,8 +72,8 @@ class Prover:
         return _verdict(self.boxes[0].check(code, tests, entry_point)).passed
 
     def passes_row(self, code: str, tests: str, entry_point: str) -> bool:
-        """The same for the JSON of a `tests` column. Raises what reading it raises."""
-        return self.passes(code, "\n".join(map(assertion, json.loads(tests))), entry_point)
+        """The same for the JSON of a `tests` column. Raises DataError where that cannot be read."""
+        return self.passes(code, "\n".join(assertions(tests)), entry_point)
 
     # --- an exercise ----------------------------------------------------------------------------------------
 

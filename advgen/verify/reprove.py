@@ -7,7 +7,6 @@ does not matter. Nothing is repaired or written.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -140,7 +139,9 @@ def _judge(config: str, batch: Sequence[tuple[int, dict[str, Any]]], boxes: Sequ
     for at, (_, row) in enumerate(batch):
         try:
             claims += [(at, claim) for claim in _claims(config, row)]
-        except (ParseError, ValueError, LookupError, TypeError, RecursionError, MemoryError) as error:
+        except (
+            ParseError, ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError
+        ) as error:  # fmt: skip
             reasons[at] = f"cannot be read: {type(error).__name__}: {error}"[:200]
     programs = [(claim.code, claim.tests, claim.entry_point) for _, claim in claims]
     for box in boxes:
@@ -155,8 +156,8 @@ def _judge(config: str, batch: Sequence[tuple[int, dict[str, Any]]], boxes: Sequ
 
 def _claims(config: str, row: dict[str, Any]) -> Iterator[_Claim]:
     """Raises what its untrusted parts raise: they may be anything."""
-    tests = json.loads(row["tests"])
-    text, entry_point = "\n".join(map(contract.assertion, tests)), str(row["entry_point"])
+    tests = contract.assertions(row["tests"])
+    text, entry_point = "\n".join(tests), str(row["entry_point"])
 
     def claim(side: str, passes: bool, fails: int = -1) -> _Claim:
         code = code_block(row[side][-1]["content"])

@@ -9,6 +9,8 @@ from advcore import DataError
 from advcore.contract import assertion
 from advgen.audit import audit, render
 from advgen.audit.lengths import percentile
+from advgen.config import GateConfig, SandboxConfig
+from advgen.verify import Prover
 from sandbox import Limits, Sandbox
 
 
@@ -138,6 +140,20 @@ def test_what_contradicts_its_tests_is_named_by_how(findings, passes):
     }  # fmt: skip
     assert {result[name].severity for name in ("inverted", "both_pass", "both_fail")} == {"error"}
     assert result["executed"].severity == "warning"
+
+
+@pytest.mark.parametrize("tests", ["assert f(1) == 2", "[1]", "5", '["assert f(1)"]', '[{"call": "f(1)"}]'])
+def test_a_foreign_column_of_tests_is_none_of_ours(findings, tests):
+    with Prover(SandboxConfig(), GateConfig()) as prover:
+        result = findings([row(1, tests=tests)], reexecute=prover.passes_row)
+    assert (result["executed"].rows, result["executed"].summary) == (
+        (0,), "0 of 0 pairs that were run hold; 1 carry no tests that can be read",
+    )  # fmt: skip
+
+
+def test_a_failure_by_form_is_known_by_the_word_that_the_verifier_has_for_it(findings):
+    rows = [row(at, failure_kind="wrong_name" if at < 4 else "wrong_answer") for at in range(8)]
+    assert findings(rows)["format_failures"].rows == (0, 1, 2, 3)
 
 
 def test_without_a_sandbox_the_columns_are_told_and_that_nothing_was_run(findings):

@@ -137,3 +137,13 @@ def test_code_is_what_stands_in_the_fence_and_hostile_code_has_no_tree():
     assert Side("x = 1").module is not None
     for text in ("", "def f(:", "x = " + "(" * 300 + ")" * 300, "x = 1\n" * 20_000):
         assert Side(text).module is None
+
+
+def test_an_odd_row_of_a_folders_file_is_named_and_not_the_end_of_it(tmp_path):
+    good = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    (tmp_path / "a.jsonl").write_text(
+        "\n".join(map(json.dumps, [good, {"prompt": "p", "chosen": "a"}, good]))
+    )
+    (tmp_path / "other.jsonl").write_text('{"prompt": "p", "completion": "c"}\n')
+    with pytest.raises(DataError, match="row 1: rejected is NoneType"):
+        list(rows.read(str(tmp_path)))

@@ -174,7 +174,8 @@ def test_calls_that_cannot_be_read_cost_the_reply_and_not_the_exercise(tmp_path,
     scene.teacher.lines |= {"calls": [calls(*range(3000))], "asserts": [fenced(claims)]}
     scene.build(tmp_path / "run")
     assert raw(tmp_path / "run")["status"] == "kept"
-    assert {test["source"] for test in json.loads(raw(tmp_path / "run")["tests"])} == {"assert"}
+    sources = {test["source"] for test in json.loads(raw(tmp_path / "run")["tests"])}
+    assert sources - {"generated"} == {"assert"}
 
 
 # --- where chosen comes from ----------------------------------------------------------------------------------
@@ -383,3 +384,20 @@ def test_asserts_that_cannot_be_read_cost_the_cross_check_and_not_the_exercise(t
     scene.teacher.lines["asserts"] = [fenced("\n".join(f"assert step_up({n}) == {n}" for n in range(2000)))]
     scene.build(tmp_path / "run")
     assert (raw(tmp_path / "run")["status"], raw(tmp_path / "run")["reason"]) == ("kept", "")
+
+
+def test_a_run_that_goes_on_turns_away_the_repeat_whose_examples_were_cut(tmp_path, scene):
+    """What is kept lost its false examples; the repeat has them still."""
+    false = (
+        STUB.replace('    """\n', '\n    >>> step_up(1)\n    77\n    """\n') if ">>>" not in STUB else STUB
+    )
+    scene.teacher.lines["statement"] = [fenced(false)]
+    out = tmp_path / "run"
+    first = scene.build(out, exercises={"count": 2})
+    assert [row["status"] for row in contract.read(out / "dataset", "raw")] == ["kept", "duplicate"]
+    spool = out / "records.jsonl"
+    lines = spool.read_bytes().splitlines(keepends=True)
+    spool.write_bytes(lines[0] + b"".join(line for line in lines[1:] if line.startswith(b"0\t")))
+    (out / "funnel.json").unlink()
+    again = scene.build(out, exercises={"count": 2})
+    assert (again["kept"], again["pairs"]) == (first["kept"], first["pairs"])

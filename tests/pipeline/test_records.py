@@ -67,3 +67,15 @@ def test_the_usage_of_a_record_adds_up_by_purpose():
     row = record.row({"teacher": "t", "student": "s", "sandbox": "{}", "provenance": {"seed": 3}})
     assert json.loads(row["provenance"]) == {"seed": 3, "requests": ["k5", "k7", "k8"]}
     assert (row["status"], row["stub"], row["prompt"], row["n_attempts"]) == ("unreadable", "", [], 0)
+
+
+def test_a_line_that_is_no_row_ends_what_is_taken(tmp_path):
+    file = tmp_path / "records.jsonl"
+    spool = Spool(file, "code")
+    spool.add(0, {"text": "whole"})
+    spool.close()
+    with open(file, "ab") as other:
+        other.write(b"garbled\n1\t{}\n")
+    again = Spool(file, "code")
+    assert list(again.rows()) == [{"text": "whole"}]
+    again.close()

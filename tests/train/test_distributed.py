@@ -1,4 +1,4 @@
-"""Two processes on the CPU (gloo) train to the margins of one, and one of them writes."""
+"""Two processes on the CPU (gloo) train to the margins of one, also over a stop; one of them writes."""
 
 import json
 import os
