@@ -11,19 +11,21 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from advcore import ConfigError, hub
+from advcore import ConfigError, DataError, hub
 
 
 def push_margins(run: Path, repo: str) -> str:
     """Upload `margins/` of a finished run to the dataset repository `repo`; the URL of the commit.
 
-    Raises ConfigError for a folder without a finished dpo run, and what `hub.push` raises.
+    Raises ConfigError for a folder without a finished dpo run; DataError where `repo` is not there or holds a later
+    round; what `hub.push` raises.
     """
     file = run / "manifest.json"
     manifest = json.loads(file.read_text()) if file.exists() else {}
     if "margins" not in manifest:
         raise ConfigError(f"{run} holds no finished dpo run (manifest.json with margins)")
     number = manifest["dataset"]["round"]
+    _check_newest(repo, number)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(run / "margins", Path(folder) / "margins")
         return hub.push(
@@ -32,4 +34,18 @@ def push_margins(run: Path, repo: str) -> str:
             private=False,
             tag=f"round-{number}-margins",
             message=f"Margins of round {number}",
+        )
+
+
+def _check_newest(repo: str, number: int) -> None:
+    """A revision holds all that was pushed before it: the next round would grow from later rounds as well.
+
+    And margins alone are no dataset, so that a repository is not made for them (it would be public).
+    """
+    files = hub.pull(repo).glob("*/round-*.parquet")
+    later = max((file.stem for file in files if file.name > f"round-{number:04d}.parquet"), default="")
+    if later:
+        raise DataError(
+            f"{repo} holds {later} already, so margins of round {number} come too late; "
+            "give the run to advgen build --margins"
         )

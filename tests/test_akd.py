@@ -14,11 +14,15 @@ from advcore.testing import FakeHub, tiny_model
 SCRIPT = Path(__file__).parents[1] / "recipes" / "akd.sh"
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("student") / "tiny")
+
+
 @pytest.fixture
-def akd(tmp_path, servers):
+def akd(tmp_path, servers, tiny):
     """A function that runs the recipe and gives what it printed."""
     teacher, student = servers
-    tiny = tiny_model(tmp_path / "tiny")
     (tmp_path / "build.toml").write_text(
         f'[teacher]\nmodel = "openai/teacher"\napi_base = "{teacher.api_base}"\n'
         f'[student]\nmodel = "openai/student"\napi_base = "{student.api_base}"\n'
@@ -30,10 +34,17 @@ def akd(tmp_path, servers):
 
     def run(**env):
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        # One thread: a second wins a tiny model nothing, and on a busy machine it can double the time.
+        small = {
+            "PATH": path,
+            "ADVDISTILL_HOME": str(tmp_path / "home"),
+            "AKD_TASKS": "0",
+            "OMP_NUM_THREADS": "1",
+        }
         arguments = [tmp_path / "build.toml", tmp_path / "train.toml", tmp_path / "runs", 2]
         done = subprocess.run(
             ["bash", str(SCRIPT), *map(str, arguments)], capture_output=True, text=True,
-            env={**os.environ, "PATH": path, "ADVDISTILL_HOME": str(tmp_path / "home"), "AKD_TASKS": "0", **env},
+            env={**os.environ, **small, **env},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done
@@ -64,12 +75,18 @@ def test_two_rounds_in_a_folder_and_nothing_is_done_twice(akd, tmp_path):
 
 def test_two_rounds_that_meet_over_the_hub_alone(akd, tmp_path):
     with FakeHub() as hub:
-        akd(HF_ENDPOINT=hub.url, HF_TOKEN=hub.token, HF_HOME=str(tmp_path / "hf"), AKD_REPO="tester/pairs")
+        online = {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.token, "HF_HOME": str(tmp_path / "hf")}
+        akd(**online, AKD_REPO="tester/pairs")
+        repo = hub.repos["dataset", "tester/pairs"]
+        commits = len(repo.commits)
+        akd(**online, AKD_REPO="tester/pairs")
         revisions = [
             json.loads((tmp_path / "runs" / f"train-{n}" / "manifest.json").read_text())["dataset"]["source"]
             for n in (0, 1)
         ]
     assert revisions == ["tester/pairs@round-0", "tester/pairs@round-1"]
+    assert set(repo.tags) == {"round-0", "round-0-margins", "round-1", "round-1-margins"}
+    assert len(repo.commits) == commits  # the second call pushed nothing
     check_rounds(tmp_path / "runs")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from advcore import ConfigError, DataError, hub
 from advcore.testing import FakeHub
+from advtrain import publish
 
 
 @pytest.fixture
@@ -138,6 +140,44 @@ def test_an_unreachable_hub_is_one_line_of_data_error(
 def test_an_empty_folder_is_not_pushed(server: FakeHub, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing to push"):
         hub.push(tmp_path / "missing", "tester/rounds", private=False, tag=None)
+    assert not server.repos
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """What a finished dpo run on round 0 leaves, as far as its margins go."""
+    run = tmp_path / "trained"
+    (run / "margins").mkdir(parents=True)
+    (run / "margins" / "round-0000.parquet").write_bytes(b"PAR1 margins")
+    (run / "manifest.json").write_text(json.dumps({"margins": {"count": 1}, "dataset": {"round": 0}}))
+    return run
+
+
+def test_margins_land_beside_the_dataset_under_a_tag_of_their_own(
+    server: FakeHub, folder: Path, trained: Path
+) -> None:
+    hub.push(folder, "tester/rounds", private=True, tag="round-0")
+    publish.push_margins(trained, "tester/rounds")
+    publish.push_margins(trained, "tester/rounds")  # again, as after a cut connection
+    repo, dataset = server.repos["dataset", "tester/rounds"], {"README.md", "dpo/round-0000.parquet"}
+    assert set(repo.at("round-0").files) == dataset
+    assert set(repo.at("round-0-margins").files) == dataset | {"margins/round-0000.parquet"}
+    assert repo.private
+
+
+def test_margins_that_come_after_a_later_round_are_refused(
+    server: FakeHub, folder: Path, trained: Path
+) -> None:
+    (folder / "dpo" / "round-0001.parquet").write_bytes(b"PAR1 one")
+    hub.push(folder, "tester/rounds", private=False, tag="round-1")
+    with pytest.raises(DataError, match=r"holds round-0001 already.*of round 0 .*--margins"):
+        publish.push_margins(trained, "tester/rounds")
+    assert set(server.repos["dataset", "tester/rounds"].tags) == {"round-1"}
+
+
+def test_margins_make_no_repository(server: FakeHub, trained: Path) -> None:
+    with pytest.raises(DataError, match="no such repository"):
+        publish.push_margins(trained, "tester/mistyped")
     assert not server.repos
 
 
