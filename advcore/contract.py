@@ -21,6 +21,7 @@ from advcore import DataError
 SCHEMA_VERSION = 1
 _ROW_GROUP = 500  # rows held in memory by a writer
 STRATEGIES = ("seed", "incremental", "opposite", "deceptive")
+ROUNDS = "rounds.json"  # in a dataset folder: what each round so far came to, oldest first
 CALIBRATION = "calibration.json"  # in a dataset folder: the verifier's own error rates, by `advgen calibrate`
 CHOSEN_SOURCES = ("teacher", "student", "repaired")
 
@@ -112,6 +113,15 @@ def assertions(tests: str) -> list[str]:
 _TYPES: dict[str, type] = {
     "string": str, "int": int, "float": float, "bool": bool, "json": str, "messages": list, "turns": list,
 }  # fmt: skip
+
+
+def latest_round(folder: Path) -> int | None:
+    """The number of the last round that was built, with or without rows in a config; None where none is noted."""
+    file = folder / ROUNDS
+    try:
+        return max(int(each["round"]) for each in json.loads(file.read_text())) if file.exists() else None
+    except (ValueError, LookupError, TypeError):
+        raise DataError(f"{file} is broken; build the round again") from None
 
 
 def flip_rate(folder: Path) -> float | None:

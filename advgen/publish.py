@@ -13,7 +13,6 @@ from typing import Any
 from advcore import DataError, contract
 from advcore.runs import write_atomic, write_json
 
-ROUNDS = "rounds.json"
 """Of a dataset folder: the funnel of each round, oldest first."""
 """Of a dataset folder: error rates of the verifier, once they have been measured."""
 
@@ -55,12 +54,12 @@ class DatasetWriter:
 
 def write_rounds(folder: Path, funnels: Sequence[Mapping[str, Any]]) -> None:
     """What the card says, and what the next round compares itself with."""
-    write_json(folder / ROUNDS, list(funnels))
+    write_json(folder / contract.ROUNDS, list(funnels))
 
 
 def read_rounds(folder: Path) -> list[dict[str, Any]]:
     """The same, [] where there is none. Raises DataError when the file is broken."""
-    return list(_read(folder / ROUNDS) or [])
+    return list(_read(folder / contract.ROUNDS) or [])
 
 
 def _read(file: Path) -> Any:
@@ -92,7 +91,7 @@ def read_consensus(run: Path) -> Any:
 def write_card(folder: Path) -> None:
     """README.md with the loader's YAML and what was measured of the last round. Raises DataError without rounds."""
     if not (rounds := read_rounds(folder)):
-        raise DataError(f"{folder} has no {ROUNDS}; it was not written by advgen build")
+        raise DataError(f"{folder} has no {contract.ROUNDS}; it was not written by advgen build")
     funnel = rounds[-1]
     teacher, student = funnel["teacher"], funnel["student"]
     configs = sorted({path.parent.name for path in folder.glob("*/*.parquet")})

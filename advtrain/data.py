@@ -81,6 +81,10 @@ def load(dataset: str, config: str, rounds: str = "all") -> Dataset:
     check_columns(dataset, rows, config)
     if rounds == "last":
         last = max(row.get("round", 0) for row in rows)
+        if path.is_dir() and last < (built := contract.latest_round(path) or 0):
+            raise DataError(
+                f'round {built} of {dataset} has no {config} rows; rounds = "all" trains on those before'
+            )
         rows = [row for row in rows if row.get("round", 0) == last]
     flips = contract.flip_rate(path) if path.is_dir() else None
     return Dataset(source=dataset, revision=commit or sha256_of(rows), rows=rows, flip_rate=flips)

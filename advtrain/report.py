@@ -26,6 +26,7 @@ CURVES = {
     "Rewards": ("rewards/chosen", "rewards/rejected"),
     "Share of pairs with a margin above 0": ("rewards/accuracies",),
     "Log-probability of a completion, nats": ("logps/chosen", "logps/rejected"),
+    "Share of tokens that are the likeliest": ("mean_token_accuracy",),
     "Entropy, nats": ("entropy",),
     "Gradient norm": ("grad_norm",),
     "Learning rate": ("learning_rate",),
@@ -58,10 +59,8 @@ def write(folder: Path) -> Path:
     """`folder/report.html`. Raises DataError for a folder that holds no run."""
     import jinja2
 
+    config = _config(folder)
     metrics, manifest = _metrics(folder), _json(folder / "manifest.json")
-    config = _json(folder / "config.json")
-    if not config:
-        raise DataError(f"{folder} is no run of advtrain: it has no config.json")
     margins = contract.read(folder, "margins") if any(folder.glob("margins/*.parquet")) else []
     rows, trouble = _dataset(config) if margins else ([], "")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
@@ -78,6 +77,16 @@ def write(folder: Path) -> Path:
     return folder / "report.html"
 
 
+def _config(folder: Path) -> dict[str, Any]:
+    """As the run resolved it. Raises DataError where there is none, or that of another tool."""
+    config = _json(folder / "config.json")
+    if not config:
+        raise DataError(f"{folder} is no run of advtrain: it has no config.json")
+    if not {"method", "model", "dataset", "rounds"} <= config.keys():
+        raise DataError(f"{folder} is no run of advtrain: its config.json is of something else")
+    return config
+
+
 def _parent(manifest: dict[str, Any]) -> str:
     found: dict[str, str] = manifest.get("adapter_parent") or {}
     return found.get("path", "none")
@@ -89,8 +98,13 @@ def _without_home(text: str) -> str:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    """Empty where there is no such file yet."""
-    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    """Empty where there is no such file yet. Raises DataError for one that is no JSON object."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except ValueError:
+        raise DataError(f"{file} is not JSON") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{file} is no JSON object")
     return found
 
 

@@ -19,6 +19,7 @@ from advtrain import data, ranks
 from advtrain.config import RunConfig
 from advtrain.data import Dataset, Example
 
+MAY_CHANGE = ("report_to",)  # of a resumed run: it changes nothing of what is trained
 LISTED = 5  # rows named one by one before the rest is only counted
 
 
@@ -42,7 +43,8 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
 def _open_run(folder: Path, config: RunConfig, dataset: Dataset) -> None:
     """As `runs.open_run`; other rows at the same path make another run too."""
     if ranks.is_main():
-        runs.open_run(folder, {**settings.resolved(config), "dataset_revision": dataset.revision})
+        described = {**settings.resolved(config), "dataset_revision": dataset.revision}
+        runs.open_run(folder, described, MAY_CHANGE)
     ranks.wait()
 
 

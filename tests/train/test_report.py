@@ -112,4 +112,11 @@ def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
     with pytest.raises(DataError, match="is no run of advtrain"):
         report.write(tmp_path)
     assert main(["report", str(tmp_path)]) == 2
+    (tmp_path / "config.json").write_text('{"teacher": "local/teacher"}')  # what advgen leaves
+    assert main(["report", str(tmp_path)]) == 2
+    (tmp_path / "config.json").write_text('{"method": "dpo"')
+    assert main(["report", str(tmp_path)]) == 2
+    assert [line.partition("json")[2] for line in capsys.readouterr().err.splitlines()] == [
+        "", " is of something else", " is not JSON",
+    ]  # fmt: skip
     assert not list(tmp_path.glob("*.html"))

@@ -247,6 +247,15 @@ def contract_row(number, row):
     }  # fmt: skip
 
 
+def test_the_last_round_is_not_the_one_before_where_it_gave_no_pair(config, tmp_path, preferences):
+    folder = tmp_path / "dataset"
+    contract.write_round(folder, "dpo", 0, [contract_row(at, row) for at, row in enumerate(preferences)])
+    (folder / "rounds.json").write_text('[{"round": 0}, {"round": 1}]')
+    assert plan.plan(config(dataset=str(folder)))["rows"]["read"] == 6
+    with pytest.raises(DataError, match=r"round 1 of .* has no dpo rows"):
+        plan.plan(config(dataset=str(folder), rounds="last"))
+
+
 def test_smoothing_that_no_loss_reads_is_refused(config):
     with pytest.raises(ConfigError, match="reads no label_smoothing"):
         config(dpo={"label_smoothing": 0.1})

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from advtrain import models
+from advtrain import fused, models, plan, run
 from advtrain.cli import main
-from advtrain.config import Lora
+from advtrain.config import Lora, load
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -97,6 +97,50 @@ def test_a_dry_run_prints_config_rows_and_steps_and_trains_nothing(toml, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_counts_the_adapter_that_training_goes_on_with(toml, tmp_path, tiny, capsys):
+    adapter = tmp_path / "adapter"
+    policy = models.load_policy(tiny, "", Lora(r=4), seed=0)
+    policy.peft_config["default"].base_model_name_or_path = tiny
+    policy.save_pretrained(adapter)
+    arguments = ["run", toml(f'adapter = "{adapter}"'), "--dry-run"]
+    assert main(arguments) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["trainable_parameters"] == policy.get_nb_trainable_parameters()[0]
+    assert told["config"]["lora"]["r"] == 16
+    (adapter / "adapter_model.safetensors").unlink()
+    assert "holds no weights" in refusal(capsys, *arguments)
+    assert "has no adapter_config.json" in refusal(capsys, *arguments, "--set", f"adapter={tmp_path}")
+
+
+def test_a_dry_run_counts_a_reference_that_is_a_model_of_its_own(toml, tiny, capsys):
+    weights = []
+    for reference in ("base", tiny):
+        assert main(["run", toml(f'reference = "{reference}"'), "--dry-run"]) == 0
+        weights.append(json.loads(capsys.readouterr().out)["memory_bytes"]["weights"])
+    assert weights[1] == 2 * weights[0]
+
+
+def test_a_dry_run_estimates_the_activations_that_autograd_keeps(toml, tiny):
+    from torch import autograd, zeros
+
+    settings = load(toml(), ["train.batch_size=1", "lora.r=1"])
+    _, _, examples = run.prepare(settings)
+    policy = models.load_policy(tiny, "", settings.lora, seed=0)
+    fused.fuse_lora(policy)
+    own = {each.untyped_storage().data_ptr() for each in policy.parameters()}
+    kept = {}  # by storage: views of one are kept once, and none is freed before it is counted
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    ids = zeros(1, max(example.tokens for example in examples), dtype=int)
+    with autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        policy.base_model.model.model(ids)
+    found = sum(tensor.untyped_storage().nbytes() for at, tensor in kept.items() if at not in own)
+    assert plan.plan(settings)["memory_bytes"]["activations"] == pytest.approx(found, rel=0.2)
+
+
 def test_a_run_prints_its_folder_on_stdout_and_nothing_else(toml, tmp_path):
     command = [sys.executable, "-m", "advtrain", "run", toml(), "--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -110,7 +154,6 @@ def test_a_run_prints_its_folder_on_stdout_and_nothing_else(toml, tmp_path):
 @pytest.mark.parametrize("file", ["quickstart_dpo.toml", "sft.toml"])
 def test_the_shipped_recipes_resolve(file):
     from advcore import settings
-    from advtrain.config import load
 
     values = tomllib.loads((RECIPES / file).read_text())
     assert settings.resolved(load(RECIPES / file))["method"] == values["method"]
