@@ -2,7 +2,7 @@
 
 Both sides of a pair are written in one form, a single fenced block, and pairs are chosen so that length and layout do
 not tell chosen from rejected either. Nothing is paired that execution did not separate: chosen passes every test,
-rejected fails one of them twice. Rows are read twice and never held.
+rejected fails one of them under every hash seed. Rows are read twice and never held.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def reply(code: str) -> list[dict[str, str]]:
 
 
 def proved_wrong(attempt: Row) -> bool:
-    """Whether a student's attempt (an item of `raw.attempts`) failed the same validated test twice."""
+    """Whether a student's attempt (an item of `raw.attempts`) failed the same validated test under every hash seed."""
     return attempt["status"] in PROVED_WRONG and attempt["failed_test"] >= 0
 
 

@@ -112,12 +112,15 @@ def test_attempts_pass_fail_with_their_kind_or_are_unreadable(prover):
     assert attempt("import os\ndef span(values):\n    os._exit(0)").status not in ("pass", "fail")
 
 
-def test_an_attempt_that_fails_only_under_one_hash_seed_is_a_flake(prover):
+@pytest.mark.parametrize("odd", [0, 1, 2])
+@pytest.mark.parametrize("then", ["==", "!="])
+def test_an_attempt_that_does_otherwise_under_any_one_hash_seed_is_a_flake(prover, odd, then):
     tests = prover.prove(EXERCISE, [RIGHT, ALSO_RIGHT], CALLS, []).tests
     first = "''.join({'a', 'b', 'c', 'd', 'e', 'f'})"
     seeds = [box.call(f"def f():\n    return {first}", "f", [()])[0].value for box in prover.boxes]
-    assert seeds[0] != seeds[1]
-    flaky = f"{RIGHT}\ndef span_(v): pass".replace("return 0", f"return 0 if {first} != {seeds[0]!r} else 1")
+    assert len(set(seeds)) == 3
+    flaky = RIGHT.replace("return 0", f"return 0 if {first} {then} {seeds[odd]!r} else 1")
+    assert flaky != RIGHT
     assert prover.attempt(f"```python\n{flaky}\n```", EXERCISE, tests).status == "flaky"
 
 
