@@ -125,17 +125,19 @@ def latest_round(folder: Path) -> int | None:
 
 
 def flip_rate(folder: Path) -> float | None:
-    """The share of pairs whose sides may be the wrong way round, as `calibration.json` has it; None without that file.
+    """The share of pairs whose sides may be the wrong way round, as `calibration.json` has it; None where it has none.
 
-    Raises DataError where the file holds no such share.
+    Raises DataError where what the file holds is no share.
     """
     file = folder / CALIBRATION
     if not file.exists():
         return None
     try:
-        rate = json.loads(file.read_text())["flip_rate"]
-    except (ValueError, LookupError, TypeError):
-        rate = None
+        rate = json.loads(file.read_text()).get("flip_rate")
+    except (ValueError, AttributeError):
+        rate = "broken"
+    if rate is None:
+        return None
     if not isinstance(rate, float | int) or not 0 <= rate <= 1:
         raise DataError(f"{file} holds no flip_rate from 0 to 1; run advgen calibrate again")
     return float(rate)
