@@ -11,6 +11,7 @@ import ast
 import gzip
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 from advcore import DataError
 
 SCHEMA_VERSION = 1
+_ROUND_FILE = re.compile(r"\w+/round-\d{4,}\.parquet")
 _ROW_GROUP = 500  # rows held in memory by a writer
 STRATEGIES = ("seed", "incremental", "opposite", "deceptive")
 ROUNDS = "rounds.json"  # in a dataset folder: what each round so far came to, oldest first
@@ -122,6 +124,16 @@ def latest_round(folder: Path) -> int | None:
         return max(int(each["round"]) for each in json.loads(file.read_text())) if file.exists() else None
     except (ValueError, LookupError, TypeError):
         raise DataError(f"{file} is broken; build the round again") from None
+
+
+def refuse_older(repo: str, paths: Iterable[str], number: int, so: str) -> None:
+    """Raise DataError where a repository's `paths` hold a later round than `number`; `so` ends its line.
+
+    A revision holds all that was pushed before it: the tag of the earlier round would lead to the later one's rows.
+    """
+    newest = max((Path(path).stem for path in paths if _ROUND_FILE.fullmatch(path)), default="")
+    if newest > f"round-{number:04d}":
+        raise DataError(f"{repo} holds {newest} already, so {so}")
 
 
 def flip_rate(folder: Path) -> float | None:

@@ -69,6 +69,16 @@ def pull(spec: str, *, repo_type: str = "dataset") -> Path:
     return Path(folder)
 
 
+def files(repo: str, *, repo_type: str = "dataset") -> list[str]:
+    """The paths in the newest revision of `user/name`; none where there is no such repository. Raises DataError."""
+    library = _library()
+    api = library.HfApi(endpoint=_endpoint(), token=library.get_token())
+    with _explained(f"looking into {repo}"):
+        if not api.repo_exists(repo, repo_type=repo_type):
+            return []
+        return list(api.list_repo_files(repo, repo_type=repo_type))
+
+
 def is_hub_id(text: str) -> bool:
     """Whether `text` has the form `user/name` or `user/name@revision`; a relative path can have it too."""
     return _ID.fullmatch(text) is not None

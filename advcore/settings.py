@@ -67,8 +67,10 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
         return cls(**{key: _convert(hints[key], value, where + key) for key, value in values.items()})
     except ConfigError:
         raise
-    except ValueError as error:  # a config class checks its own ranges in __post_init__
-        raise ConfigError(str(error)) from None
+    except (
+        ValueError
+    ) as error:  # a config class checks its own ranges in __post_init__, and begins with the key
+        raise ConfigError(f"{where}{error}") from None
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

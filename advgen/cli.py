@@ -254,7 +254,7 @@ def push(
     anyway: Annotated[bool, typer.Option(help="Also what the audit calls not fit to be published.")] = False,
 ) -> None:
     """Upload a run's dataset with its card and tag the round (`round-N`)."""
-    from advcore import hub
+    from advcore import contract, hub
 
     folder, funnel = run / "dataset", run / "funnel.json"
     if not (folder.is_dir() and funnel.is_file()):
@@ -269,6 +269,7 @@ def push(
         raise ConfigError(f"{run} is not finished: run the build again, or push it as it is with --anyway")
     if errors and not anyway:
         raise ConfigError(f"{run} is not fit to be published: {errors[0]} (see {run}/audit.json; --anyway)")
+    contract.refuse_older(repo, hub.files(repo), number, f"round {number} comes too late for it")
     print(hub.push(folder, repo, private=private, tag=f"round-{number}", message=f"Round {number}"))
 
 

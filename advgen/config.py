@@ -19,18 +19,14 @@ def _at_least(least: float, section: object, *names: str) -> None:
     """Raise ValueError, naming the field, unless each is at least `least`."""
     for name in names:
         if not (value := getattr(section, name)) >= least:  # so that nan is none either
-            raise ValueError(
-                f"{type(section).__name__.removesuffix('Config').lower()}.{name} is {value}, under {least}"
-            )
+            raise ValueError(f"{name} is {value}, under {least}")
 
 
 def _at_most(most: float, section: object, *names: str) -> None:
     """Raise ValueError, naming the field, where one is more."""
     for name in names:
         if not (value := getattr(section, name)) <= most:
-            raise ValueError(
-                f"{type(section).__name__.removesuffix('Config').lower()}.{name} is {value}, over {most}"
-            )
+            raise ValueError(f"{name} is {value}, over {most}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +133,7 @@ class GateConfig:
         _at_least(0.01, self, "agreement")
         _at_most(1, self, "agreement", "min_kill_rate")
         if self.max_mutants == 0 and self.min_kill_rate > 0:
-            raise ValueError("gate.max_mutants is 0, so that no gate.min_kill_rate over 0 can be met")
+            raise ValueError("max_mutants is 0, so that no min_kill_rate over 0 can be met")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,16 +204,14 @@ class CurriculumConfig:
         _at_least(0.01, self, "tau")
         _at_least(0, self, "refresh")
         if self.refresh >= 1:
-            raise ValueError(f"curriculum.refresh is {self.refresh}, not under 1")
+            raise ValueError(f"refresh is {self.refresh}, not under 1")
         if not self.strategies:
-            raise ValueError("curriculum.strategies is empty")
+            raise ValueError("strategies is empty")
         if (self.rule == "mix") != bool(self.mix):
-            raise ValueError('curriculum.rule = "mix" and [curriculum.mix] go together')
+            raise ValueError('rule = "mix" and [curriculum.mix] go together')
         for name, share in self.mix.items():
             if name not in RULES or type(share) not in (int, float) or not 0 < share < math.inf:
-                raise ValueError(
-                    f"curriculum.mix.{name} is {share!r}; it takes shares above 0 of {', '.join(RULES)}"
-                )
+                raise ValueError(f"mix.{name} is {share!r}; it takes shares above 0 of {', '.join(RULES)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,8 +33,6 @@ class Dataset:
     revision: str
     """Commit of the Hub repository; for files the SHA-256 of the rows."""
     rows: list[Row]
-    flip_rate: float | None = None
-    """Share of pairs whose sides may be the wrong way round, where the dataset has measured it."""
 
     @property
     def round(self) -> int:
@@ -71,12 +69,7 @@ def load(dataset: str, config: str, rounds: str = "all") -> Dataset:
     Raises DataError: nothing there, a file that is no JSONL, no such config, a missing column (naming those
     found), no rows.
     """
-    path, commit = Path(dataset), ""
-    if not path.exists():
-        if not hub.is_hub_id(dataset):
-            raise DataError(f"dataset {dataset} is no folder, no JSONL file and no user/name@revision")
-        path = hub.pull(dataset)
-        commit = path.name  # the Hub client names a snapshot's folder by its commit
+    path, commit = _located(dataset)
     rows = _read(dataset, path, config, foreign=bool(commit))
     check_columns(dataset, rows, config)
     if rounds == "last":
@@ -86,8 +79,23 @@ def load(dataset: str, config: str, rounds: str = "all") -> Dataset:
                 f'round {built} of {dataset} has no {config} rows; rounds = "all" trains on those before'
             )
         rows = [row for row in rows if row.get("round", 0) == last]
-    flips = contract.flip_rate(path) if path.is_dir() else None
-    return Dataset(source=dataset, revision=commit or sha256_of(rows), rows=rows, flip_rate=flips)
+    return Dataset(source=dataset, revision=commit or sha256_of(rows), rows=rows)
+
+
+def flip_rate(dataset: str) -> float | None:
+    """Share of pairs whose sides may be the wrong way round, where the dataset has measured it. Raises DataError."""
+    return contract.flip_rate(_located(dataset)[0])
+
+
+def _located(dataset: str) -> tuple[Path, str]:
+    """Where it lies, and the commit of one on the Hub."""
+    path = Path(dataset)
+    if path.exists():
+        return path, ""
+    if not hub.is_hub_id(dataset):
+        raise DataError(f"dataset {dataset} is no folder, no JSONL file and no user/name@revision")
+    folder = hub.pull(dataset)
+    return folder, folder.name  # the Hub client names a snapshot's folder by its commit
 
 
 def check_columns(source: str, rows: Sequence[Row], config: str) -> None:

@@ -71,8 +71,8 @@ def build(
 
 def _share_prompts(built: PairTrainer, kept: Sequence[Example]) -> None:
     """For the policy and a whole reference; not for an architecture that does otherwise than the mask says, such as
-    one with a sliding window or a recurrent state."""
-    example = min(kept, key=lambda each: each.tokens)
+    one with a recurrent state, or a sliding window that the longest pair does not fit into."""
+    example = max(kept, key=lambda each: each.length)
     for model in (built.model.get_base_model(), built.ref_model):
         if model is None:
             continue

@@ -24,20 +24,12 @@ from advtrain.losses import IGNORED
 Arrangement = Callable[[Tensor, Tensor, Tensor], tuple[dict[str, Tensor], tuple[Tensor, Tensor]]]
 """Of `input_ids`, `attention_mask` and `labels`: other inputs, and per label the row and column that predict it."""
 
-FIELDS = (
-    "log_probs",
-    "entropy",
-    "log_sum_sq_probs",
-    "mean_logits",
-    "is_top1",
-)  # of TRL's output, a value a token
+FIELDS = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
+"""Of TRL's output, a value a token."""
+# Of a config: what the logits are multiplied or bent by.
 _SCALES = (
-    "final_logit_softcapping",
-    "logit_scale",
-    "logits_scaling",
-    "lm_head_multiplier",
-    "output_multiplier",
-)
+    "final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier", "output_multiplier",
+)  # fmt: skip
 _CHUNK = 256  # tokens whose logits are there at a time
 
 

@@ -72,7 +72,7 @@ def policy_id(config: RunConfig, adapter: str) -> str:
 
 
 def reference_id(config: RunConfig) -> str:
-    """As `_policy_id` for an adapter; a whole model is its name, or the hash of its weights if it is a folder."""
+    """As `policy_id` for an adapter; a whole model is its name, or the hash of its weights if it is a folder."""
     reference = models.reference(config)
     if not reference or models.is_adapter(reference):
         return policy_id(config, reference)

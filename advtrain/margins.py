@@ -21,6 +21,10 @@ from advcore import contract
 from advtrain import dpo, losses, scoring
 from advtrain.data import Example
 
+# From these shares on a warning.
+NEAR_ZERO_SHARE = 0.5  # ours
+NEAR_COPY_SHARE = 0.25  # KodCode (arXiv 2503.02951) loses about a quarter of what strong teachers write
+
 Row = dict[str, Any]
 
 
@@ -101,10 +105,6 @@ def signature(rows: Sequence[Row]) -> losses.Signature:
     return losses.signature(torch.tensor([row["margin"] for row in rows], dtype=torch.float64))
 
 
-NEAR_ZERO_SHARE = 0.5  # ours
-NEAR_COPY_SHARE = 0.25  # KodCode (arXiv 2503.02951) loses about a quarter of what strong teachers write
-
-
 def warnings(
     now: losses.Signature, before: losses.Signature | None, copies: int, exercises: int
 ) -> list[str]:
@@ -115,12 +115,10 @@ def warnings(
     found = []
     if now.near_zero > NEAR_ZERO_SHARE:
         found.append(f"{now.near_zero:.0%} of the margins are within 0.001 of zero: they carry little signal")
-    if before and before.mean - now.mean > 2 * math.hypot(
-        *(s.std / math.sqrt(s.count) for s in (before, now))
-    ):
-        found.append(
-            f"the mean margin fell from {before.mean:+.4f} to {now.mean:+.4f} since the round before"
-        )
+    errors = [each.std / math.sqrt(each.count) for each in (before, now) if each]
+    if before and before.mean - now.mean > 2 * math.hypot(*errors):
+        fall = f"fell from {before.mean:+.4f} to {now.mean:+.4f}"
+        found.append(f"the mean margin {fall} since the round before")
     if copies > NEAR_COPY_SHARE * exercises:
         found.append(f"{copies} of {exercises} exercises are near-copies of earlier ones")
     return found

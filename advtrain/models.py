@@ -79,25 +79,37 @@ class Size:
     trainable: int
     """Of the adapter."""
     hidden: int
+    feed_forward: int
+    """Width of a block's middle; four times the hidden size where the model's config has no word for it."""
     layers: int
     vocabulary: int
 
 
-def size(model: str, lora: Lora) -> Size:
-    """Counted on a model without weights. Raises ConfigError as `load_base` does."""
+def size(model: str, adapter: str, lora: Lora) -> Size:
+    """Of the policy that `load_policy` would load, counted without weights. Raises ConfigError as it does."""
     config = _from_pretrained(transformers.AutoConfig, model).get_text_config()
+    if adapter:
+        check_adapter(adapter, model)
+        engine.weight_files(Path(adapter))
     with torch.device("meta"):
         base = transformers.AutoModelForCausalLM.from_config(config)
         parameters = base.num_parameters()
-        policy = peft.get_peft_model(base, _lora_config(lora), adapter_name=POLICY)
+        policy = peft.get_peft_model(base, _lora_config(adapter, lora), adapter_name=POLICY)
     trainable, _ = policy.get_nb_trainable_parameters()
     return Size(
         parameters=parameters, trainable=trainable, hidden=config.hidden_size, layers=config.num_hidden_layers,
+        feed_forward=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
         vocabulary=config.vocab_size,
     )  # fmt: skip
 
 
-def _lora_config(lora: Lora) -> peft.LoraConfig:
+def _lora_config(adapter: str, lora: Lora) -> peft.LoraConfig:
+    """That of a new adapter, or of the one in a folder, which keeps its own shape."""
+    if adapter:
+        with engine.loading(adapter):
+            found = peft.LoraConfig.from_pretrained(adapter)
+        found.inference_mode = False
+        return found
     return peft.LoraConfig(r=lora.r, lora_alpha=lora.alpha, target_modules=lora.target, task_type="CAUSAL_LM")
 
 
@@ -114,7 +126,7 @@ def load_policy(model: str, adapter: str, lora: Lora, seed: int, flash: bool = F
         with engine.loading(adapter):
             return peft.PeftModel.from_pretrained(base, adapter, adapter_name=POLICY, is_trainable=True)
     transformers.set_seed(seed)  # before the first weights of the adapter are drawn
-    return peft.get_peft_model(base, _lora_config(lora), adapter_name=POLICY)
+    return peft.get_peft_model(base, _lora_config("", lora), adapter_name=POLICY)
 
 
 def check_adapter(adapter: str, model: str) -> None:
@@ -164,7 +176,7 @@ def set_reference(model: Any, adapter: str) -> None:
 
 @contextmanager
 def as_reference(model: Any) -> Iterator[None]:
-    """Within the block the PeftModel is the reference that `set_reference` gave it. For use after training."""
+    """Within the block the PeftModel is the reference that `set_reference` gave it. Not for use in a training step."""
     if REFERENCE not in model.peft_config:
         with model.disable_adapter():
             yield

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
-
-import peft
-import transformers
 
 from advcore import engine, settings
 from advtrain import manifest, models, run
@@ -24,8 +20,7 @@ def plan(config: RunConfig) -> dict[str, Any]:
     _, _, examples = run.prepare(config)
     kept = [example for example in examples if not example.dropped]
     per_step = config.train.batch_size * config.train.gradient_accumulation
-    size = models.size(config.model, config.lora)
-    trainable = _continued(config) if config.adapter else size.trainable
+    size = models.size(config.model, config.adapter, config.lora)
     longest = sorted((example.tokens for example in kept), reverse=True)[: config.train.batch_size]
     return {
         "config": settings.resolved(config),
@@ -33,21 +28,12 @@ def plan(config: RunConfig) -> dict[str, Any]:
         "tokens_an_epoch": sum(example.tokens for example in kept),
         "steps": math.ceil(math.ceil(len(kept) / per_step) * config.train.epochs),
         "parameters": size.parameters,
-        "trainable_parameters": trainable,
-        "memory_bytes": _memory(config, size, trainable, sum(longest)),
+        "trainable_parameters": size.trainable,
+        "memory_bytes": _memory(config, size, sum(longest)),
     }
 
 
-def _continued(config: RunConfig) -> int:
-    """Parameters of the adapter that training goes on with: it keeps its own shape, whatever `lora` says."""
-    models.check_adapter(config.adapter, config.model)
-    engine.weight_files(Path(config.adapter))  # without any PEFT would ask the Hub for them
-    with engine.loading(config.adapter):
-        weights = peft.load_peft_weights(config.adapter, device="cpu")
-    return sum(weight.numel() for weight in weights.values())
-
-
-def _memory(config: RunConfig, size: models.Size, trainable: int, tokens: int) -> dict[str, int]:
+def _memory(config: RunConfig, size: models.Size, tokens: int) -> dict[str, int]:
     """Estimated bytes at the peak of training, by what takes them.
 
     Weights: of the base, and of DPO's reference where that is a whole model. Adapter: weight, gradient and two moments
@@ -59,11 +45,11 @@ def _memory(config: RunConfig, size: models.Size, trainable: int, tokens: int) -
     """
     dtype, _ = engine.precision()
     parameters = size.parameters + _whole_reference(config)
-    kept = size.hidden * 8 + (6 * size.hidden + 4 * _feed_forward(config)) * dtype.itemsize
+    kept = size.hidden * 8 + (6 * size.hidden + 4 * size.feed_forward) * dtype.itemsize
     a_token = kept + size.layers * size.hidden * dtype.itemsize if models.on_gpu() else size.layers * kept
     parts = {
         "weights": parameters * dtype.itemsize,
-        "adapter": trainable * 16,
+        "adapter": size.trainable * 16,
         "activations": tokens * a_token,
         "head": 2 * 256 * size.vocabulary * 4,
     }
@@ -73,14 +59,6 @@ def _memory(config: RunConfig, size: models.Size, trainable: int, tokens: int) -
 def _whole_reference(config: RunConfig) -> int:
     """Parameters of a reference that is a model of its own, which stays in memory beside the policy."""
     reference = models.reference(config) if config.method == "dpo" else ""
-    return (
-        models.size(reference, config.lora).parameters
-        if reference and not models.is_adapter(reference)
-        else 0
-    )
-
-
-def _feed_forward(config: RunConfig) -> int:
-    """Width of the block's middle; four times the hidden size where a model's config has no word for it."""
-    shape = transformers.AutoConfig.from_pretrained(models.locate(config.model)).get_text_config()
-    return int(getattr(shape, "intermediate_size", 0) or 4 * shape.hidden_size)
+    if not reference or models.is_adapter(reference):
+        return 0
+    return models.size(reference, "", config.lora).parameters

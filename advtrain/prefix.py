@@ -2,7 +2,7 @@
 
 Positions of the rejected completion start again after the prompt, and a mask keeps it from seeing the chosen one, so
 that every log-probability is that of a forward pass of its own (arXiv 2410.20305). TRL encodes the prompt twice and
-pads both sequences to the longest of the batch. Tensors in, tensors out; `models.score_selected` puts it to use.
+pads both sequences to the longest of the batch. Tensors in, tensors out; `fused.score_selected` puts it to use.
 Shapes: B pairs, T positions of TRL's batch, M of the shared rows.
 """
 

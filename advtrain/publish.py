@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from advcore import ConfigError, DataError, hub
+from advcore import ConfigError, DataError, contract, hub
 
 
 def push_margins(run: Path, repo: str) -> str:
@@ -24,28 +24,14 @@ def push_margins(run: Path, repo: str) -> str:
     manifest = json.loads(file.read_text()) if file.exists() else {}
     if "margins" not in manifest:
         raise ConfigError(f"{run} holds no finished dpo run (manifest.json with margins)")
-    number = manifest["dataset"]["round"]
-    _check_newest(repo, number)
+    number, paths = manifest["dataset"]["round"], hub.files(repo)
+    if not paths:  # margins alone are no dataset, so that no repository is made for them (it would be public)
+        raise DataError(
+            f"no such repository, or an empty one: {repo}; push the dataset first, with advgen push"
+        )
+    so = f"margins of round {number} come too late; give the run to advgen build --margins"
+    contract.refuse_older(repo, paths, number, so)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(run / "margins", Path(folder) / "margins")
-        return hub.push(
-            Path(folder),
-            repo,
-            private=False,
-            tag=f"round-{number}-margins",
-            message=f"Margins of round {number}",
-        )
-
-
-def _check_newest(repo: str, number: int) -> None:
-    """A revision holds all that was pushed before it: the next round would grow from later rounds as well.
-
-    And margins alone are no dataset, so that a repository is not made for them (it would be public).
-    """
-    files = hub.pull(repo).glob("*/round-*.parquet")
-    later = max((file.stem for file in files if file.name > f"round-{number:04d}.parquet"), default="")
-    if later:
-        raise DataError(
-            f"{repo} holds {later} already, so margins of round {number} come too late; "
-            "give the run to advgen build --margins"
-        )
+        tag, message = f"round-{number}-margins", f"Margins of round {number}"
+        return hub.push(Path(folder), repo, private=False, tag=tag, message=message)

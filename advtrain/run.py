@@ -69,7 +69,7 @@ def with_measured_flips(config: RunConfig) -> RunConfig:
     """`dpo.label_smoothing` as the dataset has it, where the config says so. Raises DataError where it has none."""
     if config.method != "dpo" or not config.dpo.measured_flips:
         return config
-    rate = read_dataset(config).flip_rate
+    rate = data.flip_rate(config.dataset)
     if rate is None:
         raise DataError(
             f"{config.dataset} has no {contract.CALIBRATION}: run advgen calibrate, or measured_flips = false"

@@ -45,15 +45,14 @@ def reference_logps(trainer: Any, examples: Sequence[Example], reference: str) -
     What a file of the cache has is not worked out again; what it lacks is added to it.
     """
     file = _file(reference, trainer)
-    known: dict[str, Pair]
-    (known,) = accelerate.utils.broadcast_object_list([_read(file)])  # so that all ranks miss the same
+    known = ranks.agreed(_read(file))  # so that all miss the same
     missing = [example for example in examples if key(example) not in known]
     if missing:
         whole = trainer.ref_model and trainer.accelerator.unwrap_model(trainer.ref_model)
         policy = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
         with nullcontext() if whole else models.as_reference(policy):
             found = _logps(trainer, whole or policy, missing, "reference")
-        if trainer.accelerator.is_main_process:
+        if ranks.is_main():
             for name, pair in found.items():
                 runs.append_json(file, {"key": name, "logps": pair})
         known |= found

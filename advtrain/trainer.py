@@ -235,14 +235,10 @@ def _keep_metrics_until(file: Path, step: int) -> None:
 def fit(trainer: Any, folder: Path, label: str) -> dict[str, float]:
     """Train from the last whole checkpoint, or from the start; returns TRL's closing metrics."""
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
-    for (
-        callback
-    ) in trainer.callback_handler.callbacks:  # its own place is among the checkpoints, which do not stay
-        if (
-            isinstance(callback, transformers.integrations.TensorBoardCallback)
-            and callback.logging_dir is None
-        ):
-            callback.logging_dir = str(folder / "tensorboard")
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, transformers.integrations.TensorBoardCallback):
+            # Its own place is among the checkpoints, which do not stay.
+            callback.logging_dir = callback.logging_dir or str(folder / "tensorboard")
     with ExitStack() as stack:
         trainer.add_callback(RunLog(folder / "metrics.jsonl", label, stack))
         checkpoint = ranks.agreed(last_checkpoint(folder / "checkpoints"))

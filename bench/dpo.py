@@ -29,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ def main() -> None:
         print(json.dumps(measure(args)))
         return
     done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    if any(row["pairs"] != args.pairs for row in done):
+        sys.exit(f"error: {args.out} is of another number of pairs; give another --out")
     for repeat in range(args.repeats):
         for arm in ARMS[repeat % 2 * 3 :: -1 if repeat % 2 else 1]:  # there and back: drift favours nobody
             if not any((row["arm"], row["repeat"]) == (arm, repeat) for row in done):
@@ -84,30 +86,57 @@ def _in_a_process(arm: str) -> dict[str, Any]:
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
-    import datasets
     import torch
-    import trl
 
     from advcore import settings
-    from advtrain import data, dpo, models, scoring
+    from advtrain import data, models
     from advtrain.config import Lora, RunConfig
 
     train = {"batch_size": args.batch_size, "gradient_accumulation": args.accumulation, "learning_rate": 5e-5}
-    config = settings.build(
-        RunConfig,
-        {
-            "method": "dpo", "dataset": args.dataset, "model": args.model, "train": train,
-            "trl": {"save_strategy": "no"},
-        },
-    )  # fmt: skip
+    shape = {"method": "dpo", "dataset": args.dataset, "model": args.model, "trl": {"save_strategy": "no"}}
+    config = settings.build(RunConfig, {**shape, "train": train})
     tokenizer = models.load_tokenizer(config.model)
     rows = data.load(config.dataset, "dpo").rows
     examples = chosen_pairs(data.encode(tokenizer, rows, "dpo", config.max_length), args)
     policy = models.load_policy(config.model, "", Lora(), seed=0)
-    if args.arm in ("trl-compact", "trl-precomputed"):
-        import trl.trainer.utils
+    forwarded = _count_positions(policy.get_base_model().base_model)
+    with tempfile.TemporaryDirectory() as folder:
+        build = _ours if args.arm == "advtrain" else _trls
+        prepared = build(config, policy, tokenizer, examples, Path(folder), args.arm)
+        started, cpu = time.monotonic(), time.process_time()
+        trainer = prepared()
+        trainer.train()
+    seconds = time.monotonic() - started
+    steps = [row for row in trainer.state.log_history if "loss" in row]
+    return {
+        "pairs": len(examples), "seconds": round(seconds, 2), "pairs_per_s": len(examples) / seconds,
+        "cpu_s": round(time.process_time() - cpu, 2),
+        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "forwarded": forwarded[0],
+        "losses": [row["loss"] for row in steps], "margins": [row["rewards/margins"] for row in steps],
+        "dtype": str(policy.get_base_model().dtype), "threads": torch.get_num_threads(),
+        "mean_prompt": statistics.fmean(len(each.prompt) for each in examples),
+        "mean_completion": statistics.fmean(len(ids) for each in examples for ids in each.completions),
+    }  # fmt: skip
 
-        trl.trainer.utils._use_triton = lambda device: True
+
+def _ours(config: Any, policy: Any, tokenizer: Any, examples: Any, folder: Path, _: str) -> Callable[[], Any]:
+    from advtrain import dpo, models
+
+    def prepare() -> Any:
+        trainer = dpo.build(config, policy, tokenizer, examples, folder)
+        dpo.with_reference(trainer, examples, models.content_id("", config.model))
+        return trainer
+
+    return prepare
+
+
+def _trls(
+    config: Any, policy: Any, tokenizer: Any, examples: Any, folder: Path, arm: str
+) -> Callable[[], Any]:
+    import datasets
+    import trl.trainer.utils
+
+    from advtrain import dpo, models, scoring
 
     class Plain(trl.DPOTrainer):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -116,35 +145,24 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         def create_model_card(self, *_: Any, **__: Any) -> None:
             return
 
-    forwarded = _count_positions(policy.get_base_model().base_model)
-    with tempfile.TemporaryDirectory() as folder:
-        options = dpo.options(config, Path(folder))
-        options.precompute_ref_log_probs = args.arm == "trl-precomputed"
-        table = datasets.Dataset.from_list([scoring.columns(example) for example in examples])
-        file = Path(folder) / "pairs"  # TRL's cache of the reference lies beside its dataset
-        table.save_to_disk(str(file))
-        started, cpu = time.monotonic(), time.process_time()
-        if args.arm == "advtrain":
-            trainer: Any = dpo.build(config, policy, tokenizer, examples, Path(folder))
-            dpo.with_reference(trainer, examples, models.content_id("", config.model))
-        else:
-            trainer = Plain(
-                model=policy, args=options, processing_class=tokenizer,
-                train_dataset=datasets.load_from_disk(str(file)),
-            )  # fmt: skip
-            models.set_reference(trainer.model, "")
-        trainer.train()
-    seconds = time.monotonic() - started
-    return {
-        "pairs": len(examples), "seconds": round(seconds, 2), "pairs_per_s": len(examples) / seconds,
-        "cpu_s": round(time.process_time() - cpu, 2),
-        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "forwarded": forwarded[0],
-        "losses": [row["loss"] for row in trainer.state.log_history if "loss" in row],
-        "margins": [row["rewards/margins"] for row in trainer.state.log_history if "loss" in row],
-        "dtype": str(policy.get_base_model().dtype), "threads": torch.get_num_threads(),
-        "mean_prompt": statistics.fmean(len(each.prompt) for each in examples),
-        "mean_completion": statistics.fmean(len(ids) for each in examples for ids in each.completions),
-    }  # fmt: skip
+    if arm != "trl":
+        trl.trainer.utils._use_triton = lambda device: True
+    options = dpo.options(config, folder)
+    options.precompute_ref_log_probs = arm == "trl-precomputed"
+    file = str(folder / "pairs")  # TRL's cache of the reference lies beside its dataset
+    datasets.Dataset.from_list([scoring.columns(example) for example in examples]).save_to_disk(file)
+
+    def prepare() -> Any:
+        trainer = Plain(
+            model=policy,
+            args=options,
+            processing_class=tokenizer,
+            train_dataset=datasets.load_from_disk(file),
+        )
+        models.set_reference(trainer.model, "")
+        return trainer
+
+    return prepare
 
 
 def chosen_pairs(examples: Sequence[Any], args: argparse.Namespace) -> list[Any]:

@@ -45,12 +45,19 @@ def run(tmp_path, monkeypatch, capfd):
         ("[teacher\n", [], "not valid TOML"),
         (BUILD, ["--set", "exercises.per_topic=0"], "exercises.per_topic is 0, under 1"),
         (BUILD, ["--set", "curriculum.strategies=['sideways']"], "curriculum.strategies is 'sideways'"),
-        (BUILD, ["--set", "teacher.concurrency=0"], "model.concurrency is 0"),
+        (BUILD, ["--set", "teacher.concurrency=0"], "teacher.concurrency is 0"),
+        (BUILD, ["--set", "gate.agreement=60"], "gate.agreement is 60.0, over 1"),
+        (BUILD, ["--set", "gate.agreement=0"], "gate.agreement is 0.0, under 0.01"),
+        (BUILD, ["--set", "gate.max_mutants=0"], "gate.max_mutants is 0, so that no"),
+        (BUILD, ["--set", "max_failure_share=-1"], "max_failure_share is -1.0, under 0"),
+        (BUILD, ["--set", "student.top_p=95"], "student.top_p is 95.0, over 1"),
+        (BUILD, ["--seeds", "empty.jsonl:text"], "empty.jsonl:text holds nothing to make an exercise from"),
         (BUILD, ["--set", "teacher.temperature=0.0"], "teacher.temperature is 0"),
     ],
 )
 def test_advgen_build_explains_a_mistake_in_one_line(tmp_path, run, config, arguments, says):
     (tmp_path / "c.toml").write_text(config)
+    (tmp_path / "empty.jsonl").touch()
     done = run("advgen", "build", "c.toml", "--out", "run", *arguments)
     assert done.returncode == 2, done.stderr
     assert says in done.stderr

@@ -179,4 +179,4 @@ def test_a_mix_is_read_from_its_own_table():
 )
 def test_a_curriculum_that_makes_no_sense_is_named(values, message):
     with pytest.raises(ConfigError, match=message):
-        settings.build(CurriculumConfig, values)
+        settings.build(CurriculumConfig, values, "curriculum.")

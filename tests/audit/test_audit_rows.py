@@ -147,3 +147,10 @@ def test_an_odd_row_of_a_folders_file_is_named_and_not_the_end_of_it(tmp_path):
     (tmp_path / "other.jsonl").write_text('{"prompt": "p", "completion": "c"}\n')
     with pytest.raises(DataError, match="row 1: rejected is NoneType"):
         list(rows.read(str(tmp_path)))
+
+
+@pytest.mark.parametrize("content", [b"no gzip at all", gzip.compress(b'{"prompt": "p"}\n' * 400)[:-12]])
+def test_a_broken_archive_is_named_in_one_line(tmp_path, content):
+    (tmp_path / "set.jsonl.gz").write_bytes(content)
+    with pytest.raises(DataError, match=r"set\.jsonl\.gz cannot be read"):
+        list(contract.file_rows(tmp_path / "set.jsonl.gz"))

@@ -288,3 +288,49 @@ def test_another_text_in_the_file_of_seeds_is_another_run(tmp_path):
     file.write_text('{"text": "two"}')
     assert seeds.identity(f"{file}:text") != before
     assert (seeds.identity(""), seeds.identity("user/name:text")) == ("", "user/name:text")
+
+
+def test_calibrate_writes_nothing_where_there_is_nothing_to_calibrate_on(tmp_path, advgen):
+    contract.write_round(tmp_path, "raw", 0, [])
+    code, _, said = advgen("calibrate", tmp_path)
+    assert (code, "no kept exercises to calibrate on" in said) == (2, True)
+    assert not (tmp_path / "calibration.json").exists()
+
+
+def test_verify_takes_the_limits_it_is_given(run, advgen):
+    assert advgen("verify", run, "--set", "wall_s=30")[0] == 0
+    code, _, said = advgen("verify", run, "--set", "wal_s=30")
+    assert (code, "unknown key wal_s; did you mean wall_s?" in said) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("funnel", "says"),
+    [
+        ("[]", "is broken; run the build again"),
+        ('{"round": 0, "audit": {"publishable": false}, "finished": true}', "is broken; run the build again"),
+        ('{"round": 0, "audit": null, "finished": false}', "is not finished"),
+    ],
+)
+def test_push_refuses_a_build_that_did_not_end_well(run, advgen, funnel, says):
+    (run / "funnel.json").write_text(funnel)
+    code, _, said = advgen("push", run, "--repo", "tester/pairs")
+    assert (code, said.count("\n"), says in said) == (2, 1, True), said
+
+
+def test_an_earlier_round_is_not_pushed_over_a_later_one(run, advgen, monkeypatch):
+    with FakeHub() as hub:
+        hub.add_repo("tester/pairs", {"dpo/round-0001.parquet": b"PAR1", "raw/round-0000.parquet": b"PAR1"})
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", hub.token)
+        code, _, said = advgen("push", run, "--repo", "tester/pairs", "--anyway")
+        assert (code, "holds round-0001 already, so round 0 comes too late" in said) == (2, True), said
+        assert not hub.repos["dataset", "tester/pairs"].tags
+
+
+def test_a_history_of_another_form_is_one_line(run, advgen, tmp_path):
+    (run / "dataset" / "rounds.json").write_text('[{"stats": {}}]')
+    (tmp_path / "none.toml").write_text(
+        '[teacher]\nmodel = "local/teacher"\n[student]\nmodel = "local/student"\n'
+    )
+    code, _, said = advgen("build", tmp_path / "none.toml", "--out", tmp_path / "r1", "--parent", run)
+    assert (code, "rounds.json is not of this release" in said) == (2, True), said

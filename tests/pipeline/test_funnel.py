@@ -78,3 +78,11 @@ def test_the_round_is_described_for_whoever_decides_on_the_next():
     assert (stats.statements, stats.novel, stats.judged, stats.solvable) == (3, 2, 1, 1)
     assert (stats.pool, stats.effective_sample_size, stats.median_margin) == (2, 1.5, 0.5)
     assert stats.mean_pass_rate == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_margin_that_is_no_number_is_in_no_median(at):
+    margins = [{"margin": 0.001}, {"margin": 0.003}]
+    margins.insert(at, {"margin": float("nan")})
+    assert funnel(row()).stats(margins).median_margin == 0.002
+    assert funnel(row()).stats([{"margin": float("nan")}]).median_margin is None

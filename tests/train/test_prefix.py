@@ -1,7 +1,9 @@
 """Each prompt once: the same numbers as with a forward pass for every sequence, and as TRL's own trainer."""
 
 import dataclasses
+import json
 import random
+import shutil
 
 import datasets
 import pytest
@@ -175,6 +177,27 @@ def test_sft_comes_to_the_loss_of_trls_own_trainer(run_config, examples, tmp_pat
     assert len(mine) >= 20
     assert abs(mine[0] - mine[-1]) > 1e-3
     assert mine == pytest.approx(theirs, abs=1e-4)
+
+
+def windowed(tiny, folder, window):
+    """The tiny model's folder with a sliding window in every layer."""
+    shutil.copytree(tiny, folder)
+    file = folder / "config.json"
+    shape = {"use_sliding_window": True, "sliding_window": window, "max_window_layers": 0}
+    layers = ["sliding_attention"] * 2
+    file.write_text(json.dumps(json.loads(file.read_text()) | shape | {"layer_types": layers}))
+    return str(folder)
+
+
+@pytest.mark.parametrize(("window", "shared"), [(40, False), (128, True)])
+def test_a_sliding_window_counts_where_the_longest_pair_does_not_fit_into_it(
+    run_config, tiny, examples, tmp_path, capsys, window, shared
+):
+    model = windowed(tiny, tmp_path / "model", window)
+    config = run_config(model=model, trl={"save_strategy": "no"})
+    policy = models.load_policy(model, "", Lora(), seed=0)
+    dpo.build(config, policy, models.load_tokenizer(model), examples, tmp_path)
+    assert ("every prompt is encoded twice" not in capsys.readouterr().err) == shared
 
 
 def test_an_architecture_that_does_not_obey_the_mask_is_trained_the_long_way(
