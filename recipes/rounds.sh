@@ -17,5 +17,20 @@ build 2 --parent "$runs/round-1" --margins "$runs/train-1"
 
 advgen verify "$runs/round-2"
 advgen audit "$runs/round-2/dataset" --json > "$runs/audit.json"
-advgen calibrate "$runs/round-2" > "$runs/calibration.json"
+against=()
+if [ -n "${HUMANEVAL:-}" ]; then # its file: how often agreement is wrong, on statements whose answers are known
+  advgen consensus "$recipes/rounds.toml" --benchmark "$HUMANEVAL" --out "$runs/consensus" > /dev/null
+  against=(--consensus "$runs/consensus")
+fi
+advgen calibrate "$runs/round-2" "${against[@]}" > "$runs/calibration.json"
+
+# The same exercises without repair, and for a student of another family: the journal has all other replies.
+again() {
+  mkdir -p "$runs/$1"
+  local journal=$runs/$1/journal.sqlite
+  [ -s "$journal" ] || { cp "$runs/round-0/journal.sqlite" "$journal.part" && mv "$journal.part" "$journal"; }
+  advgen build "$recipes/rounds.toml" --out "$runs/$1" --set "$2" > /dev/null
+}
+again no-feedback exercises.feedback=false
+again small-student student.model=local/student-small
 python "$recipes/rounds_summary.py" "$runs"

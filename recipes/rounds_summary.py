@@ -29,31 +29,30 @@ def intent(effect: dict[str, Any] | None) -> str:
     return f"held {share(effect['held_share'] or 0.0, effect['held_interval'])} {effect['outcome']}"
 
 
-def line(round_number: int, name: str, row: dict[str, Any]) -> list[str]:
+def line(round_name: str, name: str, row: dict[str, Any]) -> list[str]:
     tokens = row["teacher_tokens"] / row["kept"] if row["kept"] else float("nan")
     counts = [str(row[key]) for key in ("asked", "written", "new", "kept", "pairs")]
     passes = share(row["student_pass_rate"], row["student_pass_interval"])
-    return [str(round_number), name, *counts, passes, intent(row.get("intent")), f"{tokens:.0f}"]
+    return [round_name, name, *counts, passes, intent(row.get("intent")), f"{tokens:.0f}"]
 
 
 def main() -> None:
     runs, console = Path(sys.argv[1]), Console()
     table = Table(*COLUMNS, title="Rounds")
-    for file in sorted(runs.glob("round-*/funnel.json")):
-        funnel = json.loads(file.read_text())
+    again = [runs / name / "funnel.json" for name in ("no-feedback", "small-student")]
+    for file in [*sorted(runs.glob("round-*/funnel.json")), *filter(Path.exists, again)]:
+        funnel, label = json.loads(file.read_text()), file.parent.name.removeprefix("round-")
         for name, row in funnel["strategies"].items():
-            table.add_row(*line(funnel["round"], name, row))
-        table.add_row(*line(funnel["round"], "all", funnel), end_section=True)
+            table.add_row(*line(label, name, row))
+        table.add_row(*line(label, "all", funnel), end_section=True)
         for text in (
             *funnel["stop_reasons"],
             *(f"{each['name']}: {each['value']:.3f}" for each in funnel["warnings"]),
         ):
-            console.print(f"round {funnel['round']}: {text}")
+            console.print(f"{label}: {text}")
         verdict = funnel["audit"]
         if verdict:
-            console.print(
-                f"round {funnel['round']}: {'publishable' if verdict['publishable'] else verdict['errors']}"
-            )
+            console.print(f"{label}: {'publishable' if verdict['publishable'] else verdict['errors']}")
     console.print(table)
 
 
