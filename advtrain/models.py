@@ -124,7 +124,10 @@ def load_policy(model: str, adapter: str, lora: Lora, seed: int, flash: bool = F
     if adapter:
         check_adapter(adapter, model)
         with engine.loading(adapter):
-            return peft.PeftModel.from_pretrained(base, adapter, adapter_name=POLICY, is_trainable=True)
+            policy = peft.PeftModel.from_pretrained(base, adapter, adapter_name=POLICY, is_trainable=True)
+        # A checkpoint asks what is named here whether its vocabulary has grown: not the Hub, then.
+        policy.peft_config[POLICY].base_model_name_or_path = locate(model)
+        return policy
     transformers.set_seed(seed)  # before the first weights of the adapter are drawn
     return peft.get_peft_model(base, _lora_config("", lora), adapter_name=POLICY)
 
