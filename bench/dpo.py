@@ -12,9 +12,8 @@ learning rate, on the CPU in the dtype that advtrain takes here:
 process. `forwarded` are the positions that went through the backbone, padding included: a figure without noise. The
 losses of all arms must be the same to `--tolerance`, or nothing is printed: bf16 rounds, float32 does not.
 
-DATASET is a dataset folder or JSONL; its longest pairs that fit are left out until the mean prompt has at most
-`--prompt` and the mean completion at most `--completion` tokens, so that a run says what it was made of. With `--out`,
-what the file holds is not run again. On a GPU nothing was measured; there TRL's own head is compact, so `trl-compact`
+DATASET is a dataset folder or JSONL, of which the pairs are taken that are nearest to `--prompt` and `--completion`
+tokens; the table says what their means came to. With `--out`, what the file holds is not run again. On a GPU nothing was measured; there TRL's own head is compact, so `trl-compact`
 is the arm to compare with.
 """
 
@@ -42,8 +41,8 @@ def main() -> None:
     parser.add_argument("dataset")
     parser.add_argument("--model", default="student-small")
     parser.add_argument("--pairs", type=int, default=64)
-    parser.add_argument("--prompt", type=float, default=180, help="mean tokens")
-    parser.add_argument("--completion", type=float, default=120, help="mean tokens")
+    parser.add_argument("--prompt", type=float, default=180, help="tokens")
+    parser.add_argument("--completion", type=float, default=120, help="tokens, mean of both sides")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--accumulation", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
@@ -166,18 +165,16 @@ def _trls(
 
 
 def chosen_pairs(examples: Sequence[Any], args: argparse.Namespace) -> list[Any]:
-    """The first `--pairs` of those left when the longest are taken out, up to the asked means."""
-    kept = [example for example in examples if not example.truncated]
-    for longest in (
-        (lambda each: len(each.prompt), args.prompt),
-        (lambda each: sum(map(len, each.completions)) / 2, args.completion),
-    ):
-        size, most = longest
-        while kept and statistics.fmean(map(size, kept)) > most:
-            kept.remove(max(kept, key=size))
-    if len(kept) < args.pairs:
-        sys.exit(f"error: {len(kept)} pairs of such a length in {args.dataset}, {args.pairs} wanted")
-    return kept[: args.pairs]
+    """The `--pairs` nearest to the asked lengths, in the dataset's order."""
+
+    def distance(index: int) -> float:
+        prompt, *completions = map(len, (examples[index].prompt, *examples[index].completions))
+        return abs(prompt - args.prompt) + abs(statistics.fmean(completions) - args.completion)
+
+    whole = [index for index, example in enumerate(examples) if not example.truncated]
+    if len(whole) < args.pairs:
+        sys.exit(f"error: {args.dataset} has {len(whole)} pairs of at most 1,024 tokens, {args.pairs} wanted")
+    return [examples[index] for index in sorted(sorted(whole, key=distance)[: args.pairs])]
 
 
 def _count_positions(backbone: Any) -> list[int]:
