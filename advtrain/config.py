@@ -14,16 +14,16 @@ from typing import Any, Literal
 
 from advcore import ConfigError, settings
 
-Method = Literal["dpo", "sft"]
+Method = Literal["dpo", "sft", "gad"]
 LossType = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot",
     "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
 ]  # fmt: skip
 
 SMOOTHED = frozenset(("robust", "exo_pair", "aot", "aot_unpaired"))  # the losses that read label_smoothing
-# Peak learning rate by method. DPO: AKD's. SFT: TRL's advice for adapters,
-# huggingface.co/docs/trl/sft_trainer.
-LEARNING_RATE = {"dpo": 5e-6, "sft": 1e-4}
+# Peak learning rate by method. DPO: AKD's. SFT: TRL's advice for adapters, huggingface.co/docs/trl/sft_trainer. GAD:
+# ten times the paper's, which trains all weights.
+LEARNING_RATE = {"dpo": 5e-6, "sft": 1e-4, "gad": 1e-5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +42,12 @@ class Lora:
 @dataclass(frozen=True, kw_only=True)
 class Train:
     learning_rate: float = math.nan
-    """Peak learning rate; when not given, 5e-6 for `dpo` and 1e-4 for `sft` (the resolved config says
-    which)."""
+    """Peak learning rate; when not given, 5e-6 for `dpo`, 1e-4 for `sft` and 1e-5 for `gad` (the resolved config
+    says which)."""
     epochs: float = 1.0
-    """Passes over the dataset; a fraction stops within the pass."""
+    """Passes over the dataset; a fraction stops within the pass. Of `gad` those of its second stage."""
     batch_size: int = 2
-    """Rows a forward pass on each device; a DPO row is two sequences."""
+    """Rows a forward pass on each device; a DPO row is two sequences, a GAD row `gad.samples`."""
     gradient_accumulation: int = 1
     """Forward passes an optimizer step, so that a step sees batch_size * gradient_accumulation rows a
     device."""
@@ -75,6 +75,9 @@ class Dpo:
     """Share of the pairs taken to be the wrong way round; read by `robust`, `exo_pair`, `aot` and `aot_unpaired`."""
     measured_flips: bool = False
     """Take `label_smoothing` from the dataset, where `advgen calibrate` has measured it."""
+    config: Literal["dpo", "gad"] = "dpo"
+    """Dataset config to train on: `dpo` (pairs) or `gad`: the teacher's reply against one that the student samples
+    before it is trained, by `gad.temperature` and `gad.max_new_tokens` (SODA)."""
     margin_matmul: Literal["highest", "high", "medium"] = "medium"
     """Products inside the float32 margin pass, as torch.set_float32_matmul_precision: `medium` rounds their inputs to
     bf16 (margins within about 0.03 on a 0.5B student), `highest` is exact and several times slower on a
@@ -98,9 +101,79 @@ class Sft:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Gad:
+    stages: tuple[Literal["warmup", "gad"], ...] = ("warmup", "gad")
+    """`warmup`: cross-entropy of the student on the teacher's replies, while the discriminator learns to tell them from
+    the student's; `gad`: policy gradient on the discriminator's score. Apart, the second takes `adapter` and
+    `discriminator.start` from the first."""
+    warmup: Literal["both", "student", "discriminator"] = "both"
+    """Who learns in the warm-up."""
+    warmup_epochs: float = 1.0
+    """Passes over the dataset in the warm-up."""
+    warmup_learning_rate: float = 1e-4
+    """The student's in the warm-up."""
+    samples: int = 8
+    """Replies that the student samples to each prompt."""
+    temperature: float = 0.8
+    """Of the samples."""
+    max_new_tokens: int = 512
+    """Tokens of a reply; the teacher's is cut there too. Prompts have what `max_length` leaves."""
+    beta: float = 0.001
+    """Weight of the KL divergence (k3) to the student as it was when the stage `gad` began."""
+    rollouts: Literal["transformers", "vllm"] = "transformers"
+    """What samples: the model in place, or vLLM on a GPU (`trl.vllm_mode` and so on)."""
+    held_out: int = 32
+    """Prompts kept out of training, on which checkpoints are compared."""
+    evaluation: str = ""
+    """Command that scores a checkpoint's answers, the higher the better: `{answers}` in it is their JSONL file, and the
+    last line it prints is JSON with a `score`. Without one, the score is how likely a probe of the base takes them for
+    the teacher's."""
+
+    def __post_init__(self) -> None:
+        _positive(
+            "gad.", warmup_epochs=self.warmup_epochs, warmup_learning_rate=self.warmup_learning_rate,
+            temperature=self.temperature, max_new_tokens=self.max_new_tokens,
+        )  # fmt: skip
+        if self.samples < 2:
+            raise ConfigError(f"gad.samples is {self.samples}; a group needs 2 to compare")
+        if self.beta < 0 or self.held_out < 0:
+            raise ConfigError("gad.beta and gad.held_out are not below 0")
+        if self.stages not in (("warmup",), ("gad",), ("warmup", "gad")):
+            raise ConfigError('gad.stages is ["warmup"], ["gad"] or ["warmup", "gad"]')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Discriminator:
+    model: str = ""
+    """A base of its own (embedded name, Hub id or folder); empty shares the student's frozen one."""
+    start: str = ""
+    """`discriminator` folder of an earlier run, whose training goes on; empty starts a new one."""
+    learning_rate: float = 1e-5
+    """Its own, constant."""
+    alone_steps: int = 10
+    """First steps of the warm-up in which only the discriminator learns."""
+    frozen: bool = False
+    """In the stage `gad` it does not learn: the off-policy ablation."""
+    loss: Literal["bradley_terry", "cross_entropy"] = "bradley_terry"
+    """Pairs of teacher and sample, or each side on its own."""
+    score_clamp: float = 0.0
+    """Scores beyond +- this are cut before they become rewards; 0 cuts none."""
+    score_l2: float = 0.0
+    """Weight of the mean squared score in its loss."""
+    length_debias: float = 0.0
+    """A sample's reward is lowered by this times log(1 + its tokens)."""
+
+    def __post_init__(self) -> None:
+        _positive("discriminator.", learning_rate=self.learning_rate)
+        for name in ("alone_steps", "score_clamp", "score_l2", "length_debias"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"discriminator.{name} is {getattr(self, name)}, below 0")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     method: Method
-    """`dpo` on preference pairs, then the margin pass; `sft` on completions."""
+    """`dpo` on preference pairs, then the margin pass; `sft` on completions; `gad` against a discriminator."""
     dataset: str
     """A folder in the layout of `advcore.contract`, a Hub dataset `user/name@revision`, or a JSONL file."""
     rounds: Literal["all", "last"] = "all"
@@ -124,10 +197,14 @@ class RunConfig:
     """Read when `method` is `dpo`."""
     sft: Sft = field(default_factory=Sft)
     """Read when `method` is `sft`."""
+    gad: Gad = field(default_factory=Gad)
+    """Read when `method` is `gad`; two fields of it with `dpo.config = "gad"`."""
+    discriminator: Discriminator = field(default_factory=Discriminator)
+    """Read when `method` is `gad`."""
     report_to: Literal["none", "trackio", "wandb", "tensorboard"] = "none"
     """Also log to this tracker; `metrics.jsonl` is written in any case."""
     trl: dict[str, Any] = field(default_factory=dict)
-    """Any further option of TRL's DPOConfig or SFTConfig, by its own name."""
+    """Any further option of TRL's DPOConfig, SFTConfig or GRPOConfig, by its own name."""
 
     def __post_init__(self) -> None:
         _positive("", max_length=self.max_length)

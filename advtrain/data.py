@@ -7,14 +7,15 @@ control token stays text. Trains nothing and loads no model. Called by `run` and
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from advcore import DataError, chat, contract, hub
 from advcore.runs import sha256_of
 
-# The columns of each config that training reads: the prompt first, then the completions.
+# The columns of each config that training reads: the prompt first, then the completions. The paper's data for GAD
+# (ytz20/LMSYS-Chat-GPT-5-Chat-Response) calls its prompt `content`.
 NEEDED = {
     "dpo": ("prompt", "chosen", "rejected"),
     "sft": ("prompt", "completion"),
@@ -50,7 +51,9 @@ class Example:
     truncated: bool
     """A completion was cut at max_length."""
     dropped: bool
-    """The prompt alone fills max_length, so that nothing of the completions is left: not trained on."""
+    """The prompt leaves no room for a completion: not trained on."""
+    row: Row = field(default_factory=dict, repr=False)
+    """What it was made of."""
 
     @property
     def length(self) -> int:
@@ -71,6 +74,8 @@ def load(dataset: str, config: str, rounds: str = "all") -> Dataset:
     """
     path, commit = _located(dataset)
     rows = _read(dataset, path, config, foreign=bool(commit))
+    if config == "gad":
+        rows = [{"prompt": row.get("content"), **row} for row in rows]
     check_columns(dataset, rows, config)
     if rounds == "last":
         last = max(row.get("round", 0) for row in rows)
@@ -127,22 +132,32 @@ def _read_foreign(spec: str, folder: Path) -> list[Row]:
         raise DataError(f"{spec} has no train split that can be read: {str(error).splitlines()[0]}") from None
 
 
-def encode(tokenizer: Any, rows: Iterable[Row], config: str, max_length: int) -> list[Example]:
+def encode(
+    tokenizer: Any, rows: Iterable[Row], config: str, max_length: int, max_completion: int = 0
+) -> list[Example]:
     """Every row as an `Example`, in order; rows that do not fit are marked, not left out.
 
-    A completion is what the chat template adds after the generation prompt: its tokens and the end of its
-    turn. Raises DataError, naming the row, for a prompt or completion that is neither text nor messages.
+    A prompt must leave room for `max_completion` tokens, where completions are cut then; 0 cuts at `max_length` alone.
+    A completion is what the chat template adds after the generation prompt: its tokens and the end of its turn. Raises
+    DataError, naming the row, for a prompt or completion that is neither text nor messages.
     """
     prompt_column, *columns = NEEDED[config]
     examples = []
     for number, row in enumerate(rows):
         try:
-            prompt = _messages(row[prompt_column], "user")
-            completions = [_messages(row[column], "assistant") for column in columns]
+            prompt = messages(row[prompt_column], "user")
+            completions = [messages(row[column], "assistant") for column in columns]
         except TypeError as error:
             raise DataError(f"row {number}: {error}") from None
-        exercise_id = str(row.get("exercise_id", number))
-        examples.append(_encode_row(tokenizer, exercise_id, prompt, completions, max_length))
+        start, whole = _encode_row(tokenizer, prompt, completions)
+        end = min(max_length, start + max_completion) if max_completion else max_length
+        examples.append(
+            Example(
+                exercise_id=str(row.get("exercise_id", number)), prompt=whole[0][:start],
+                completions=tuple(ids[start:end] for ids in whole), truncated=any(len(ids) > end for ids in whole),
+                dropped=start + max(1, max_completion) > max_length, row=row,
+            )
+        )  # fmt: skip
     return examples
 
 
@@ -163,22 +178,15 @@ def near_copies(examples: Sequence[Example]) -> int:
 
 
 def _encode_row(
-    tokenizer: Any, exercise_id: str, prompt: list[Message], completions: list[list[Message]], max_length: int
-) -> Example:
+    tokenizer: Any, prompt: list[Message], completions: list[list[Message]]
+) -> tuple[int, list[list[int]]]:
+    """Ids of the prompt with each completion, and where the completion starts: a template may render the prompt
+    otherwise once a reply follows; it then starts where they part."""
     prompt_ids = chat.encode(tokenizer, prompt, add_generation_prompt=True)
     whole = [
         chat.encode(tokenizer, prompt + completion, add_generation_prompt=False) for completion in completions
     ]
-    # A template may render the prompt otherwise once a reply follows; the completion then starts where they
-    # part.
-    start = min(_common_prefix(prompt_ids, ids) for ids in whole)
-    return Example(
-        exercise_id=exercise_id,
-        prompt=prompt_ids[:start],
-        completions=tuple(ids[start:max_length] for ids in whole),
-        truncated=any(len(ids) > max_length for ids in whole),
-        dropped=start >= max_length,
-    )
+    return min(_common_prefix(prompt_ids, ids) for ids in whole), whole
 
 
 def _common_prefix(left: list[int], right: list[int]) -> int:
@@ -188,8 +196,8 @@ def _common_prefix(left: list[int], right: list[int]) -> int:
     return min(len(left), len(right))
 
 
-def _messages(value: Any, role: str) -> list[Message]:
-    """A column's value as messages: a string is one message of `role`."""
+def messages(value: Any, role: str) -> list[Message]:
+    """A column's value as messages: a string is one message of `role`. Raises TypeError for anything else."""
     if isinstance(value, str):
         return [{"role": role, "content": value}]
     if isinstance(value, list) and value and all(_is_message(message) for message in value):

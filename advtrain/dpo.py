@@ -12,17 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
 import trl
 
-from advtrain import fused, models, prefix, ranks, scoring, trainer
+from advtrain import fused, models, prefix, scoring, trainer
 from advtrain.config import RunConfig
 from advtrain.data import Example
 
 # These losses look at the other pairs of their forward pass, so that pairs cannot be moved to another one.
 _JOINT = frozenset(("sft", "aot", "aot_unpaired"))
-# Nats a token. Rounding of other matrix shapes stays far below, a model that does not obey the mask far above.
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 
 
 class PairTrainer(trainer.WholeCheckpoints, trl.DPOTrainer):  # type: ignore[misc]
@@ -39,8 +36,8 @@ class PairTrainer(trainer.WholeCheckpoints, trl.DPOTrainer):  # type: ignore[mis
 def options(config: RunConfig, folder: Path) -> trl.DPOConfig:
     """TRL's options for this run. Raises ConfigError for a `[trl]` key that cannot be used."""
     return trainer.options(
-        config, folder, trl.DPOConfig, beta=config.dpo.beta, loss_type=list(config.dpo.loss_type),
-        label_smoothing=config.dpo.label_smoothing,
+        config, folder, trl.DPOConfig, max_length=config.max_length, beta=config.dpo.beta,
+        loss_type=list(config.dpo.loss_type), label_smoothing=config.dpo.label_smoothing,
     )  # fmt: skip
 
 
@@ -70,22 +67,11 @@ def build(
 
 
 def _share_prompts(built: PairTrainer, kept: Sequence[Example]) -> None:
-    """For the policy and a whole reference; not for an architecture that does otherwise than the mask says, such as
-    one with a recurrent state, or a sliding window that the longest pair does not fit into."""
+    """For the policy and a whole reference, where they take a mask of ours; the longest pair tells."""
     example = max(kept, key=lambda each: each.length)
     for model in (built.model.get_base_model(), built.ref_model):
-        if model is None:
-            continue
-        plain = model.forward
-        apart = scoring.token_logps(built, model, [example])
-        fused.score_selected(model, prefix.share)
-        difference = (scoring.token_logps(built, model, [example]) - apart).abs().max().item()
-        if not difference <= _TOLERANCE[model.dtype]:
-            model.forward = plain
-            ranks.say(
-                f"note: {type(model).__name__} does not take a mask of ours (log-probabilities differ by "
-                f"{difference:.3g}): every prompt is encoded twice, as TRL does"
-            )
+        if model is not None and scoring.takes_masks(model, example.prompt, example.completions):
+            fused.score_selected(model, prefix.share)
 
 
 def with_reference(built: PairTrainer, examples: Sequence[Example], reference: str) -> None:

@@ -4,7 +4,7 @@
 - `TokenLogps`: that head where TRL 1.16 has no kernel of its own, which is everywhere but on a GPU.
 - `fuse_lora`: an adapter's update added by one matrix product, without PEFT's copies to float32 and back.
 
-Patches models, loads none. Called by `dpo` and `sft`. Shapes: K scored tokens, H hidden size, V vocabulary.
+Patches models, loads none. Called by `dpo`, `sft` and `gad`. Shapes: K scored tokens, H hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from advtrain.losses import IGNORED
 Arrangement = Callable[[Tensor, Tensor, Tensor], tuple[dict[str, Tensor], tuple[Tensor, Tensor]]]
 """Of `input_ids`, `attention_mask` and `labels`: other inputs, and per label the row and column that predict it."""
 
+Select = Callable[[Tensor, tuple[Tensor, Tensor]], Tensor]
+"""Hidden states (rows, columns, H) and places -> what the head gets, (K, H)."""
+
 FIELDS = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1")
 """Of TRL's output, a value a token."""
 # Of a config: what the logits are multiplied or bent by.
@@ -33,17 +36,23 @@ _SCALES = (
 _CHUNK = 256  # tokens whose logits are there at a time
 
 
-def score_selected(model: Any, arrange: Arrangement | None = None) -> None:
+def score_selected(
+    model: Any, arrange: Arrangement | None = None, temperature: Callable[[], float] | None = None
+) -> None:
     """Let TRL's fused head see the positions of `model` that predict a label, and no others.
 
-    With `arrange` the backbone gets other rows than TRL's batch. Only calls with `fused_lm_head=True` change, and
+    With `arrange` the backbone gets other rows than TRL's batch; logits are divided by what `temperature` gives at the
+    time. Only calls with `fused_lm_head=True` change, and
     their fields come back in the shape of `labels[:, 1:]`, zero where there is none. Without it nothing is done on a
     GPU, where TRL selects by itself (`trl.trainer.utils.add_fused_lm_head`); elsewhere it would project every
     position, prompts and padding too. Values are unchanged up to the rounding of another matrix shape.
     """
-    if arrange is None and model.device.type in ("cuda", "xpu"):
+    if arrange is None and temperature is None and model.device.type in ("cuda", "xpu"):
         return
     fused = model.forward
+
+    def select(hidden: Tensor, where: tuple[Tensor, Tensor]) -> Tensor:
+        return hidden[where] if temperature is None else hidden[where] / temperature()
 
     @functools.wraps(fused)
     def forward(*args: Any, fused_lm_head: bool = False, labels: Tensor | None = None, **options: Any) -> Any:
@@ -57,9 +66,9 @@ def score_selected(model: Any, arrange: Arrangement | None = None) -> None:
             options |= inputs
         targets = labels[:, 1:][scored]
         if _is_plain(model):
-            output = _scored_here(model, args, options, where, targets)
+            output = _scored_here(model, args, options, select, where, targets)
         else:
-            output = _scored_by_trl(model, fused, args, options, where, targets)
+            output = _scored_by_trl(model, fused, args, options, select, where, targets)
         return _scattered(output, scored)
 
     model.forward = forward
@@ -73,9 +82,11 @@ def _is_plain(model: Any) -> bool:
     return model.device.type not in ("cuda", "xpu") and frozen and not scaled
 
 
-def _scored_here(model: Any, args: Any, options: dict[str, Any], where: Any, targets: Tensor) -> Any:
+def _scored_here(
+    model: Any, args: Any, options: dict[str, Any], select: Select, where: Any, targets: Tensor
+) -> Any:
     options.pop("num_items_in_batch", None)
-    hidden = model.base_model(*args, **options | {"use_cache": False}).last_hidden_state[where]
+    hidden = select(model.base_model(*args, **options | {"use_cache": False}).last_hidden_state, where)
     fields = TokenLogps.apply(hidden, model.get_output_embeddings().weight, targets)
     log_probs, entropy, mean_logits, is_top1 = (field[None] for field in fields)
     return FusedCausalLMOutput(
@@ -84,13 +95,13 @@ def _scored_here(model: Any, args: Any, options: dict[str, Any], where: Any, tar
 
 
 def _scored_by_trl(
-    model: Any, fused: Any, args: Any, options: dict[str, Any], where: Any, targets: Tensor
+    model: Any, fused: Any, args: Any, options: dict[str, Any], select: Select, where: Any, targets: Tensor
 ) -> Any:
-    def select(_module: Any, _inputs: Any, output: Any) -> Any:
-        output.last_hidden_state = output.last_hidden_state[where][None]
+    def replace(_module: Any, _inputs: Any, output: Any) -> Any:
+        output.last_hidden_state = select(output.last_hidden_state, where)[None]
         return output
 
-    hook = model.base_model.register_forward_hook(select)
+    hook = model.base_model.register_forward_hook(replace)
     try:
         return fused(*args, fused_lm_head=True, shift_labels=targets[None], **options)
     finally:

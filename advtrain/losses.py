@@ -1,7 +1,8 @@
 """Rewards, margins and the numbers that tell whether they mean anything: tensors in, tensors out.
 
-Knows no config, no model and no file; TRL computes the loss that is trained, these functions what is
-reported of it. Called by `margins`. Shapes: B pairs.
+Knows no config, no model and no file. Of DPO and of the policy gradient TRL computes the loss that is trained, these
+functions what is reported of it; the discriminator's loss is here. Called by `margins` and `discriminator`. Shapes: B
+pairs or prompts, N samples of a prompt.
 """
 
 from __future__ import annotations
@@ -56,3 +57,34 @@ def signature(margins_B: Tensor, near_zero: float = 1e-3) -> Signature:
         loss=dpo_loss(margins).item(),
         effective_samples=(1 / weights.square().sum()).item(),
     )
+
+
+def bradley_terry(teacher_B: Tensor, student_BN: Tensor) -> Tensor:
+    """The discriminator's loss of each prompt, (B,): mean over its samples of -log sigma(D(teacher) - D(sample)).
+
+    ln 2 where it cannot tell them apart. arXiv 2511.10643, equations 3 and 8.
+    """
+    return -functional.logsigmoid(teacher_B[:, None] - student_BN).mean(dim=1)
+
+
+def real_or_fake(teacher_B: Tensor, student_BN: Tensor) -> Tensor:
+    """The same by cross-entropy, each side on its own: -log sigma(D(teacher)) - log(1 - sigma(D(sample))).
+
+    2 ln 2 where all scores are zero. arXiv 2511.10643, equation 4: an ablation there.
+    """
+    return -functional.logsigmoid(teacher_B) - functional.logsigmoid(-student_BN).mean(dim=1)
+
+
+def group_advantages(rewards_BN: Tensor, eps: float = 1e-4) -> Tensor:
+    """z-scores within each prompt's samples, (B, N), by the unbiased deviation; zero where all are the same.
+
+    arXiv 2511.10643, equation 6. TRL's GRPOTrainer does the same with this `eps`.
+    """
+    centred = rewards_BN - rewards_BN.mean(dim=1, keepdim=True)
+    return centred / (rewards_BN.std(dim=1, keepdim=True) + eps)
+
+
+def told_apart(teacher_B: Tensor, student_BN: Tensor) -> Tensor:
+    """The discriminator's accuracy of each prompt, (B,): share of its samples scored below the teacher, ties half."""
+    gap_BN = teacher_B[:, None] - student_BN
+    return ((gap_BN > 0).float() + (gap_BN == 0).float() / 2).mean(dim=1)

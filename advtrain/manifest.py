@@ -26,7 +26,7 @@ def described(
     config: RunConfig, dataset: Dataset, examples: Sequence[Example], folder: Path
 ) -> dict[str, Any]:
     """All of it but the margins, once the adapter and the metrics are there."""
-    return {**_lineage(config, dataset), **counts(examples), **_outcome(folder)}
+    return {**_lineage(config, dataset), **counts(examples, config), **_outcome(folder)}
 
 
 def _lineage(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
@@ -49,11 +49,15 @@ def _version(library: str) -> str:
     return importlib.metadata.version(library)
 
 
-def counts(examples: Sequence[Example]) -> dict[str, Any]:
+def counts(examples: Sequence[Example], config: RunConfig) -> dict[str, Any]:
+    """Rows read, and what becomes of them."""
+    kept = sum(not example.dropped for example in examples)
+    held = {"held_out": min(config.gad.held_out, kept)} if config.method == "gad" else {}
     return {
         "rows": {
             "read": len(examples),
-            "trained": sum(not example.dropped for example in examples),
+            "trained": kept - held.get("held_out", 0),
+            **held,
             "truncated": sum(example.truncated and not example.dropped for example in examples),
             "dropped": sum(example.dropped for example in examples),
         }

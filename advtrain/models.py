@@ -22,8 +22,9 @@ from advtrain.config import Lora, RunConfig
 
 transformers.utils.logging.disable_progress_bar()
 
-# PEFT's name for the adapter that is trained, TRL's for the frozen one that DPO compares with.
-POLICY, REFERENCE = "default", "ref"
+# PEFT's name for the adapter that is trained, TRL's for the frozen one that it is compared with, ours for GAD's other
+# player.
+POLICY, REFERENCE, DISCRIMINATOR = "default", "ref", "discriminator"
 
 
 def on_gpu() -> bool:
@@ -180,15 +181,39 @@ def set_reference(model: Any, adapter: str) -> None:
 @contextmanager
 def as_reference(model: Any) -> Iterator[None]:
     """Within the block the PeftModel is the reference that `set_reference` gave it. Not for use in a training step."""
-    if REFERENCE not in model.peft_config:
-        with model.disable_adapter():
-            yield
-        return
-    model.set_adapter(REFERENCE)
+    with as_adapter(model, REFERENCE) if REFERENCE in model.peft_config else model.disable_adapter():
+        yield
+
+
+@contextmanager
+def as_adapter(model: Any, name: str) -> Iterator[None]:
+    """Within the block this adapter of the PeftModel is the active one, and the one that takes gradients."""
+    active = model.active_adapter
+    model.set_adapter(name)
     try:
         yield
     finally:
-        model.set_adapter(POLICY)
+        model.set_adapter(active)
+
+
+def load_discriminator(config: RunConfig, policy: Any) -> Any:
+    """A PeftModel with an adapter DISCRIMINATOR: the policy's own weights, or a base of its own where configured."""
+    transformers.set_seed(config.seed + 1)  # its first weights are not the policy's
+    own = config.discriminator.model
+    if own:
+        model = peft.get_peft_model(load_base(own), _lora_config("", config.lora), adapter_name=DISCRIMINATOR)
+        return model.to(policy.device)
+    policy.add_adapter(DISCRIMINATOR, _lora_config("", config.lora))
+    return policy
+
+
+def copy_adapter(model: Any, source: str, target: str) -> None:
+    """Give adapter `target` of the PeftModel the weights that `source` has."""
+    weights = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, weight in weights.items():
+            if f".{source}." in name:
+                weights[name.replace(f".{source}.", f".{target}.")].copy_(weight)
 
 
 def save_adapter(trainer: Any, folder: Path, base: str) -> None:

@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 from advcore import engine, settings
-from advtrain import manifest, models, run
+from advtrain import gad, manifest, models, run
 from advtrain.config import RunConfig
+from advtrain.data import Example
 
 
 def plan(config: RunConfig) -> dict[str, Any]:
@@ -19,18 +20,33 @@ def plan(config: RunConfig) -> dict[str, Any]:
     config = run.with_measured_flips(config)
     _, _, examples = run.prepare(config)
     kept = [example for example in examples if not example.dropped]
-    per_step = config.train.batch_size * config.train.gradient_accumulation
     size = models.size(config.model, config.adapter, config.lora)
-    longest = sorted((example.tokens for example in kept), reverse=True)[: config.train.batch_size]
+    longest = sorted((_row_tokens(config, example) for example in kept), reverse=True)[
+        : config.train.batch_size
+    ]
     return {
         "config": settings.resolved(config),
-        **manifest.counts(examples),
+        **manifest.counts(examples, config),
         "tokens_an_epoch": sum(example.tokens for example in kept),
-        "steps": math.ceil(math.ceil(len(kept) / per_step) * config.train.epochs),
+        "steps": _steps(config, len(kept)),
         "parameters": size.parameters,
         "trainable_parameters": size.trainable,
         "memory_bytes": _memory(config, size, sum(longest)),
     }
+
+
+def _steps(config: RunConfig, rows: int) -> int:
+    if config.method == "gad":
+        return gad.steps(config, rows - config.gad.held_out)[1]
+    per_step = config.train.batch_size * config.train.gradient_accumulation
+    return math.ceil(math.ceil(rows / per_step) * config.train.epochs)
+
+
+def _row_tokens(config: RunConfig, example: Example) -> int:
+    """That go through the student together for one row; samples are taken to be as long as they may be."""
+    if config.method == "gad":
+        return len(example.prompt) + config.gad.samples * config.gad.max_new_tokens
+    return example.tokens
 
 
 def _memory(config: RunConfig, size: models.Size, tokens: int) -> dict[str, int]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -32,6 +33,18 @@ def agreed(value: T) -> T:
 
         (value,) = accelerate.utils.broadcast_object_list([value])
     return value
+
+
+def average(tensors: Sequence[Any]) -> None:
+    """Put the mean over all processes in the place of each tensor."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        import torch
+
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        torch.distributed.all_reduce(flat)
+        flat /= torch.distributed.get_world_size()
+        for tensor, mean in zip(tensors, flat.split([each.numel() for each in tensors]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
 
 
 def leave() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,8 +19,22 @@ from typing import Any
 from advcore import DataError, contract, runs
 from advtrain import data
 
-# What TRL logs -> what it is called on the page; several on one chart share an axis.
+# What is called how on the page; several lines on one chart share an axis. Of `held_out.jsonl`:
+HELD_OUT = {
+    "Held-out prompts: score of the answers": ("score",),
+    "Held-out prompts: share told from the teacher's": ("told_apart",),
+    "Held-out prompts: tokens of an answer": ("length/teacher", "length/student"),
+    "Held-out prompts: ROUGE-L to the teacher": ("rouge_l",),
+}
+# Of `metrics.jsonl`:
 CURVES = {
+    "Told apart: by the discriminator, by length alone": ("discriminator/accuracy", "length/longer"),
+    "Discriminator's loss": ("discriminator/loss",),
+    "Score of the teacher, of the student": ("discriminator/teacher", "rewards/discriminator/mean"),
+    "Deviation of the student's scores": ("rewards/discriminator/std",),
+    "Tokens of a reply": ("length/teacher", "length/student"),
+    "ROUGE-L to the teacher": ("rouge_l",),
+    "KL to the student of the warm-up, nats": ("kl",),
     "Loss": ("loss",),
     "Reward margin": ("rewards/margins",),
     "Rewards": ("rewards/chosen", "rewards/rejected"),
@@ -30,7 +44,12 @@ CURVES = {
     "Entropy, nats": ("entropy",),
     "Gradient norm": ("grad_norm",),
     "Learning rate": ("learning_rate",),
-    "Tokens a second": ("tokens_per_s",),
+    "Tokens a second": (
+        "tokens_per_s",
+        "tokens_per_s/rollout",
+        "tokens_per_s/discriminator",
+        "tokens_per_s/student",
+    ),
 }
 BINS = 24
 Point = tuple[float, float]
@@ -57,24 +76,33 @@ class Chart:
 
 def write(folder: Path) -> Path:
     """`folder/report.html`. Raises DataError for a folder that holds no run."""
-    import jinja2
-
     config = _config(folder)
-    metrics, manifest = _metrics(folder), _json(folder / "manifest.json")
+    metrics, manifest = _lines(folder / "metrics.jsonl"), _json(folder / "manifest.json")
+    held = _lines(folder / "held_out.jsonl")
     margins = contract.read(folder, "margins") if any(folder.glob("margins/*.parquet")) else []
     rows, trouble = _dataset(config) if margins else ([], "")
+    what = f"{config['method']} of {config['model']} on {_without_home(config['dataset'])}"
+    html = page(
+        folder.resolve().name, what if manifest else f"{what}; not finished yet",
+        [*_curves(held, HELD_OUT), *_curves(metrics, CURVES), *_margin_charts(margins, rows)],
+        parent=_without_home(_parent(manifest)), manifest=manifest, rounds=_rounds(folder), trouble=trouble,
+        warnings=manifest.get("warnings", []), groups=_groups(margins, rows),
+        samples=held[-1]["samples"] if held else [],
+    )  # fmt: skip
+    runs.write_atomic(folder / "report.html", html)
+    return folder / "report.html"
+
+
+def page(title: str, lead: str, charts: Sequence[Chart], **sections: Any) -> str:
+    """HTML of charts under a title and a sentence; of the `sections` of a run, those given."""
+    import jinja2
+
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(
         files("advtrain").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
-    page = template.render(
-        dataset=_without_home(config["dataset"]), parent=_without_home(_parent(manifest)),
-        name=folder.resolve().name, config=config, manifest=manifest, rounds=_rounds(folder), trouble=trouble,
-        charts=[*_curves(metrics), *_margin_charts(margins, rows)], warnings=manifest.get("warnings", []),
-        groups=_groups(margins, rows),
-    )  # fmt: skip
-    runs.write_atomic(folder / "report.html", page)
-    return folder / "report.html"
+    empty = {"manifest": {}, "rounds": [], "trouble": "", "warnings": [], "groups": [], "samples": []}
+    return template.render(name=title, lead=lead, charts=charts, **{**empty, **sections})
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -108,9 +136,8 @@ def _json(file: Path) -> dict[str, Any]:
     return found
 
 
-def _metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines written so far; one that is being written is left out."""
-    file = folder / "metrics.jsonl"
+def _lines(file: Path) -> list[dict[str, Any]]:
+    """Those written so far; one that is being written is left out."""
     lines = file.read_text().splitlines() if file.exists() else []
     return [json.loads(line) for line in lines if line.endswith("}")]
 
@@ -118,16 +145,16 @@ def _metrics(folder: Path) -> list[dict[str, Any]]:
 def _dataset(config: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
     """What the margins are told apart by, or why it cannot be read any more."""
     try:
-        return data.load(config["dataset"], "dpo", config["rounds"]).rows, ""
+        return data.load(config["dataset"], config["dpo"].get("config", "dpo"), config["rounds"]).rows, ""
     except DataError as error:
         return [], f"Margins are not told apart by strategy and round: {error}"
 
 
-def _curves(metrics: Sequence[dict[str, Any]]) -> list[Chart]:
+def _curves(rows: Sequence[dict[str, Any]], titles: Mapping[str, Sequence[str]]) -> list[Chart]:
     charts = []
-    for title, names in CURVES.items():
-        lines = {name: [(row["step"], row[name]) for row in metrics if name in row] for name in names}
-        charts.append(Chart(title=title, lines={name: _finite(line) for name, line in lines.items()}))
+    for title, names in titles.items():
+        lines = {name: [(row["step"], row[name]) for row in rows if name in row] for name in names}
+        charts.append(Chart(title=title, lines={name: _finite(line) for name, line in lines.items() if line}))
     return [chart for chart in charts if any(len(line) > 1 for line in chart.lines.values())]
 
 

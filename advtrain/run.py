@@ -58,8 +58,9 @@ def prepare(config: RunConfig) -> tuple[Dataset, Any, list[Example]]:
     _method(config).options(config, Path())
     dataset = read_dataset(config)
     tokenizer = models.load_tokenizer(config.model)
-    examples = data.encode(tokenizer, dataset.rows, _dataset_config(config), config.max_length)
-    _report_lengths(examples, config.max_length)
+    reply = config.gad.max_new_tokens if _samples(config) else 0
+    examples = data.encode(tokenizer, dataset.rows, _dataset_config(config), config.max_length, reply)
+    _report_lengths(examples, config)
     if all(example.dropped for example in examples):
         raise DataError(f"no prompt of {dataset.source} fits max_length = {config.max_length}")
     return dataset, tokenizer, examples
@@ -84,48 +85,65 @@ def read_dataset(config: RunConfig) -> Dataset:
 
 
 def _dataset_config(config: RunConfig) -> str:
-    return config.sft.config if config.method == "sft" else "dpo"
+    return {"sft": config.sft.config, "dpo": config.dpo.config, "gad": "gad"}[config.method]
+
+
+def _samples(config: RunConfig) -> bool:
+    """Whether the student answers the prompts itself, which cuts the teacher's replies where its own are."""
+    return config.method == "gad" or (config.method == "dpo" and config.dpo.config == "gad")
 
 
 def _method(config: RunConfig) -> ModuleType:
-    """The module of the method, `dpo` or `sft`: both have `options` and `build`."""
-    from advtrain import dpo, sft
+    """The module of the method: each has `options` and `build`."""
+    from advtrain import dpo, gad, sft
 
-    return dpo if config.method == "dpo" else sft
+    return {"dpo": dpo, "sft": sft, "gad": gad}[config.method]
 
 
-def _report_lengths(examples: Sequence[Example], max_length: int) -> None:
+def _report_lengths(examples: Sequence[Example], config: RunConfig) -> None:
     dropped = [example.exercise_id for example in examples if example.dropped]
     cut = [example.exercise_id for example in examples if example.truncated and not example.dropped]
-    for what, names in (("dropped, their prompt alone fills", dropped), ("cut at", cut)):
+    fills, end = f"their prompt alone fills {config.max_length} tokens", f"cut at {config.max_length} tokens"
+    if _samples(config):
+        reply = config.gad.max_new_tokens
+        fills = f"their prompt leaves no {reply} tokens of {config.max_length} for a reply"
+        end = f"with a reply cut at {reply} tokens"
+    for what, names in ((f"dropped, {fills}", dropped), (end, cut)):
         if names:
             more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-            listed = ", ".join(names[:LISTED])
-            ranks.say(f"{len(names)} of {len(examples)} rows {what} {max_length} tokens: {listed}{more}")
+            ranks.say(f"{len(names)} of {len(examples)} rows {what}: {', '.join(names[:LISTED])}{more}")
 
 
 def _train(
     config: RunConfig, folder: Path, dataset: Dataset, tokenizer: Any, examples: list[Example]
 ) -> dict[str, Any]:
-    from advtrain import dpo, manifest, models, trainer
+    from advtrain import dpo, gad, manifest, models, soda, trainer
 
     adapter = folder / "adapter"
     trained = ranks.agreed(adapter.exists())
     start = str(adapter) if trained else config.adapter
     policy = models.load_policy(config.model, start, config.lora, config.seed, flash=config.method == "sft")
+    if config.method == "dpo" and _samples(config):
+        examples = soda.pairs(config, policy, tokenizer, examples, folder)
     built = _method(config).build(config, policy, tokenizer, examples, folder)
     if not trained:
         if config.method == "dpo":
             dpo.with_reference(built, examples, models.content_id(models.reference(config), config.model))
         trainer.fit(built, folder, config.method)
         with trainer.writing(adapter):
-            models.save_adapter(built, adapter, engine.base_name(config.model))
+            if config.method == "gad":
+                gad.keep(built, config, folder)
+            else:
+                models.save_adapter(built, adapter, engine.base_name(config.model))
     rows = _scored(config, folder, built, examples) if config.method == "dpo" else []
     file = folder / "manifest.json"
     if ranks.is_main():
         results = _margins(config, folder, dataset, examples, rows) if rows else {}
+        if config.method == "gad":
+            results = gad.outcome(folder)
         runs.write_json(file, {**manifest.described(config, dataset, examples, folder), **results})
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        for passing in ("checkpoints", "best"):
+            shutil.rmtree(folder / passing, ignore_errors=True)
     ranks.wait()
     written: dict[str, Any] = json.loads(file.read_text())
     return written

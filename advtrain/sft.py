@@ -39,7 +39,7 @@ def columns(example: Example) -> dict[str, Any]:
 
 def options(config: RunConfig, folder: Path) -> trl.SFTConfig:
     """TRL's options for this run. Raises ConfigError for a `[trl]` key that cannot be used."""
-    return trainer.options(config, folder, trl.SFTConfig)
+    return trainer.options(config, folder, trl.SFTConfig, max_length=config.max_length)
 
 
 def build(

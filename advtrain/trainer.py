@@ -1,4 +1,4 @@
-"""What `sft` and `dpo` share around a TRL trainer: its options, one progress line, metrics.jsonl, resuming.
+"""What `sft`, `dpo` and `gad` share around a TRL trainer: its options, one progress line, metrics.jsonl, resuming.
 
 Knows no loss and no dataset. The options that TRL gets are our config's, this machine's and `[trl]`'s, in
 that order.
@@ -28,13 +28,27 @@ from advtrain.config import RunConfig
 
 # One of these is all that torch.save says of a full disk; which, depends on its version and on where in the file.
 _TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "iostream error", "unexpected pos")
+NOTED = {"rewards/margins": "margin", "discriminator/accuracy": "told apart", "length/student": "length"}
+"""What the progress line says beside the loss, where it is measured."""
 WHOLE = "whole.json"  # the last file of a checkpoint
 # TRL options that have a key of their own here; two places for one number would disagree sooner or later.
 OWN_KEY = {
-    "output_dir": "--out", "seed": "seed", "max_length": "max_length", "learning_rate": "train.learning_rate",
-    "num_train_epochs": "train.epochs", "per_device_train_batch_size": "train.batch_size",
-    "gradient_accumulation_steps": "train.gradient_accumulation", "warmup_steps": "train.warmup_ratio",
-    "save_steps": "train.checkpoint_steps", "beta": "dpo.beta", "report_to": "report_to",
+    "output_dir": "--out",
+    "seed": "seed",
+    "max_length": "max_length",
+    "learning_rate": "train.learning_rate",
+    "num_train_epochs": "train.epochs",
+    "per_device_train_batch_size": "train.batch_size",
+    "gradient_accumulation_steps": "train.gradient_accumulation",
+    "warmup_steps": "train.warmup_ratio",
+    "save_steps": "train.checkpoint_steps",
+    "report_to": "report_to",
+}
+# Those of GRPOConfig, where the names differ.
+GAD_KEY = {
+    "num_generations": "gad.samples", "max_completion_length": "gad.max_new_tokens", "use_vllm": "gad.rollouts",
+    "max_steps": "train.epochs", "steps_per_generation": "train.gradient_accumulation",
+    "generation_batch_size": "train.batch_size",
 }  # fmt: skip
 # TRL options about text and loading, which are done here before TRL sees the rows: they would be ignored.
 DONE_HERE = {
@@ -47,7 +61,7 @@ REFERENCE_HERE = {"precompute_ref_log_probs", "sync_ref_model"}
 
 
 def options(config: RunConfig, folder: Path, cls: Any, **method: Any) -> Any:
-    """A `cls` (DPOConfig or SFTConfig) for this run; `method` holds what only that method has.
+    """A `cls` (DPOConfig, SFTConfig or GRPOConfig) for this run; `method` holds what only that method has.
 
     Raises ConfigError for a `[trl]` key that TRL does not know, that has its own key here, or that TRL
     refuses.
@@ -60,7 +74,8 @@ def options(config: RunConfig, folder: Path, cls: Any, **method: Any) -> Any:
         if key not in known:
             raise ConfigError(f"unknown key trl.{key}{nearest(key, known)}")
         if key in OWN_KEY or key in method:
-            raise ConfigError(f"trl.{key} is set by {OWN_KEY.get(key, f'{config.method}.{key}')}")
+            named = OWN_KEY | GAD_KEY
+            raise ConfigError(f"trl.{key} is set by {named.get(key, f'{config.method}.{key}')}")
         if key in DONE_HERE:
             raise ConfigError(f"trl.{key} would do nothing: advtrain loads the model and tokenises by itself")
         if key in REFERENCE_HERE:
@@ -75,7 +90,6 @@ def _from_config(config: RunConfig, folder: Path) -> dict[str, Any]:
     return {
         "output_dir": str(folder / "checkpoints"),
         "seed": config.seed,
-        "max_length": config.max_length,
         "learning_rate": config.train.learning_rate,
         "num_train_epochs": config.train.epochs,
         "per_device_train_batch_size": config.train.batch_size,
@@ -195,7 +209,7 @@ class RunLog(transformers.TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not state.is_world_process_zero:
             return
-        _keep_metrics_until(self.file, state.global_step)
+        keep_until(self.file, state.global_step)
         self.progress = self.stack.enter_context(runs.progress(self.label, state.max_steps))
         self.progress.advance(state.global_step)
         self.since = time.monotonic()
@@ -207,8 +221,8 @@ class RunLog(transformers.TrainerCallback):  # type: ignore[misc]
             return
         if "loss" in logs:
             logs = {**logs, "tokens_per_s": self._rate(logs.get("num_tokens", 0.0))}
-            margin = f", margin {logs['rewards/margins']:+.3f}" if "rewards/margins" in logs else ""
-            self.note = f"loss {logs['loss']:.4f}{margin}, {logs['tokens_per_s']:.0f} tokens/s"
+            told = "".join(f", {word} {logs[name]:+.3f}" for name, word in NOTED.items() if name in logs)
+            self.note = f"loss {logs['loss']:.4f}{told}, {logs['tokens_per_s']:.0f} tokens/s"
         with writing(self.file):
             runs.append_json(self.file, {"step": state.global_step, **logs})
 
@@ -225,7 +239,7 @@ class RunLog(transformers.TrainerCallback):  # type: ignore[misc]
             self.progress.advance(1, lambda: self.note)
 
 
-def _keep_metrics_until(file: Path, step: int) -> None:
+def keep_until(file: Path, step: int) -> None:
     """Drop the lines of steps that a resumed run is about to take again, and one that a full disk cut short."""
     if file.exists():
         lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]

@@ -13,8 +13,8 @@ process. `forwarded` are the positions that went through the backbone, padding i
 losses of all arms must be the same to `--tolerance`, or nothing is printed: bf16 rounds, float32 does not.
 
 DATASET is a dataset folder or JSONL, of which the pairs are taken that are nearest to `--prompt` and `--completion`
-tokens; the table says what their means came to. With `--out`, what the file holds is not run again. On a GPU nothing was measured; there TRL's own head is compact, so `trl-compact`
-is the arm to compare with.
+tokens; the table says what their means came to. With `--out`, what the file holds is not run again. On a GPU nothing
+was measured; there TRL's own head is compact, so `trl-compact` is the arm to compare with.
 """
 
 from __future__ import annotations

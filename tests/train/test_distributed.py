@@ -72,6 +72,62 @@ def test_two_processes_stop_on_a_full_disk_go_on_together_and_come_to_the_margin
     assert steps(tmp_path / "two") == steps(tmp_path / "one") == [1, 2, 3, 4, 5, 6]
 
 
+def test_two_processes_play_one_game(launch, tiny, tmp_path):
+    """Both take the same steps of the discriminator: the saved one depends on the samples of both."""
+    file = tmp_path / "replies.jsonl"
+    rows = [{"prompt": f"Add {number}.", "teacher_response": f"x + {number}"} for number in range(12)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = tmp_path / "c.toml"
+    config.write_text(
+        f'method = "gad"\ndataset = "{file}"\nmodel = "{tiny}"\n'
+        "[gad]\nsamples = 2\nmax_new_tokens = 6\nheld_out = 4\n[discriminator]\nlearning_rate = 1e-2\n"
+        "alone_steps = 1\n[train]\nlearning_rate = 1e-3\nbatch_size = 1\ngradient_accumulation = 2\n"
+    )
+    done = launch(2, str(config), "--out", str(tmp_path / "two"))
+    assert done.returncode == 0, done.stderr
+    assert steps(tmp_path / "two") == [1, 2, 3, 4]
+    manifest = json.loads((tmp_path / "two" / "manifest.json").read_text())
+    assert manifest["rows"]["held_out"] == 4
+
+
+PLAY = """
+import os, sys, torch
+from advcore import engine
+engine.precision = lambda: (torch.float32, "to compare digits")
+torch.set_num_threads(1)
+from advtrain import models
+from advtrain.config import Discriminator as Config, Lora, RunConfig
+from advtrain.discriminator import Discriminator, Group
+world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+if world > 1:
+    torch.distributed.init_process_group("gloo")
+config = RunConfig(method="gad", dataset="none", model=sys.argv[1], discriminator=Config(learning_rate=1e-2))
+player = models.load_discriminator(config, models.load_policy(config.model, "", Lora(), 0))
+judge = Discriminator(player, config.discriminator, 0.0, 0.2, 0)
+groups = [Group([5, 6], [40 + at, 41], [[50], [60, 61 + at, 62]]) for at in range(4)]
+for _ in range(3):
+    judge.play(groups[rank::world], learn=True)
+torch.save(judge.state()["weights"], f"{sys.argv[2]}-{rank}")
+if world > 1:
+    torch.distributed.destroy_process_group()
+"""
+
+
+def test_the_discriminators_step_is_that_of_all_ranks_groups_together(tiny, tmp_path):
+    import torch
+
+    script = tmp_path / "play.py"
+    script.write_text(PLAY)
+    for processes in (1, 2):
+        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        command = [sys.executable, *(torchrun if processes > 1 else []), str(script), tiny]
+        subprocess.run([*command, str(tmp_path / str(processes))], check=True, timeout=240)
+    one, first, second = (torch.load(tmp_path / name) for name in ("1-0", "2-0", "2-1"))
+    for name, weight in one.items():
+        torch.testing.assert_close(first[name], weight, atol=1e-4, rtol=1e-3)
+        assert torch.equal(first[name], second[name])
+
+
 def steps(folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [line["step"] for line in lines if "loss" in line]

@@ -10,9 +10,10 @@ import torch
 import transformers
 import trl
 import trl.trainer.utils
+from transformers.cache_utils import DynamicLayer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
-DPO, SFT = trl.DPOTrainer, trl.SFTTrainer
+DPO, SFT, GRPO = trl.DPOTrainer, trl.SFTTrainer, trl.GRPOTrainer
 
 
 def parameters(function):
@@ -32,6 +33,19 @@ def parameters(function):
             "model", "temperature", "cast_lm_head_to_fp32", "outputs",
         ]),
         (peft.tuners.lora.Linear.forward, ["self", "x", "args", "kwargs"]),
+        (GRPO._prepare_inputs, ["self", "generation_batch"]),
+        (GRPO._generate_and_score_completions, ["self", "inputs"]),
+        (GRPO._tokenize_prompts, ["self", "prompts"]),
+        (GRPO._generate_single_turn, [
+            "self", "prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images",
+        ]),
+        (GRPO._compute_loss, ["self", "model", "inputs"]),
+        (GRPO._get_train_sampler, ["self", "dataset"]),
+        (GRPO.training_step, ["self", "model", "inputs", "num_items_in_batch"]),
+        (transformers.Trainer.create_scheduler, ["self", "num_training_steps", "optimizer"]),
+        (transformers.Trainer._save_optimizer_and_scheduler, ["self", "output_dir"]),
+        (GRPO._load_optimizer_and_scheduler, ["self", "checkpoint"]),
+        (DynamicLayer.update, ["self", "key_states", "value_states", "args", "kwargs"]),
     ],
     ids=lambda value: getattr(value, "__qualname__", ""),
 )  # fmt: skip
@@ -51,6 +65,17 @@ def test_a_hook_takes_what_it_took(hook, expected):
         (DPO._set_signature_columns_if_needed, '"ref_rejected_logps"'),
         (transformers.Trainer._get_train_sampler, "RandomSampler(train_dataset)"),
         (transformers.Trainer._save_checkpoint, "TRAINER_STATE_NAME"),
+        (GRPO._prepare_inputs, "self._step % self.args.steps_per_generation"),
+        (GRPO._generate_and_score_completions, "= self._calculate_rewards(inputs, prompts, completions"),
+        (GRPO._generate_and_score_completions, "if self.beta != 0.0:"),
+        (GRPO._generate_and_score_completions, 'adapter_name="ref" if "ref" in model.peft_config else None'),
+        (GRPO._generate_and_score_completions, '"num_items_in_batch": num_items_in_batch,'),
+        (GRPO._generate_and_score_completions, "(std_rewards + 1e-4)"),
+        (GRPO._calculate_rewards, "completion_ids=completion_ids_list, **reward_kwargs"),
+        (GRPO._get_per_token_logps_and_entropies, "model(**model_inputs, labels=labels, fused_lm_head=True)"),
+        (GRPO.__init__, 'ref_name = name.replace(".default.", ".ref.")'),
+        (transformers.Trainer._save_checkpoint, "self._save_optimizer_and_scheduler(output_dir)"),
+        (transformers.Trainer._load_from_checkpoint, "adapter_subdirs"),
         (accelerate.data_loader.DataLoaderShard.set_epoch, "self.batch_sampler.sampler.set_epoch(epoch)"),
     ],
     ids=lambda value: getattr(value, "__qualname__", value),

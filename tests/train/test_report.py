@@ -108,6 +108,29 @@ def test_an_sft_run_has_no_margins(config, tmp_path):
     assert "Margins" not in page.words
 
 
+def test_a_gad_run_shows_both_players_and_its_held_out_answers_as_text(config, tmp_path):
+    file = tmp_path / "gad.jsonl"
+    rows = [
+        {"prompt": f"<b>Add {number}.</b>", "teacher_response": f"<i>{number}</i>"} for number in range(6)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sections = {
+        "gad": {"samples": 2, "max_new_tokens": 4, "held_out": 2},
+        "train": {"batch_size": 1, "checkpoint_steps": 4},
+        "discriminator": {"alone_steps": 1},
+    }
+    run.run(config(method="gad", dataset=str(file), **sections), tmp_path / "gad")
+    page = read(tmp_path / "gad")
+    titles = {attrs["aria-label"] for tag, attrs in page.tags if tag == "svg"}
+    assert {
+        "Told apart: by the discriminator, by length alone", "Tokens of a reply",
+        "KL to the student of the warm-up, nats",
+        "Held-out prompts: score of the answers", "ROUGE-L to the teacher",
+    } <= titles  # fmt: skip
+    assert not {"b", "i"} & {tag for tag, _ in page.tags}
+    assert any(words.startswith("<i>") for words in page.words)
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
     with pytest.raises(DataError, match="is no run of advtrain"):
         report.write(tmp_path)

@@ -212,5 +212,5 @@ def test_a_log_line_that_finds_no_room_stops_the_run():
 def test_a_line_that_a_full_disk_cut_short_is_dropped(tmp_path):
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
-    trainer._keep_metrics_until(file, 2)
+    trainer.keep_until(file, 2)
     assert file.read_text() == '{"step": 1}\n{"step": 2}\n'

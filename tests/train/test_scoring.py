@@ -1,6 +1,7 @@
 """The reference's log-probabilities are worked out once, and the rows of a step are sorted without leaving it."""
 
 import json
+import operator
 import random
 
 import pytest
@@ -101,13 +102,14 @@ def test_tokens_that_are_weighted_one_by_one_take_trls_own_reference(build):
 
 
 def test_a_forward_pass_without_gradients_stays_within_its_budget():
+    tokens = operator.attrgetter("tokens")
     examples = [example(number, prompt=number) for number in range(100, 1000, 30)]
-    found = list(scoring.batches(examples))
+    found = list(scoring.batches(examples, tokens))
     assert sorted(each.exercise_id for batch in found for each in batch) == sorted(
         e.exercise_id for e in examples
     )
     assert all(len(batch) * max(e.tokens for e in batch) <= scoring.BATCH_TOKENS for batch in found)
-    assert [len(batch) for batch in scoring.batches([example(1, prompt=5000), example(2)])] == [1, 1]
+    assert [len(batch) for batch in scoring.batches([example(1, prompt=5000), example(2)], tokens)] == [1, 1]
 
 
 def test_the_rows_of_a_step_stay_its_own_and_come_longest_first():

@@ -1,0 +1,325 @@
+"""The loop of generative adversarial distillation: TRL's GRPOTrainer against a discriminator that learns too.
+
+Two stages in one loop. `warmup`: cross-entropy on the teacher's replies, while the discriminator learns to tell them
+from the student's. `gad`: samples are scored by the discriminator before its step on them, z-scored within their
+prompt, and followed by policy gradient, with a KL term to the student as the warm-up left it. Prompts are read once for
+all that follows them: by the sampler, the discriminator, the student and its reference. Built by `gad`.
+
+Source: arXiv 2511.10643; TRL 1.16 `GRPOTrainer`. Shapes: B prompts of a step, N samples of each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+import transformers
+import trl
+from torch.nn.utils.rnn import pad_sequence
+
+from advcore import ConfigError, chat
+from advtrain import alarms, discriminator, fused, held_out, losses, models, prefix, ranks, rollout, trainer
+from advtrain.config import Gad, RunConfig
+from advtrain.discriminator import Discriminator, Group, Reply
+from advtrain.held_out import HeldOut
+
+STATE = "discriminator.pt"  # in a checkpoint
+
+
+class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ignore[misc]
+    """GRPOTrainer against a discriminator that shares its samples.
+
+    Its rows have `prompt` (messages), and of the teacher's reply `text` and `finished`. `player` is the PeftModel with
+    the discriminator's adapter.
+    """
+
+    _buffered_inputs: Any
+
+    def __init__(
+        self, config: RunConfig, player: Any, player_tokenizer: Any, warm_steps: int,
+        held: HeldOut | None, **options: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(reward_funcs=[self.discriminator], **options)
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            raise ConfigError('method = "gad" runs on one device or under DDP: its players share weights')
+        self.config, self.warm_steps = config, warm_steps
+        self.gad: Gad = config.gad
+        self.judge_tokenizer = player_tokenizer
+        self.judge = Discriminator(
+            player.to(self.accelerator.device), config.discriminator, self.args.weight_decay,
+            self.args.max_grad_norm, config.seed,
+        )  # fmt: skip
+        self.warm_factor = config.gad.warmup_learning_rate / config.train.learning_rate
+        self.held = held
+        self.clock: defaultdict[str, float] = defaultdict(float)
+        self.tokens = Counter[str]()
+        self.add_callback(alarms.Sayer())
+        self.add_callback(_SaveWarm(self))
+        base = self.model.get_base_model()
+        del base.forward  # TRL's head, whose temperature is fixed: the warm-up has another
+        trl.trainer.utils.add_fused_lm_head(
+            base, cast_lm_head_to_fp32=self.args.cast_lm_head_to_fp32, outputs=("log_probs", "entropy")
+        )
+        fused.score_selected(base, self._arranged, self._temperature)
+
+    # --- who learns what ---------------------------------------------------------------------------------------
+
+    @property
+    def warming(self) -> bool:
+        return bool(self.state.global_step < self.warm_steps)
+
+    @property
+    def discriminator_learns(self) -> bool:
+        return self.gad.warmup != "student" if self.warming else not self.config.discriminator.frozen
+
+    @property
+    def student_learns(self) -> bool:
+        if not self.warming:
+            return True
+        alone = self.discriminator_learns and self.state.global_step < self.config.discriminator.alone_steps
+        return self.gad.warmup != "discriminator" and not alone
+
+    def _temperature(self) -> float:
+        sampled: float = self.gad.temperature
+        return 1.0 if self.warming else sampled
+
+    def _arranged(self, ids: Any, mask: Any, labels: Any) -> Any:
+        if not self.judge.shares:
+            return prefix.apart(ids, mask, labels)
+        group = 1 if self.warming else self.num_generations
+        members = torch.arange(len(ids), device=ids.device).view(-1, group)
+        return prefix.share(ids, mask, labels, members)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Constant in each stage, after the rise that `train.warmup_ratio` asks for."""
+        rise = max(1, self.args.get_warmup_steps(num_training_steps))
+
+        def factor(step: int) -> float:
+            stage = self.warm_factor if step < self.warm_steps else 1.0
+            return stage * min(1.0, (step + 1) / rise)
+
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
+        return self.lr_scheduler
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        """TRL's, whose order depends on the epoch alone and not on how many this process has gone through."""
+        sampler = super()._get_train_sampler(dataset)
+        sampler.set_epoch = lambda epoch: sampler.generator.manual_seed(self.args.seed + epoch)
+        return sampler
+
+    # --- one step ----------------------------------------------------------------------------------------------
+
+    def _prepare_inputs(self, batch: Any) -> Any:
+        """Its forward passes, made when the first is asked for: TRL would shuffle samples out of their groups."""
+        turn = self._step % self.args.steps_per_generation
+        if turn == 0 or self._buffered_inputs is None:
+            self._buffered_inputs = self._warmed(batch) if self.warming else self._played(batch)
+        return self._buffered_inputs[turn]
+
+    def _warmed(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The teacher's replies; the discriminator takes its step on samples that the student does not learn from."""
+        self.beta = 0.0
+        if self.discriminator_learns:
+            self._generate_and_score_completions(batch)
+        sequences = [self.teacher_ids(row) for row in batch[:: self.num_generations]]
+        tokens = torch.tensor(sum(len(reply) for _, reply in sequences), device=self.accelerator.device)
+        self.tokens["student"] += sum(len(prompt) + len(reply) for prompt, reply in sequences)
+        total = self.accelerator.gather(tokens).sum()
+        sequences.sort(key=lambda each: -len(each[0]) - len(each[1]))
+        size = len(sequences) // self.args.steps_per_generation
+        return [
+            self._padded(sequences[at : at + size]) | {"num_items_in_batch": total}
+            for at in range(0, len(sequences), size)
+        ]
+
+    def teacher_ids(self, row: dict[str, Any]) -> tuple[list[int], list[int]]:
+        reply = Reply(row["text"], row["finished"])
+        prompt, (ids,) = discriminator.encode(
+            self._tokenizer, row["prompt"], [reply], self.gad.max_new_tokens
+        )
+        return prompt, ids
+
+    def _padded(self, sequences: Sequence[tuple[list[int], list[int]]]) -> dict[str, Any]:
+        """As TRL has them: prompts padded on the left, completions on the right."""
+        sides = {}
+        for name, side, padding in (("prompt", 0, "left"), ("completion", 1, "right")):
+            ids = [torch.tensor(each[side]) for each in sequences]
+            sides[f"{name}_ids"] = pad_sequence(
+                ids, batch_first=True, padding_value=self._tokenizer.pad_token_id, padding_side=padding
+            ).to(self.accelerator.device)
+            sides[f"{name}_mask"] = pad_sequence(
+                [torch.ones_like(each) for each in ids], batch_first=True, padding_side=padding
+            ).to(self.accelerator.device)
+        return sides
+
+    def _played(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Samples with their advantages. Groups of like length share a forward pass."""
+        if self.state.global_step == self.warm_steps and models.REFERENCE in self.model.peft_config:
+            models.copy_adapter(self.model, models.POLICY, models.REFERENCE)
+        self.beta = self.gad.beta
+        whole = self._generate_and_score_completions(batch)
+        mask = torch.cat([whole["prompt_mask"], whole["completion_mask"]], 1)
+        self.tokens["student"] += int(mask.sum())
+        lengths_B = mask.sum(1).view(-1, self.num_generations).sum(1)
+        order = lengths_B.argsort(descending=True, stable=True)
+        rows = torch.arange(len(mask), device=mask.device).view(-1, self.num_generations)[order]
+        parts = rows.view(self.args.steps_per_generation, -1)
+        return [{name: _picked(value, part) for name, value in whole.items()} for part in parts]
+
+    def _tokenize_prompts(self, prompts: Sequence[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        """What spells a control token stays text."""
+        ids = [chat.encode(self._tokenizer, prompt, add_generation_prompt=True) for prompt in prompts]
+        return ids, None, {}
+
+    def _generate_single_turn(
+        self, prompt_ids: Any, images: Any, fields: Any, num_generations: int, **options: Any
+    ) -> Any:
+        with self._timed("rollout"):
+            if self.use_vllm:
+                ids, logps = super()._generate_single_turn(
+                    prompt_ids, images, fields, num_generations, **options
+                )
+            else:
+                model = self.accelerator.unwrap_model(self.model).get_base_model()
+                with self.accelerator.autocast():
+                    ids = rollout.sample(
+                        model, prompt_ids[::num_generations], num_generations, self.gad.temperature,
+                        self.gad.max_new_tokens, self.eos_token_ids, self._tokenizer.pad_token_id,
+                    )  # fmt: skip
+                logps = None
+        self.tokens["rollout"] += sum(map(len, ids))
+        return ids, logps
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
+        if "advantages" in inputs:
+            return super()._compute_loss(model, inputs)
+        mask = inputs["completion_mask"]
+        logps, entropies, _ = self._get_per_token_logps_and_entropies(
+            model, torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1),
+            torch.cat([inputs["prompt_mask"], mask], 1), mask.shape[1], compute_entropy=True,
+        )  # fmt: skip
+        # Each process's share of the mean over all tokens of the step: gradients are averaged over processes.
+        weight = self.accelerator.num_processes / inputs["num_items_in_batch"]
+        loss = -(logps * mask).sum() * weight
+        self._metrics["train"]["entropy"].append((entropies * mask).sum().item() / mask.sum().item())
+        return loss * self.student_learns
+
+    # --- the other player --------------------------------------------------------------------------------------
+
+    def discriminator(
+        self, completion_ids: Sequence[list[int]], log_metric: Any, **columns: Any
+    ) -> list[float]:
+        """TRL's reward of each sample: the discriminator's score before its step on all of them."""
+        size = self.num_generations
+        students = [self.reply(ids) for ids in completion_ids]
+        teachers = [Reply(*each) for each in zip(columns["text"], columns["finished"], strict=True)]
+        groups, texts = [], []
+        for at in range(0, len(students), size):
+            replies = [teachers[at], *students[at : at + size]]
+            texts.append(replies)
+            groups.append(self.grouped(columns["prompts"][at], replies))
+        with self._timed("discriminator"):
+            scores = self.judge.play(groups, learn=self.discriminator_learns)
+        self.tokens["discriminator"] += sum(group.tokens for group in groups)
+        rewards_BN = self.judge.rewards(scores.student_BN, groups)
+        for name, value in _measured(scores, groups, texts).items():
+            log_metric(name, value)
+        return [float(reward) for reward in rewards_BN.flatten()]
+
+    def grouped(self, prompt: Any, replies: Sequence[Reply]) -> Group:
+        """A prompt with its replies, the teacher's first, as the discriminator reads them."""
+        start, ids = discriminator.encode(self.judge_tokenizer, prompt, replies, self.gad.max_new_tokens)
+        return Group(start, ids[0], ids[1:])
+
+    def reply(self, ids: list[int]) -> Reply:
+        """What the student wrote; control tokens other than the one that ended it are seen as text."""
+        finished = ids[-1] in self.eos_token_ids
+        text = self._tokenizer.decode(ids[: len(ids) - finished], skip_special_tokens=False)
+        return Reply(text, finished)
+
+    # --- time, and what is kept --------------------------------------------------------------------------------
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.clock[phase] += time.monotonic() - started
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """TRL's, with seconds and tokens a second of each phase of an optimizer step."""
+        started, others = time.monotonic(), sum(self.clock.values())
+        output = super().training_step(model, inputs, num_items_in_batch)
+        self.clock["student"] += time.monotonic() - started - (sum(self.clock.values()) - others)
+        if self._step % self.current_gradient_accumulation_steps == 0:
+            for phase, seconds in self.clock.items():
+                self._metrics["train"][f"seconds/{phase}"].append(seconds)
+                self._metrics["train"][f"tokens_per_s/{phase}"].append(self.tokens[phase] / seconds)
+            self.clock.clear()
+            self.tokens.clear()
+        return output
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.held:
+            with trainer.writing(self.held.folder):
+                self.held.measure(self)
+        super()._save_checkpoint(model, trial)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            torch.save(self.judge.state(), Path(output_dir) / STATE)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint:
+            self.judge.restore(torch.load(Path(checkpoint) / STATE, weights_only=True))
+
+
+def _picked(value: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """These rows; a number is that of all of them."""
+    return value[rows] if value.dim() else value
+
+
+def _measured(
+    scores: discriminator.Scores, groups: Sequence[Group], texts: Sequence[Sequence[Reply]]
+) -> dict[str, float]:
+    """The step in numbers; lengths in tokens of the discriminator."""
+    gap_BN = scores.teacher_B[:, None] - scores.student_BN
+    return {
+        "discriminator/loss": scores.loss,
+        "discriminator/accuracy": losses.told_apart(scores.teacher_B, scores.student_BN).mean().item(),
+        "discriminator/gap": gap_BN.mean().item(),
+        "discriminator/teacher": scores.teacher_B.mean().item(),
+        "discriminator/grad_norm": scores.grad_norm,
+        "length/teacher": fmean(len(group.teacher) for group in groups),
+        "length/student": fmean(len(ids) for group in groups for ids in group.samples),
+        # What length alone tells: 1 where the teacher's is the longer reply, a half where they are as long.
+        "length/longer": fmean(
+            (len(group.teacher) > len(ids)) + (len(group.teacher) == len(ids)) / 2
+            for group in groups
+            for ids in group.samples
+        ),
+        "rouge_l": fmean(
+            held_out.rouge_l(teacher.text, each.text) for teacher, *samples in texts for each in samples
+        ),
+    }
+
+
+class _SaveWarm(transformers.TrainerCallback):  # type: ignore[misc]
+    """Where the warm-up ends there is a checkpoint, to compare the later ones with."""
+
+    def __init__(self, built: AdversarialTrainer) -> None:
+        self._built = built
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_save |= state.global_step == self._built.warm_steps
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._built.held and ranks.is_main():
+            self._built.held.forget_after(state.global_step)

@@ -1,0 +1,148 @@
+"""Prompts that nobody is trained on: each checkpoint of GAD answers them and is measured by that, and the best stays.
+
+The score is that of a command, such as a judge's, or of the probe. `held_out.jsonl` has a row a checkpoint, `answers`
+what it answered, `best/step-N` the adapter of the highest score. Called by `gad` and `report`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from advcore import engine, rouge, runs, stats
+from advtrain import CheckpointError, models, probe, ranks, rollout, trainer
+from advtrain.discriminator import Reply
+
+SHOWN = 3  # answers with the discriminator's scores, for the report
+Row = dict[str, Any]
+
+
+def split(rows: Sequence[Row], held_out: int, seed: int) -> tuple[list[Row], list[Row]]:
+    """Those to train on and those held out, each in their order."""
+    held = set(random.Random(seed).sample(range(len(rows)), min(held_out, len(rows))))
+    return [row for at, row in enumerate(rows) if at not in held], [rows[at] for at in sorted(held)]
+
+
+def measured(folder: Path) -> list[Row]:
+    """The rows of `held_out.jsonl`, [] without one."""
+    file = folder / "held_out.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def best(rows: Sequence[Row]) -> Row:
+    """That of the highest score, the earlier of two."""
+    return max(rows, key=lambda row: (row["score"], -row["step"]))
+
+
+def rouge_l(one: str, other: str) -> float:
+    """ROUGE-L of two texts."""
+    return rouge.rouge_l(rouge.words(one), rouge.words(other))
+
+
+class HeldOut:
+    """The held-out rows of a run, as `gad` has them, and what becomes of its checkpoints on them.
+
+    Answers are the likeliest ones, so that no draw is taken from the generator that training draws from.
+    """
+
+    def __init__(self, folder: Path, rows: Sequence[Row], command: str) -> None:
+        self.folder, self.rows, self.command = folder, rows, command
+        self._teachers: Any = None
+
+    def adapter(self, step: int) -> Path:
+        return self.folder / "best" / f"step-{step}"
+
+    def forget_after(self, step: int) -> None:
+        """Drop what a resumed run is about to measure again."""
+        trainer.keep_until(self.folder / "held_out.jsonl", step)
+
+    def measure(self, built: Any) -> None:
+        """Answer, score, and keep the adapter if it is the best so far. All ranks come here; the main one works."""
+        step = built.state.global_step
+        adapter = self.adapter(step)
+        if ranks.is_main():
+            shutil.rmtree(adapter, ignore_errors=True)  # of a run that was killed before it entered its score
+            adapter.parent.mkdir(exist_ok=True)
+        row = self._measured(built) if ranks.is_main() else {}
+        models.save_adapter(built, adapter, engine.base_name(built.config.model))
+        if ranks.is_main():
+            runs.append_json(self.folder / "held_out.jsonl", row)
+            kept = self.adapter(best(measured(self.folder))["step"])
+            for other in set(adapter.parent.glob("step-*")) - {kept}:
+                shutil.rmtree(other)
+        ranks.wait()
+
+    def _measured(self, built: Any) -> Row:
+        teachers = [built.teacher_ids(row) for row in self.rows]
+        ids, chances = self._answered(built, teachers)
+        replies = [built.reply(each) for each in ids]
+        answers = [
+            {"prompt": row["prompt"], "response": reply.text, "reference": row["text"]}
+            for row, reply in zip(self.rows, replies, strict=True)
+        ]
+        told = sum((chance < 0.5) + (chance == 0.5) / 2 for chance in chances)
+        step = built.state.global_step
+        return {
+            "step": step, "score": self._score(step, answers, chances),
+            "told_apart": told / len(chances), "interval": stats.wilson(told, len(chances)),
+            "length/student": fmean(map(len, ids)), "length/teacher": fmean(len(reply) for _, reply in teachers),
+            "rouge_l": fmean(rouge_l(answer["reference"], answer["response"]) for answer in answers),
+            "samples": self._shown(built, answers, replies),
+        }  # fmt: skip
+
+    def _answered(self, built: Any, teachers: Sequence[probe.Reply]) -> tuple[list[list[int]], list[float]]:
+        """Ids of the answers, and of each the chance that the probe gives it to be the teacher's."""
+        policy = built.accelerator.unwrap_model(built.model)
+        base, prompts = policy.get_base_model(), [prompt for prompt, _ in teachers]
+        with built.accelerator.autocast():
+            ids = rollout.sample(
+                base,
+                prompts,
+                1,
+                0.0,
+                built.gad.max_new_tokens,
+                built.eos_token_ids,
+                built._tokenizer.pad_token_id,
+            )
+            with policy.disable_adapter():
+                if self._teachers is None:
+                    self._teachers = probe.features(base, teachers)
+                students = probe.features(base, list(zip(prompts, ids, strict=True)))
+        return ids, probe.taken_for_teacher(self._teachers, students).tolist()
+
+    def _score(self, step: int, answers: Sequence[Mapping[str, Any]], chances: Sequence[float]) -> float:
+        """What the command says of the answers; without one the mean of the probe's chances."""
+        file = self.folder / "answers" / f"step-{step}.jsonl"
+        file.parent.mkdir(exist_ok=True)
+        runs.write_atomic(file, "".join(json.dumps(answer) + "\n" for answer in answers))
+        if not self.command:
+            return fmean(chances)
+        command = [part.replace("{answers}", str(file)) for part in shlex.split(self.command)]
+        try:
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+            return float(json.loads(done.stdout.strip().splitlines()[-1])["score"])
+        except (OSError, IndexError, LookupError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"gad.evaluation gave no JSON with a score on its last line ({type(error).__name__}); mend it and run "
+                f"again, the run goes on at its last checkpoint"
+            ) from None
+
+    def _shown(self, built: Any, answers: Sequence[Row], replies: Sequence[Reply]) -> list[Row]:
+        """A few answers with what the discriminator makes of both sides."""
+        groups = [
+            built.grouped(row["prompt"], [Reply(row["text"], row["finished"]), reply])
+            for row, reply in zip(self.rows[:SHOWN], replies, strict=False)
+        ]
+        scores = built.judge.play(groups, learn=False)
+        pairs = zip(answers, scores.teacher_B.tolist(), scores.student_BN[:, 0].tolist(), strict=False)
+        return [
+            {**answer, "teacher_score": teacher, "student_score": student}
+            for answer, teacher, student in pairs
+        ]

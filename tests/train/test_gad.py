@@ -1,0 +1,365 @@
+"""GAD as a whole, on a tiny random student: losses against plain ones, stages, checkpoints, ablations, alarms."""
+
+import json
+import math
+
+import pytest
+
+from advcore import ConfigError, engine, settings
+from advtrain import adversarial, alarms, discriminator, gad, held_out, losses, models, plan, run, soda
+from advtrain.config import Gad, RunConfig
+
+torch = pytest.importorskip("torch")
+REPLIES = [
+    ("Add one.", "return x + 1"),
+    ("Say hello to the reader, please.", "hello"),
+    ("List three colours.", "red, green and blue; nothing else comes to mind"),
+    ("Double a number.", "def f(x):\n    return 2 * x\n"),
+    ("What is the sum of two and two?", "four"),
+    ("Name a fruit.", "an apple"),
+    ("Count to three.", "one two three"),
+    ("Say nothing.", "."),
+]
+
+
+@pytest.fixture
+def rows_file(tmp_path):
+    """A public set for GAD: prompts with a teacher's replies."""
+    file = tmp_path / "replies.jsonl"
+    rows = [{"prompt": prompt, "teacher_response": reply} for prompt, reply in REPLIES]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+@pytest.fixture
+def make(tiny, rows_file, monkeypatch):
+    """A function of overrides that gives a config of two steps of warm-up and two of GAD, in float32."""
+    monkeypatch.setattr(engine, "precision", lambda: (torch.float32, "to compare digits"))
+
+    def config(**sections):
+        values = {
+            "method": "gad", "dataset": str(rows_file), "model": tiny,
+            "train": {"learning_rate": 1e-3, "batch_size": 1, "gradient_accumulation": 2, "checkpoint_steps": 1},
+            "gad": {"samples": 3, "max_new_tokens": 8, "held_out": 4},
+            "discriminator": {"learning_rate": 1e-2, "alone_steps": 1},
+        }  # fmt: skip
+        for name, section in sections.items():
+            values[name] = {**values.get(name, {}), **section} if isinstance(section, dict) else section
+        return settings.build(RunConfig, values)
+
+    return config
+
+
+@pytest.fixture
+def build(make, tmp_path):
+    """A function of overrides that gives a trainer which has not begun."""
+
+    def built(**sections):
+        config = make(**sections)
+        _, tokenizer, examples = run.prepare(config)
+        policy = models.load_policy(config.model, "", config.lora, config.seed)
+        return gad.build(config, policy, tokenizer, examples, tmp_path / "run")
+
+    return built
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def whole(folder):
+    """All that a run leaves in numbers; not its times, nor the mean loss of the process that ended it."""
+    passing = ("second", "_per_s", "time", "train_")
+    kept = [
+        {name: value for name, value in row.items() if not any(word in name for word in passing)}
+        for row in metrics(folder)
+    ]
+    files = (
+        "adapter/adapter_model.safetensors",
+        "last/adapter_model.safetensors",
+        "discriminator.safetensors",
+    )
+    return kept, [(folder / name).read_bytes() for name in files], held_out.measured(folder)
+
+
+def test_a_run_warms_up_plays_and_keeps_what_it_needs(make, tmp_path):
+    folder = tmp_path / "run"
+    manifest = run.run(make(), folder)
+    rows = metrics(folder)
+    steps = [row for row in rows if "loss" in row]
+    assert [row["learning_rate"] for row in steps] == [1e-4, 1e-4, 1e-3, 1e-3]
+    assert steps[0]["grad_norm"] == 0  # the discriminator is alone
+    assert steps[1]["grad_norm"] > 0
+    assert ["kl" in row for row in steps] == [False, False, True, True]
+    assert steps[2]["kl"] == pytest.approx(0, abs=1e-7)  # to the student as the warm-up left it
+    assert steps[3]["kl"] > 0
+    for name in (
+        "discriminator/loss", "discriminator/accuracy", "discriminator/gap", "rewards/discriminator/mean",
+        "rewards/discriminator/std", "entropy", "length/teacher", "length/student", "rouge_l",
+        "tokens_per_s/rollout", "tokens_per_s/discriminator", "tokens_per_s/student",
+    ):  # fmt: skip
+        assert all(name in row for row in steps), name
+    assert [row["step"] for row in held_out.measured(folder)] == [1, 2, 3, 4]
+    assert manifest["held_out"]["step"] == held_out.best(held_out.measured(folder))["step"]
+    assert manifest["rows"] == {"read": 8, "trained": 4, "held_out": 4, "truncated": 5, "dropped": 0}
+    assert not (folder / "best").exists()
+    assert run.run(make(), folder) == manifest
+
+
+def test_the_same_run_twice_gives_the_same_numbers_and_another_seed_does_not(make, tmp_path):
+    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
+        run.run(make(seed=seed), tmp_path / name)
+    assert whole(tmp_path / "one") == whole(tmp_path / "two")
+    assert whole(tmp_path / "one") != whole(tmp_path / "three")
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])  # in the warm-up, at its end, after it
+def test_a_run_that_was_killed_goes_on_to_the_last_digit(make, tmp_path, monkeypatch, step):
+    run.run(make(), tmp_path / "whole")
+
+    class Killed(BaseException):
+        pass
+
+    save = adversarial.AdversarialTrainer._save_checkpoint
+
+    def killed(self, model, trial):
+        if self.state.global_step > step:
+            raise Killed
+        save(self, model, trial)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adversarial.AdversarialTrainer, "_save_checkpoint", killed)
+        with pytest.raises(Killed):
+            run.run(make(), tmp_path / "killed")
+    assert (tmp_path / "killed" / "checkpoints" / f"checkpoint-{step}").is_dir()
+    run.run(make(), tmp_path / "killed")
+    assert whole(tmp_path / "killed") == whole(tmp_path / "whole")
+
+
+def test_the_stages_apart_are_the_stages_in_one_run(make, tmp_path):
+    run.run(make(gad={"held_out": 0, "stages": ["warmup"]}), tmp_path / "warm")
+    assert len([row for row in metrics(tmp_path / "warm") if "loss" in row]) == 4
+    start = str(tmp_path / "warm" / "discriminator.safetensors")
+    config = make(
+        gad={"held_out": 0, "stages": ["gad"]}, discriminator={"start": start},
+        adapter=str(tmp_path / "warm" / "adapter"),
+    )  # fmt: skip
+    run.run(config, tmp_path / "gad")
+    steps = [row for row in metrics(tmp_path / "gad") if "loss" in row]
+    assert len(steps) == 4
+    assert steps[0]["kl"] == pytest.approx(0, abs=1e-7)
+    assert steps[0]["discriminator/loss"] < math.log(2)  # it had learnt
+
+
+def logits(trainer, ids):
+    with torch.no_grad():
+        return trainer.model.get_base_model()(input_ids=torch.tensor([ids])).logits[0].float()
+
+
+def test_the_warm_up_is_plain_cross_entropy_on_the_teachers_tokens(build):
+    trainer = build(discriminator={"alone_steps": 0})
+    batch = [row for row in trainer.train_dataset for _ in range(3)][:6]
+    inputs = trainer._warmed(batch)
+    loss = sum(trainer._compute_loss(trainer.model, part).item() for part in inputs)
+    total, count = 0.0, 0
+    for row in batch[::3]:
+        prompt, reply = trainer.teacher_ids(row)
+        scores = logits(trainer, prompt + reply)[len(prompt) - 1 : -1]  # at temperature 1
+        total += torch.nn.functional.cross_entropy(scores, torch.tensor(reply), reduction="sum").item()
+        count += len(reply)
+    assert loss == pytest.approx(total / count, abs=1e-5)
+
+
+def test_the_policy_gradient_is_that_of_advantages_by_hand(build, monkeypatch):
+    trainer = build(gad={"stages": ["gad"]})
+    trainer.current_gradient_accumulation_steps = 2  # as in training
+    batch = [row for row in trainer.train_dataset for _ in range(3)][:6]
+    rewards = torch.tensor([[1.0, 2.0, 4.0], [0.0, -1.0, 3.0]])
+    monkeypatch.setattr(trainer.judge, "rewards", lambda scores, groups: rewards)
+    parts = trainer._played(batch)
+    loss = sum(trainer._compute_loss(trainer.model, part) for part in parts)
+    loss.backward()
+    weight = next(each for name, each in trainer.model.named_parameters() if "lora_B.default" in name)
+    ours = weight.grad.clone()
+    trainer.model.zero_grad()
+    advantages = losses.group_advantages(rewards).flatten()
+    found = sorted(each for part in parts for each in part["advantages"].tolist())
+    assert found == pytest.approx(sorted(advantages.tolist()), abs=1e-5)
+    expected = 0
+    for part in parts:
+        for at, advantage in enumerate(part["advantages"]):
+            prompt = part["prompt_ids"][at][part["prompt_mask"][at] > 0].tolist()
+            reply = part["completion_ids"][at][part["completion_mask"][at] > 0].tolist()
+            scores = trainer.model.get_base_model()(input_ids=torch.tensor([prompt + reply])).logits[0]
+            logps = (scores[len(prompt) - 1 : -1].float() / 0.8).log_softmax(1)
+            tokens = logps.gather(1, torch.tensor(reply)[:, None]).sum()
+            expected = expected - advantage * tokens / parts[0]["num_items_in_batch"]
+    expected.backward()
+    torch.testing.assert_close(ours, weight.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_a_frozen_discriminator_learns_in_the_warm_up_only(build):
+    trainer = build(discriminator={"frozen": True})
+    assert trainer.discriminator_learns
+    trainer.state.global_step = trainer.warm_steps
+    assert not trainer.discriminator_learns
+    before = trainer.judge.state()["weights"]
+    before = {name: weight.clone() for name, weight in before.items()}
+    trainer._played([row for row in trainer.train_dataset for _ in range(3)][:6])
+    after = trainer.judge.state()["weights"]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("who", "student", "judge"), [("student", True, False), ("discriminator", False, True)]
+)
+def test_one_player_alone_can_warm_up(build, who, student, judge):
+    trainer = build(gad={"warmup": who}, discriminator={"alone_steps": 0})
+    assert (trainer.student_learns, trainer.discriminator_learns) == (student, judge)
+    trainer.state.global_step = trainer.warm_steps
+    assert (trainer.student_learns, trainer.discriminator_learns) == (True, True)
+
+
+def test_a_warm_up_of_the_student_alone_samples_nothing(build, monkeypatch):
+    trainer = build(gad={"warmup": "student"})
+    monkeypatch.setattr("advtrain.rollout.sample", lambda *_: pytest.fail("it sampled"))
+    trainer._warmed([row for row in trainer.train_dataset for _ in range(3)][:6])
+
+
+def test_a_reply_that_the_teacher_was_cut_in_has_not_ended(make, tokenizer, tmp_path):
+    file = tmp_path / "cut.jsonl"
+    row = {"prompt": "Say it.", "teacher_response": "so", "finish_reason": "length"}
+    file.write_text((json.dumps(row) + "\n") * 4)
+    config = make(dataset=str(file), gad={"held_out": 0})
+    _, _, examples = run.prepare(config)
+    built = gad.build(
+        config, models.load_policy(config.model, "", config.lora, 0), tokenizer, examples, tmp_path / "run"
+    )
+    _, ids = built.teacher_ids(built.train_dataset[0])
+    assert tokenizer.eos_token_id not in ids
+
+
+def test_the_papers_dataset_is_read_by_its_own_column(make, tmp_path):
+    file = tmp_path / "lmsys.jsonl"
+    row = {"content": [{"role": "user", "content": "Hi."}], "teacher_response": "Hello."}
+    file.write_text((json.dumps(row) + "\n") * 3)
+    _, _, examples = run.prepare(make(dataset=str(file)))
+    assert len(examples) == 3
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"gad": {"samples": 1}}, "a group needs 2"),
+        ({"gad": {"stages": ["gad", "warmup"]}}, "gad.stages is"),
+        ({"gad": {"held_out": 7}}, "1 rows to train on are fewer than the 2 of one step"),
+        ({"trl": {"top_p": 0.9}}, 'trl.top_p is read by gad.rollouts = "vllm" only'),
+        ({"trl": {"max_completion_length": 9}}, "trl.max_completion_length is set by gad.max_new_tokens"),
+        ({"trl": {"num_iterations": 2}}, "trl.num_iterations is set by"),
+        ({"discriminator": {"start": "nowhere.safetensors"}}, "nowhere.safetensors"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_clear_line(make, tmp_path, sections, message):
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        run.run(make(**sections), tmp_path / "run")
+
+
+def test_an_evaluation_of_ones_own_chooses_the_checkpoint(make, tmp_path):
+    script = tmp_path / "judge.py"
+    script.write_text(
+        "import json, sys\nrows = [json.loads(line) for line in open(sys.argv[1])]\n"
+        "assert {'prompt', 'response', 'reference'} == rows[0].keys()\n"
+        "print(json.dumps({'score': {'1': 1, '2': 7, '3': 2, '4': 3}[sys.argv[1].split('-')[-1][0]]}))\n"
+    )
+    manifest = run.run(make(gad={"evaluation": f"python {script} {{answers}}"}), tmp_path / "run")
+    assert (manifest["held_out"]["step"], manifest["held_out"]["score"]) == (2, 7.0)
+    best, last = (tmp_path / "run" / name / "adapter_model.safetensors" for name in ("adapter", "last"))
+    assert best.read_bytes() != last.read_bytes()
+
+
+def test_soda_prefers_the_teacher_to_what_the_student_said_before_it_was_trained(make, tmp_path, tokenizer):
+    config = make(method="dpo", dpo={"config": "gad"})
+    manifest = run.run(config, tmp_path / "run")
+    snapshot = (tmp_path / "run" / "snapshot.jsonl").read_text().splitlines()
+    assert [json.loads(line)["row"] for line in snapshot] == list(range(8))
+    assert manifest["margins"]["count"] == 8
+    assert manifest["margins"]["mean"] > 0
+    _, _, examples = run.prepare(config)
+    policy = models.load_policy(config.model, "", config.lora, config.seed)
+    (tmp_path / "run" / "snapshot.jsonl").write_text("\n".join(snapshot[:3]) + "\n" + snapshot[3][:9])
+    again = soda.pairs(config, policy, tokenizer, examples, tmp_path / "run")
+    assert [each.completions[0] for each in again] == [gad_ids(tokenizer, each) for each in again]
+    assert len((tmp_path / "run" / "snapshot.jsonl").read_text().splitlines()) == 8
+
+
+def gad_ids(tokenizer, example):
+    prompt = [{"role": "user", "content": example.row["prompt"]}]
+    reply = discriminator.Reply(example.row["teacher_response"], True)
+    return discriminator.encode(tokenizer, prompt, [reply], 8)[1][0]
+
+
+def test_a_plan_counts_the_steps_of_both_stages_and_the_tokens_of_all_samples(make):
+    planned = plan.plan(make())
+    assert planned["steps"] == 4
+    assert planned["rows"]["held_out"] == 4
+    more = plan.plan(make(gad={"samples": 6}))
+    assert more["memory_bytes"]["activations"] > planned["memory_bytes"]["activations"]
+
+
+def test_an_architecture_that_ignores_the_mask_is_trained_without_sharing(build, monkeypatch, capsys):
+    monkeypatch.setattr("advtrain.scoring._TOLERANCE", {torch.float32: -1.0})
+    trainer = build()
+    assert "encoded once for each completion" in capsys.readouterr().err
+    assert not trainer.judge.shares
+    batch = [row for row in trainer.train_dataset for _ in range(3)][:6]
+    trainer.state.global_step = trainer.warm_steps
+    torch.manual_seed(0)
+    apart = trainer.judge.play([trainer.grouped(row["prompt"], replies(row)) for row in batch[::3]], False)
+    trainer.judge.shares = True
+    shared = trainer.judge.play([trainer.grouped(row["prompt"], replies(row)) for row in batch[::3]], False)
+    torch.testing.assert_close(apart.student_BN, shared.student_BN, atol=1e-5, rtol=0)
+
+
+def replies(row):
+    return [
+        discriminator.Reply(row["text"], True),
+        discriminator.Reply("no", False),
+        discriminator.Reply("yes", True),
+    ]
+
+
+def test_the_defaults_are_the_papers():
+    assert (Gad().samples, Gad().temperature, Gad().beta) == (8, 0.8, 0.001)
+
+
+def steps(**changes):
+    calm = {
+        "discriminator/accuracy": 0.8, "length/longer": 0.5, "length/student": 100.0, "length/teacher": 110.0,
+        "rewards/discriminator/std": 0.5,
+    }  # fmt: skip
+    return [{"step": at, **calm, **changes} for at in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "number"),
+    [
+        ({"discriminator/accuracy": 0.97}, "accuracy", "97%"),
+        ({"length/student": 300.0}, "length", "300 tokens, the teacher's 110"),
+        ({"rewards/discriminator/std": 0.001}, "collapse", "0.0010"),
+        ({"length/longer": 0.1, "discriminator/accuracy": 0.9}, "by_length", "90% apart"),
+    ],
+)
+def test_an_alarm_names_its_number(changes, name, number):
+    assert alarms.ringing(steps()) == {}
+    found = alarms.ringing(steps(**changes))
+    assert list(found) == [name]
+    assert number in found[name]
+
+
+def test_an_alarm_rings_once_while_it_lasts_and_again_when_it_comes_back():
+    seen = alarms.Alarms()
+    lines = [line for step in steps(**{"length/student": 300.0}) for line in seen.see(step)]
+    assert len(lines) == 1
+    assert lines[0].startswith("step 19: ")
+    assert [line for step in steps() for line in seen.see(step)] == []
+    assert len([line for step in steps(**{"length/student": 900.0}) for line in seen.see(step)]) == 1
