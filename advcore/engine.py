@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import queue
+import random
 import re
 import sys
 import threading
@@ -35,8 +36,8 @@ KV_CACHE_GB = 2  # 32 sequences of 2,000 tokens of the 1.5B teacher
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How to draw a reply; `temperature` 0 is greedy. `seed` makes a draw repeatable on the openvino backend; on
-    transformers it seeds the batch the request happens to be in."""
+    """How to draw a reply; `temperature` 0 is greedy. `seed` makes a draw repeatable whatever batch it shares, but for
+    what rounding makes of a batch of another shape."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -82,10 +83,15 @@ def embedded() -> list[str]:
     return [name for name, entry in weights.manifest().items() if entry.file.endswith(".gguf")]
 
 
-def check_model(model: str) -> None:
-    """Raise ConfigError, naming the nearest, unless `model` is an embedded model or a folder that holds one."""
-    if model not in embedded():
-        _folder(model)
+def check_model(model: str, backend: Backend = "auto") -> None:
+    """Raise ConfigError, naming the nearest, unless `model` is an embedded model or a folder that holds one, and
+    `backend` runs it.
+    """
+    if model in embedded():
+        return
+    _folder(model)
+    if backend == "openvino":
+        raise ConfigError(f"openvino runs the embedded models only ({', '.join(embedded())}), not {model}")
 
 
 def identity(model: str) -> str:
@@ -179,10 +185,9 @@ def _folder(model: str) -> Path:
 
 
 def _open(model: str, backend: Backend) -> Engine:
+    check_model(model, backend)
     if model in embedded() and backend != "transformers":
         return OpenVinoEngine(weights.runnable(model))
-    if backend == "openvino":
-        raise ConfigError(f"openvino runs the embedded models only ({', '.join(embedded())}), not {model}")
     return TransformersEngine(weights.dense(model) if model in embedded() else _folder(model))
 
 
@@ -428,15 +433,13 @@ class TransformersEngine(Engine):
             pad = next(iter(eos), 0)
         rows = [[pad] * (width - len(ids)) + ids for _, ids in encoded]
         mask = [[0] * (width - len(ids)) + [1] * len(ids) for _, ids in encoded]
-        draw: dict[str, Any] = {"do_sample": sampling.temperature > 0}
-        if draw["do_sample"]:
-            draw |= {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-            torch.manual_seed(sampling.seed)
+        draw = self._draw(sampling, [job.sampling.seed for job, _ in encoded])
         device = self._model.device
         with torch.inference_mode():
             output = self._model.generate(
                 input_ids=torch.tensor(rows, device=device), attention_mask=torch.tensor(mask, device=device),
-                max_new_tokens=sampling.max_tokens, pad_token_id=pad, eos_token_id=eos or None, **draw,
+                max_new_tokens=sampling.max_tokens, pad_token_id=pad, eos_token_id=eos or None,
+                do_sample=False, logits_processor=draw,
             )  # fmt: skip
         for (job, ids), new in zip(encoded, output[:, width:].tolist(), strict=True):
             end = next((at for at, token in enumerate(new) if token in eos), None)
@@ -444,10 +447,38 @@ class TransformersEngine(Engine):
             count = len(new) if end is None else end + 1
             self._answer(job, Reply(text, len(ids), count, "length" if end is None else "stop"))
 
+    def _draw(self, sampling: Sampling, seeds: list[int]) -> list[Any]:
+        """The logits processors that draw each row's token by its own seed; none for greedy replies."""
+        if not sampling.temperature > 0:
+            return []
+        from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+
+        nucleus = [TopPLogitsWarper(sampling.top_p)] if sampling.top_p < 1 else []
+        return [TemperatureLogitsWarper(sampling.temperature), *nucleus, _Draw(seeds)]
+
     def _stop_ids(self) -> list[int]:
         stop = self._model.generation_config.eos_token_id
         ids = stop if isinstance(stop, list) else [stop]
         return sorted({token for token in (*ids, self._tokenizer.eos_token_id) if token is not None})
+
+
+class _Draw:
+    """A token a row, drawn with random numbers of the row's own: all logits but its own become -inf.
+
+    `generate` itself draws from one stream for a whole batch, so that a reply would depend on what it shares it with.
+    """
+
+    def __init__(self, seeds: list[int]) -> None:
+        self._chances = [random.Random(seed) for seed in seeds]
+
+    def __call__(self, input_ids: Any, logits_BV: Any) -> Any:
+        import torch
+
+        drawn = [[chance.random()] for chance in self._chances]
+        below_BV = logits_BV.float().softmax(-1).cumsum(-1)
+        points_B1 = torch.tensor(drawn, device=logits_BV.device) * below_BV[:, -1:]
+        tokens_B1 = torch.searchsorted(below_BV, points_B1)
+        return torch.full_like(logits_BV, -torch.inf).scatter_(1, tokens_B1, 0.0)
 
 
 class _quiet_stdout:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+T = TypeVar("T")
 Interval = tuple[float, float]
 Z95 = 1.959964  # the 97.5 % point of the normal distribution
 
@@ -41,20 +43,25 @@ def difference(successes: float, n: int, others: float, others_n: int, z: float 
     )
 
 
-def bootstrap_mean(groups: Sequence[Sequence[float]], seed: int, draws: int = 2000) -> Interval:
-    """95 % percentile interval (Efron 1979) for the mean of all values, resampling whole groups.
+def bootstrap(
+    groups: Sequence[T], statistic: Callable[[Sequence[T]], float], seed: int, draws: int = 2000
+) -> Interval:
+    """95 % percentile interval (Efron 1979) for `statistic` of all groups, resampling whole groups.
 
     Values of one group (children of one parent, samples of one task) are alike, so that a group is what is
     drawn; where nothing is alike, make each value a group. Too narrow under about ten groups, and of no
-    width for a single one (Hesterberg 2015, doi:10.1080/00031305.2015.1089789). Raises ValueError when no
-    group holds a value.
+    width for a single one (Hesterberg 2015, doi:10.1080/00031305.2015.1089789). Raises ValueError without groups.
     """
-    sums = [(math.fsum(group), len(group)) for group in groups if group]
-    if not sums:
-        raise ValueError("no values to take the mean of")
+    if not groups:
+        raise ValueError("no values to resample")
     chance = random.Random(seed)
-    means = sorted(_mean(chance.choices(sums, k=len(sums))) for _ in range(draws))
-    return means[int(0.025 * draws)], means[math.ceil(0.975 * draws) - 1]
+    drawn = sorted(statistic(chance.choices(groups, k=len(groups))) for _ in range(draws))
+    return drawn[int(0.025 * draws)], drawn[math.ceil(0.975 * draws) - 1]
+
+
+def bootstrap_mean(groups: Sequence[Sequence[float]], seed: int, draws: int = 2000) -> Interval:
+    """`bootstrap` for the mean of all values. Raises ValueError when no group holds a value."""
+    return bootstrap([(math.fsum(group), len(group)) for group in groups if group], _mean, seed, draws)
 
 
 def _mean(sums: Sequence[tuple[float, int]]) -> float:

@@ -79,7 +79,7 @@ def build(
 @app.command()
 def answer(
     prompts: Annotated[
-        Path, typer.Argument(help="JSONL, a `prompt` (string or messages) each; other columns are kept.")
+        Path, typer.Argument(help="Prompt file, JSONL or Parquet (docs/chat.md); other columns are kept.")
     ],
     model: Annotated[str, typer.Option(help="LiteLLM model string.")],
     out: Annotated[Path, typer.Option(help="Run folder; running again resumes it.")],
@@ -99,6 +99,44 @@ def answer(
         _print({"config": settings.resolved(config), "plan": answers.plan(config, prompts)})
         return
     _print(answers.answer(config, prompts, out))
+
+
+@app.command()
+def judge(
+    answers: Annotated[
+        Path,
+        typer.Argument(help="Folder of `advgen answer` or `advtrain generate`, or prompts with responses."),
+    ],
+    model: Annotated[str, typer.Option(help="LiteLLM model string of the judge.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Run folder, resumed by running again; by default runs/judge-<ANSWERS>."),
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Answers to compare with, in place of the judge's own.")
+    ] = None,
+    api_base: Annotated[str, typer.Option(help="URL of an OpenAI-compatible server.")] = "",
+    budget_usd: Annotated[float, typer.Option(help="Cap on what the run folder may cost; 0 is none.")] = 0.0,
+    set_: Set = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Score answers against reference replies, in both orders: the score in percent, 50 is as good as the reference."""
+    from advcore import settings
+    from advgen import judge as judging
+    from advgen.config import JudgeConfig
+
+    asked = {"model": model, "api_base": api_base, "temperature": 0.0, "max_tokens": 1536}
+    given: dict[str, Any] = {"judge": asked, "budget_usd": budget_usd}
+    config = settings.build(JudgeConfig, settings.overridden(given, set_ or []))
+    if dry_run:
+        plan = judging.plan(config, answers, reference)
+        _print({"config": settings.resolved(config), "plan": plan})
+        return
+    result = judging.judge(
+        config, answers, out or Path("runs") / f"judge-{answers.resolve().stem}", reference
+    )
+    judging.show(result)
+    _print(result)
 
 
 @journal.command()

@@ -267,3 +267,21 @@ class AnswerConfig:
     def __post_init__(self) -> None:
         _at_least(1, self, "n")
         _at_least(0, self, "budget_usd", "max_failure_share")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeConfig:
+    """Answers judged by one model: `advgen judge ANSWERS --model M --out RUN`."""
+
+    judge: ModelConfig
+    """Writes the references and gives the marks."""
+    verdict_tokens: int = 48
+    """Longest verdict, in tokens; one line is asked for. A judge that thinks before it answers needs more."""
+    budget_usd: float = 0.0
+    """Cap on what the run folder may cost, over all its restarts; 0 is none."""
+    max_failure_share: float = 0.2
+    """The run stops when more than this share of its answers has failed for want of infrastructure."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, self, "verdict_tokens")
+        _at_least(0, self, "budget_usd", "max_failure_share")

@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -45,8 +46,8 @@ def pairs(*attempts, chosen="teacher", most=5, **values):
 
 
 def curated(rows, before=(), **config):
-    curator = curate.Curator(CurationConfig(**{"max_kind_share": 1.0, **config}), before)
-    made = list(curator.curate(lambda: iter(rows)))
+    with closing(curate.Curator(CurationConfig(**{"max_kind_share": 1.0, **config}), before)) as curator:
+        made = list(curator.curate(lambda: iter(rows)))
     return [found for name, found in made if name == "dpo"], Counter(name for name, _ in made), curator.report
 
 

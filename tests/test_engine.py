@@ -60,6 +60,24 @@ def test_greedy_replies_do_not_depend_on_the_batch_they_share(tiny):
     assert alone[0].finish_reason in ("stop", "length")
 
 
+def test_a_seeded_draw_does_not_depend_on_the_batch_it_shares(tiny):
+    running = engine.open_engine(tiny)
+    draws = [Sampling(temperature=1.0, top_p=0.9, max_tokens=8, seed=seed) for seed in range(4)]
+    alone = [gather(running, (HELLO, draw))[0] for draw in draws]
+    together = gather(running, (LONGER, draws[3]), *[(HELLO, draw) for draw in reversed(draws)])
+    assert together[1:] == alone[::-1]
+    assert len({reply.text for reply in alone}) == 4
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely():
+    import torch
+
+    shares = torch.tensor([0.5, 0.0, 0.3, 0.2])
+    logits = shares.log().expand(20_000, 4)
+    drawn = engine._Draw(list(range(20_000)))(None, logits).argmax(-1)
+    assert (drawn.bincount(minlength=4) / 20_000).tolist() == pytest.approx(shares.tolist(), abs=0.015)
+
+
 def test_an_adapter_folder_runs_on_its_base_and_changes_the_reply(tiny, tmp_path):
     adapter = make_adapter(tiny, tmp_path / "adapter", scale=10.0)
     sampling = Sampling(temperature=0.0, max_tokens=8)

@@ -1,15 +1,18 @@
 """Exact and near copies, and the pool that refuses what it has."""
 
 import contextlib
+import os
 import random
 import sqlite3
+from pathlib import Path
 
 import pytest
 
 from advcore import DataError
+from advcore.rouge import words
 from advgen.hygiene import duplicates
-from advgen.hygiene.duplicates import NearIndex, Pool, exact
-from advgen.hygiene.normal import shingles, words
+from advgen.hygiene.duplicates import NearIndex, Owners, Pool
+from advgen.hygiene.normal import shingles
 from advgen.testing.scripted import _solution, _statement
 
 VOCABULARY = [f"word{number}" for number in range(2_000)]
@@ -33,16 +36,27 @@ def rng():
     return random.Random(1)
 
 
-def test_exact_copies_lead_to_the_first_of_them():
-    texts = [
-        ("a", "Add  two\nnumbers."),
-        ("b", "other"),
-        ("c", "add two numbers."),
-        ("d", "ADD TWO NUMBERS."),
-        ("e", "x"),
-    ]
-    assert exact(texts) == {"c": "a", "d": "a"}
-    assert exact([("a", "x < y"), ("b", "x > y")]) == {}
+def test_a_text_belongs_to_the_first_that_had_it_in_each_kind_of_its_own():
+    with Owners() as owners:
+        assert owners.get("program", "text") is None
+        assert [owners.add("program", "text", name) for name in ("", "second", "third")] == [None, "", ""]
+        assert owners.add("prompt", "text", "other") is None
+        assert (owners.get("program", "text"), owners.get("prompt", "text")) == ("", "other")
+        assert owners.get("program", "half a character: \ud800") is None
+
+
+def test_owners_of_many_texts_are_on_disk_and_all_are_found():
+    with Owners() as owners:
+        before = resident_bytes()
+        for number in range(100_000):
+            owners.add("text", str(number), f"owner {number}")
+        assert resident_bytes() - before < 1_500_000  # all of them are 3,000,000
+        found = [owners.get("text", str(number)) for number in (0, 54_321, 99_999, 100_000)]
+        assert found == ["owner 0", "owner 54321", "owner 99999", None]
+
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_near_copies_are_found_with_the_similarity_they_have(rng):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from advcore.rouge import words
 from advcore.settings import shipped
 from advgen.hygiene.contamination import SHIPPED, Benchmarks, packed
 from advgen.hygiene.items import Text, read
-from advgen.hygiene.normal import words
 from advgen.parse import tree
 from sandbox import Limits, Sandbox
 
