@@ -18,7 +18,7 @@ from advcore.chat import fenced
 from advgen.audit.features import FEATURES
 from advgen.audit.rows import Side
 from advgen.config import CurationConfig
-from advgen.hygiene.duplicates import NEAR_COPY, NearIndex
+from advgen.hygiene.duplicates import NEAR_COPY, NearIndex, Owners
 from advgen.hygiene.normal import code_of, fingerprint
 
 Row = dict[str, Any]
@@ -163,31 +163,29 @@ def _signs(pair: Row) -> dict[str, int]:
 class Curator:
     """Duplicates and caps over one round, in the order of its rows: the first of two alike stays.
 
-    `before` are the kept rows of earlier rounds. Holds a hash a program and an index of their words.
+    `before` are the kept rows of earlier rounds. On disk: hashes of programs, and an index of their words.
     """
 
     def __init__(self, config: CurationConfig, before: Iterable[Row] = ()) -> None:
         self.config, self.report = config, Report()
-        self._near, self._solutions, self._rejected = NearIndex(None), set[str](), set[str]()
-        self._balance = Balance()
+        self._near, self._owners, self._balance = NearIndex(None), Owners(), Balance()
         for row in before:
             self._repeats(row)
 
     def curate(self, rows: Rows) -> Iterator[tuple[str, Row]]:
         """(config, row) of everything but `raw`. `rows()` gives the `raw` rows, and is asked for them twice."""
-        repeated, kinds, seen = set[str](), Counter[str](), set(self._rejected)
+        kinds = Counter[str]()
         for row in _kept(rows):
             if what := self._repeats(row):
                 self.report.duplicates[what] += 1
-                repeated.add(row["exercise_id"])
+                self._owners.add("repeating", row["exercise_id"])
             else:
                 for pair, *_ in options(row, self.config)[: self.config.pairs_per_exercise]:
-                    if (shape := _shape(pair)) not in seen:
-                        seen.add(shape)
+                    if self._owners.add("counted", _shape(pair)) is None:
                         kinds[pair["failure_kind"]] += 1
         room = allowed(kinds, self.config.max_kind_share)
         for row in _kept(rows):
-            if row["exercise_id"] not in repeated:
+            if self._owners.get("repeating", row["exercise_id"]) is None:
                 self.report.kept += 1
                 yield from others(row)
                 yield from (("dpo", pair) for pair in self._pairs(row, room))
@@ -206,27 +204,32 @@ class Curator:
     def _repeats(self, row: Row) -> str:
         code = _reference(row)
         shape = fingerprint(code)
-        if shape in self._solutions:
+        if self._owners.get("solution", shape) is not None:
             return "solution"
         if any(score >= NEAR_COPY for _, score in self._near.candidates(code)):
             return "near_solution"
-        self._solutions.add(shape)
+        self._owners.add("solution", shape)
         self._near.add(row["exercise_id"], code)
         return ""
 
     def _admit(self, pair: Row, room: Counter[str]) -> bool:
         shape, kind = _shape(pair), pair["failure_kind"]
-        if shape in self._rejected:
+        if self._owners.get("rejected", shape) is not None:
             self.report.duplicates["rejected"] += 1
             return False
         if kind != COMMON_KIND and not room[kind]:
             self.report.over_cap[kind] += 1
             return False
-        self._rejected.add(shape)
+        self._owners.add("rejected", shape)
         room[kind] -= 1
         self.report.pairs[pair["strategy"]] += 1
         self.report.failure_kinds[kind] += 1
         return True
+
+    def close(self) -> None:
+        """Give up what is on disk; the report stays."""
+        self._near.close()
+        self._owners.close()
 
 
 def _shape(pair: Row) -> str:

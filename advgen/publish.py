@@ -13,9 +13,6 @@ from typing import Any
 from advcore import DataError, contract
 from advcore.runs import write_atomic, write_json
 
-"""Of a dataset folder: the funnel of each round, oldest first."""
-"""Of a dataset folder: error rates of the verifier, once they have been measured."""
-
 
 class DatasetWriter:
     """The files of one round, written row by row; those of earlier rounds come along from `parent`.

@@ -1,14 +1,15 @@
 """Audits a preference set, ours or anybody's: what a trainer could learn from it other than correctness.
 
 One pass over the rows; every check takes each pair in turn and says at the end what it found. What a check holds
-stands in its own module: numbers for every pair, texts only for bounded samples. Nothing is changed, and nothing is
-run here: who wants the programs run gives `reexecute`. Called by the `audit` command, and by `build` before it calls
-a dataset publishable.
+stands in its own module: some bytes for every pair, texts only for bounded samples, the rest on disk. Nothing is
+changed, and nothing is run here: who wants the programs run gives `reexecute`. Called by the `audit` command, and by
+`build` before it calls a dataset publishable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
@@ -52,15 +53,20 @@ def audit(
     entry_point)` runs a program in a sandbox and says whether it passes. Raises DataError for what is no preference
     set.
     """
-    checks: list[Check] = [
-        Parsing(), SameSides(), Duplicates(), Contamination(benchmarks, reexecute),
-        Executed(reexecute) if reexecute else Claimed(), Shortcuts(), BagOfTokens(), FailureKinds(), LengthRatios(),
-        TokenLengths(max_tokens, tokenizer), Diversity(),
-    ]  # fmt: skip
     pairs = 0
-    for pair in rows.read(source):
-        pairs += 1
-        for check in checks:
-            check.add(pair)
-    findings = [finding for check in checks for finding in check.findings()]
+    with (
+        closing(Duplicates()) as duplicates,
+        closing(Shortcuts()) as shortcuts,
+        closing(Diversity()) as diversity,
+    ):
+        checks: list[Check] = [
+            Parsing(), SameSides(), duplicates, Contamination(benchmarks, reexecute),
+            Executed(reexecute) if reexecute else Claimed(), shortcuts, BagOfTokens(), FailureKinds(), LengthRatios(),
+            TokenLengths(max_tokens, tokenizer), diversity,
+        ]  # fmt: skip
+        for pair in rows.read(source):
+            pairs += 1
+            for check in checks:
+                check.add(pair)
+        findings = [finding for check in checks for finding in check.findings()]
     return Report(source=source, pairs=pairs, findings=ordered(findings))

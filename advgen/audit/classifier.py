@@ -18,7 +18,7 @@ from advgen.audit.features import tokens
 from advgen.audit.report import Finding
 from advgen.audit.rows import Pair
 from advgen.audit.sample import Reservoir
-from advgen.audit.shortcuts import FOLDS, MOST, folds, score
+from advgen.audit.shortcuts import FOLDS, MOST, exercises, group_key, score
 
 _PAIRS = 1000
 _BUCKETS = 1024
@@ -34,19 +34,22 @@ class BagOfTokens:
     """The check: a warning where the lower bound on unseen exercises is above what one feature may reach."""
 
     def __init__(self) -> None:
-        self._sample: Reservoir[tuple[int, str, Counts]] = Reservoir(_PAIRS)
+        self._sample: Reservoir[tuple[int, int, Counts]] = Reservoir(_PAIRS)
 
     def add(self, pair: Pair) -> None:
         """Count the tokens of both sides, if the pair is drawn."""
-        self._sample.offer(lambda: (pair.row, pair.group, difference(pair.chosen.text, pair.rejected.text)))
+        self._sample.offer(
+            lambda: (pair.row, group_key(pair.group), difference(pair.chosen.text, pair.rejected.text))
+        )
 
     def findings(self) -> Iterator[Finding]:
         """One."""
         rows, groups, counts = zip(*self._sample.items, strict=True)
-        earned = cross_validated(counts, groups)
-        result = score(earned, groups)
+        exercise_N = exercises(groups)
+        earned_N = cross_validated(counts, exercise_N)
+        result = score(earned_N, exercise_N)
         beats = result.interval[0] > MOST
-        told = sorted(row for row, credit in zip(rows, earned, strict=True) if credit == 1.0)
+        told = sorted(row for row, credit in zip(rows, earned_N, strict=True) if credit == 1.0)
         yield Finding(
             check="shortcut:bag_of_tokens",
             severity="warning" if beats else "info",
@@ -70,19 +73,17 @@ def _bucket(token: str) -> int:
     return zlib.crc32(token.encode()) % _BUCKETS
 
 
-def cross_validated(counts: Sequence[Counts], groups: Sequence[str]) -> list[float]:
-    """1, 0 or a half (no token differs that was seen) for each pair, by weights fitted on other exercises."""
+def cross_validated(counts: Sequence[Counts], exercise_N: Any) -> Any:
+    """(N,) 1, 0 or a half (no token differs that was seen) for each pair, by weights fitted on other exercises."""
     import numpy as np
 
     x_NV = _unit_rows(counts)
-    fold_of = folds(groups)
-    fold_N = np.array([fold_of[group] for group in groups])
     earned_N = np.full(len(counts), 0.5)
     for fold in range(FOLDS):
-        held_N = fold_N == fold
+        held_N = exercise_N % FOLDS == fold
         margin_N = x_NV[held_N] @ fit(x_NV[~held_N])
         earned_N[held_N] = (1 + np.sign(margin_N)) / 2
-    return [float(credit) for credit in earned_N]
+    return earned_N
 
 
 def _unit_rows(counts: Sequence[Counts]) -> Any:

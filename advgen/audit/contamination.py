@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,9 +33,9 @@ class Contamination:
         if files:
             self._benchmarks |= Benchmarks.from_files(files)
         self._passes = passes
-        self._rows: dict[str, list[int]] = defaultdict(list)
+        self._rows: dict[str, array[int]] = defaultdict(lambda: array("q"))
         self._items: dict[str, Counter[str]] = defaultdict(Counter)
-        self._seen = 0
+        self._seen = self._clean = 0
 
     def add(self, pair: Pair) -> None:
         """Hold the row against every benchmark."""
@@ -44,6 +45,7 @@ class Contamination:
         known = any(hit.layer != _ADVISORY for hit in hits)
         if self._passes and self._benchmarks.items and not known:
             hits = self._benchmarks.check(text, self._runs_benchmark)
+        self._clean += not hits
         for layer in dict.fromkeys(hit.layer for hit in hits):
             self._rows[layer].append(pair.row)
             self._items[layer].update({_named(hit) for hit in hits if hit.layer == layer})
@@ -72,12 +74,12 @@ class Contamination:
         ran = [layer for layer in layers if layer.runs]
         notes = "; ".join(dict.fromkeys(layer.note for layer in ran))
         missing = "" if any(layer.name == "behaviour" for layer in ran) else "; behaviour was not tried"
-        clean = self._seen - len({row for rows in self._rows.values() for row in rows})
+        names = ", ".join(layer.name for layer in ran)
         return Finding(
             check="contamination",
             severity="info",
-            summary=f"{clean} rows resemble no task of {notes} ({', '.join(layer.name for layer in ran)}{missing})",
-            number=clean / self._seen,
+            summary=f"{self._clean} rows resemble no task of {notes} ({names}{missing})",
+            number=self._clean / self._seen,
         )
 
 

@@ -1,7 +1,7 @@
 """How varied a set is: words of the exercises, syntax of the chosen programs, topics. No embeddings, no model.
 
 There are no accepted thresholds for these figures, so that none is an error; compare rounds, or sets of one size. All
-are taken from an even sample of exercises. Held: 1,000 statements, the counts of 300 programs, every exercise's id.
+are taken from an even sample of exercises. Held: 1,000 statements, the counts of 300 programs.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from advgen.audit.features import tokens
 from advgen.audit.report import Finding
 from advgen.audit.rows import Pair
 from advgen.audit.sample import Reservoir
+from advgen.hygiene.duplicates import Owners
 
 _STATEMENTS = 1000
 _PROGRAMS = 300
@@ -29,16 +30,15 @@ class Diversity:
     """The check: informs."""
 
     def __init__(self) -> None:
-        self._seen: set[str] = set()
+        self._exercises = Owners()
         self._statements: Reservoir[str] = Reservoir(_STATEMENTS)
         self._programs: Reservoir[Counter[Gram]] = Reservoir(_PROGRAMS)
         self._topics: Counter[str] = Counter()
 
     def add(self, pair: Pair) -> None:
         """Look at the first pair of every exercise."""
-        if pair.group in self._seen:
+        if self._exercises.add("exercise", pair.group) is not None:
             return
-        self._seen.add(pair.group)
         self._topics[pair.topic] += 1
         self._statements.offer(lambda: pair.prompt)
         if (module := pair.chosen.module) is not None:
@@ -62,6 +62,10 @@ class Diversity:
         if any(self._topics):
             number = math.exp(entropy(self._topics.values()))
             yield _told("topics", number, f"topics in effect, among {len(self._topics)}")
+
+    def close(self) -> None:
+        """Give up what is on disk."""
+        self._exercises.close()
 
 
 def _told(name: str, number: float, words: str) -> Finding:

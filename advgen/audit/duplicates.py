@@ -3,30 +3,26 @@
 Several pairs of one exercise share its statement by design and are no duplicates of one another; without exercise ids a
 repeated prompt is told, since nobody can know.
 
-Held: three hashes a pair, and of every exercise a MinHash signature and its bands in memory (about 3 kB).
+On disk: three hashes a pair, and of every exercise a MinHash signature and its bands (about 3 kB).
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 
 from advgen.audit.report import Finding, Severity
 from advgen.audit.rows import Pair
-from advgen.hygiene.duplicates import NEAR_COPY, NearIndex
-from advgen.hygiene.normal import digest, squeezed
+from advgen.hygiene.duplicates import NEAR_COPY, NearIndex, Owners
+from advgen.hygiene.normal import squeezed
 
 
 class Duplicates:
     """The check: an error for pairs that are there twice, a warning for what repeats in another exercise."""
 
     def __init__(self) -> None:
-        self._pairs: dict[int, str] = {}
-        self._prompts: dict[int, str] = {}
-        self._programs: dict[int, str] = {}
-        self._index = NearIndex(None)
-        self._near: dict[str, bool] = {}
-        """Exercise -> whether its statement is a near copy of an earlier one."""
-        self._rows: dict[str, list[int]] = {"pair": [], "prompt": [], "near_prompt": [], "program": []}
+        self._owners, self._index = Owners(), NearIndex(None)
+        self._rows = {kind: array("q") for kind in ("pair", "prompt", "near_prompt", "program")}
         self._seen = 0
 
     def add(self, pair: Pair) -> None:
@@ -34,9 +30,9 @@ class Duplicates:
         self._seen += 1
         prompt = squeezed(pair.prompt)
         whole = "\0".join((prompt, squeezed(pair.chosen.text), squeezed(pair.rejected.text)))
-        same_prompt = _repeats(self._prompts, prompt, pair.exercise_id)
-        same_program = bool(pair.chosen.form) and _repeats(self._programs, pair.chosen.form, pair.group)
-        if _repeats(self._pairs, whole, ""):
+        same_prompt = self._repeats("prompt", prompt, pair.exercise_id)
+        same_program = bool(pair.chosen.form) and self._repeats("program", pair.chosen.form, pair.group)
+        if self._repeats("pair", whole, ""):
             kind = "pair"
         elif same_prompt:
             kind = "prompt"
@@ -48,22 +44,34 @@ class Duplicates:
             return
         self._rows[kind].append(pair.row)
 
+    def _repeats(self, kind: str, text: str, owner: str) -> bool:
+        """Whether an earlier row of another owner has `text`; rows without an owner have none in common."""
+        earlier = self._owners.add(kind, text, owner)
+        return earlier is not None and (earlier != owner or not owner)
+
     def _is_near(self, pair: Pair) -> bool:
-        if pair.group not in self._near:
+        """Whether the exercise's statement is a near copy of an earlier one; looked for once an exercise."""
+        near = self._owners.get("near", pair.group)
+        if near is None:
             best = next(iter(self._index.candidates(pair.prompt)), ("", 0.0))
-            self._near[pair.group] = best[1] >= NEAR_COPY
+            near = best[0] if best[1] >= NEAR_COPY else ""
+            self._owners.add("near", pair.group, near)
             self._index.add(pair.group, pair.prompt)
-        return self._near[pair.group]
+        return near != ""
 
     def findings(self) -> Iterator[Finding]:
         """One a kind."""
-        self._index.close()
         yield self._finding("pair", "error", "are there already, word for word")
         yield self._finding("prompt", "warning", "have the prompt of an earlier row of another exercise")
         near = f"have a prompt near an earlier exercise's (Jaccard {NEAR_COPY} of runs of 5 words)"
         yield self._finding("near_prompt", "warning", near)
         program = "have the chosen program of another exercise, but for names and layout"
         yield self._finding("program", "warning", program)
+
+    def close(self) -> None:
+        """Give up what is on disk."""
+        self._index.close()
+        self._owners.close()
 
     def _finding(self, kind: str, severity: Severity, words: str) -> Finding:
         rows = self._rows[kind]
@@ -74,11 +82,3 @@ class Duplicates:
             rows=tuple(rows),
             number=len(rows) / self._seen,
         )
-
-
-def _repeats(first: dict[int, str], text: str, owner: str) -> bool:
-    """Whether an earlier row of another owner has `text`; rows without an owner have none in common."""
-    key = digest(text)
-    earlier = first.get(key)
-    first.setdefault(key, owner)
-    return earlier is not None and (earlier != owner or not owner)

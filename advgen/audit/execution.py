@@ -5,8 +5,9 @@ Runs nothing itself: `passes(code, tests_json, entry_point)` is the caller's, an
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from advcore import DataError
 from advgen.audit.report import Finding, Severity
@@ -22,10 +23,8 @@ class Executed:
 
     def __init__(self, passes: Passes) -> None:
         self._passes = passes
-        self._rows: dict[tuple[bool, bool], list[int]] = {
-            (c, r): [] for c in (True, False) for r in (True, False)
-        }
-        self._untested: list[int] = []
+        self._rows = {(c, r): array("q") for c in (True, False) for r in (True, False)}
+        self._untested = array("q")
 
     def add(self, pair: Pair) -> None:
         """Run both sides."""
@@ -63,7 +62,7 @@ class Claimed:
 
     def __init__(self) -> None:
         self._pairs = 0
-        self._always_right: list[int] = []
+        self._always_right = array("q")
         self._sources: Counter[str] = Counter()
 
     def add(self, pair: Pair) -> None:
@@ -84,7 +83,7 @@ class Claimed:
             yield _finding("inversion_claimed", "warning", summary, rows, self._pairs)
 
 
-def _finding(check: str, severity: Severity, summary: str, rows: list[int], of: int) -> Finding:
+def _finding(check: str, severity: Severity, summary: str, rows: Sequence[int], of: int) -> Finding:
     return Finding(
         check=check, severity=severity, summary=summary, rows=tuple(rows), number=len(rows) / max(1, of)
     )

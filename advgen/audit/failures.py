@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from array import array
+from collections import Counter
 from collections.abc import Iterator
 
 from advgen.audit.report import Finding
@@ -25,7 +26,7 @@ class Parsing:
 
     def __init__(self) -> None:
         self._pairs = 0
-        self._broken: dict[str, list[int]] = {"chosen": [], "rejected": []}
+        self._broken = {"chosen": array("q"), "rejected": array("q")}
 
     def add(self, pair: Pair) -> None:
         """Parse both sides."""
@@ -51,7 +52,7 @@ class SameSides:
     """The check: an error for pairs whose sides are one text, or one program but for its names and layout."""
 
     def __init__(self) -> None:
-        self._rows: list[int] = []
+        self._rows = array("q")
 
     def add(self, pair: Pair) -> None:
         """Compare the sides."""
@@ -79,26 +80,29 @@ class FailureKinds:
     """
 
     def __init__(self) -> None:
-        self._rows: dict[str, list[int]] = defaultdict(list)
+        self._kinds = Counter[str]()
+        self._form = array("q")
 
     def add(self, pair: Pair) -> None:
         """Note the kind."""
         seen = "syntax_error" if pair.rejected.module is None else "unknown"
-        self._rows[pair.failure_kind or seen].append(pair.row)
+        kind = pair.failure_kind or seen
+        self._kinds[kind] += 1
+        if kind in _FORMAT:
+            self._form.append(pair.row)
 
     def findings(self) -> Iterator[Finding]:
         """One with all kinds, one for the cap."""
-        pairs = sum(map(len, self._rows.values()))
-        common = sorted(self._rows.items(), key=lambda item: (-len(item[1]), item[0]))
-        shares = {kind[:40]: len(rows) / pairs for kind, rows in common[:_SHOWN_KINDS]}
+        pairs, form = self._kinds.total(), self._form
+        common = sorted(self._kinds.items(), key=lambda item: (-item[1], item[0]))
+        shares = {kind[:40]: count / pairs for kind, count in common[:_SHOWN_KINDS]}
         yield Finding(
             check="failure_kinds",
             severity="info",
             summary=", ".join(f"{kind} {share:.1%}" for kind, share in shares.items()),
-            number=len(self._rows),
+            number=len(self._kinds),
             measures=shares,
         )
-        form = sorted(row for kind, rows in self._rows.items() if kind in _FORMAT for row in rows)
         if len(form) > _MOST_FORMAT * pairs:
             yield Finding(
                 check="format_failures",

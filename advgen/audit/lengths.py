@@ -1,4 +1,4 @@
-"""Lengths: of chosen by rejected, and in tokens against what a trainer will cut. Held: three numbers a pair."""
+"""Lengths: of chosen by rejected, and in tokens against what a trainer will cut. Held: two numbers a pair."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TokenLengths:
     def __init__(self, most: int, tokenizer: str) -> None:
         self._most, self._count = most, _counter(tokenizer)
         self._by = f"by {tokenizer}" if tokenizer else f"estimated as characters / {_CHARS_PER_TOKEN}"
-        self._lengths = array("q")
+        self._lengths = array("I")
 
     def add(self, pair: Pair) -> None:
         """Count prompt and both sides."""
@@ -78,7 +78,11 @@ class TokenLengths:
 
 def percentile(values: Sequence[float], at: int) -> float:
     """The smallest value that at least `at` percent of `values` do not exceed (nearest rank)."""
-    return sorted(values)[max(0, -(-at * len(values) // 100) - 1)]
+    import numpy as np
+
+    rank = max(0, -(-at * len(values) // 100) - 1)
+    value: float = np.partition(values, rank)[rank].item()
+    return value
 
 
 def _counter(tokenizer: str) -> Callable[[str], int]:

@@ -6,23 +6,25 @@ the chosen one; which of the two it learns on other exercises. Within a pair tha
 feature: a side above one that the other is below has more of it. Not looked for: bands ("chosen is neither short nor
 long"), and features of features.
 
-Held: two numbers a feature and pair (224 bytes a pair) and the exercise of every pair.
+On disk: two numbers a feature and pair (224 bytes a pair). Held: the exercise of every pair (8 bytes), at the end one
+feature at a time. N are pairs, E exercises, F folds.
 """
 
 from __future__ import annotations
 
 import math
+import tempfile
 import zlib
 from array import array
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from typing import Any
 
 from advcore.stats import wilson
 from advgen.audit.features import FEATURES
 from advgen.audit.report import Finding, Severity
 from advgen.audit.rows import Pair
+from advgen.hygiene.normal import digest
 
 MOST = 0.6
 """Accuracy that no single feature may reach with confidence."""
@@ -50,52 +52,60 @@ class Shortcuts:
     """
 
     def __init__(self) -> None:
-        self._values = {name: (array("d"), array("d")) for name in FEATURES}
-        self._groups: list[str] = []
+        self._groups = array("q")
+        self._values = {name: tempfile.TemporaryFile() for name in FEATURES}  # noqa: SIM115 (closed by `close`)
 
     def add(self, pair: Pair) -> None:
         """Measure both sides."""
-        self._groups.append(pair.group)
+        self._groups.append(group_key(pair.group))
         for name, feature in FEATURES.items():
-            values = (feature(pair.chosen), feature(pair.rejected))
-            for column, value in zip(self._values[name], values, strict=True):
-                column.append(math.nan if None in values or value is None else value)
+            values = [feature(side) for side in (pair.chosen, pair.rejected)]
+            self._values[name].write(array("d", [math.nan if value is None else value for value in values]))
 
     def findings(self) -> Iterator[Finding]:
         """One a feature."""
-        for name, (chosen, rejected) in self._values.items():
-            yield _finding(name, chosen, rejected, self._groups)
+        import numpy as np
+
+        exercise_N = exercises(self._groups)
+        for name, file in self._values.items():
+            file.seek(0)
+            chosen_N, rejected_N = np.fromfile(file).reshape(-1, 2).T
+            yield _finding(name, chosen_N, rejected_N, exercise_N)
+
+    def close(self) -> None:
+        """Give up what is on disk."""
+        for file in self._values.values():
+            file.close()
 
 
-def _finding(name: str, chosen: Sequence[float], rejected: Sequence[float], groups: Sequence[str]) -> Finding:
+def _finding(name: str, chosen_N: Any, rejected_N: Any, exercise_N: Any) -> Finding:
+    import numpy as np
+
     # A nan is neither more nor less.
-    signs = [(mine > other) - (mine < other) for mine, other in zip(chosen, rejected, strict=True)]
-    earned = cross_validated(signs, groups)
-    overall = score(earned, groups)
-    told = [at for at, sign in enumerate(signs) if sign]
-    where_differs = score([earned[at] for at in told], [groups[at] for at in told])
-    direction = 1 if sum(signs) > 0 else -1
-    area = auc(*zip(*_numbers(chosen, rejected), strict=True)) if _numbers(chosen, rejected) else 0.5
-    severity = _severity(overall, where_differs, len(told) / len(signs))
+    sign_N = (chosen_N > rejected_N).astype(np.int8) - (chosen_N < rejected_N)
+    earned_N = cross_validated(sign_N, exercise_N)
+    overall = score(earned_N, exercise_N)
+    told = np.flatnonzero(sign_N)
+    where_differs = score(earned_N[told], exercise_N[told])
+    direction = 1 if sign_N.sum() > 0 else -1
+    known_N = ~np.isnan(chosen_N - rejected_N)
+    area = auc(chosen_N[known_N], rejected_N[known_N]) if known_N.any() else 0.5
+    severity = _severity(overall, where_differs, len(told) / len(sign_N))
     rule = f"{'more' if direction > 0 else 'less'} {name.replace('_', ' ')} means chosen"
     return Finding(
         check=f"shortcut:{name}",
         severity=severity,
         summary=(
-            f"{rule}: accuracy {overall}, AUC {area:.2f}; in {len(told)} of {len(signs)} pairs it differs, "
+            f"{rule}: accuracy {overall}, AUC {area:.2f}; in {len(told)} of {len(sign_N)} pairs it differs, "
             f"and tells {where_differs} of these"
-            if told
+            if len(told)
             else "never differs within a pair"
         ),
-        rows=() if severity == "info" else tuple(at for at in told if signs[at] == direction),
+        rows=() if severity == "info" else tuple(np.flatnonzero(sign_N == direction).tolist()),
         number=overall.accuracy,
         interval=overall.interval,
         measures={"auc": area, "differs": len(told), "accuracy_where_differs": where_differs.accuracy},
     )
-
-
-def _numbers(chosen: Sequence[float], rejected: Sequence[float]) -> list[tuple[float, float]]:
-    return [pair for pair in zip(chosen, rejected, strict=True) if not math.isnan(pair[0])]
 
 
 def _severity(overall: Score, where_differs: Score, share: float) -> Severity:
@@ -104,51 +114,47 @@ def _severity(overall: Score, where_differs: Score, share: float) -> Severity:
     return "warning" if where_differs.interval[0] > MOST and share >= _RARE else "info"
 
 
-def folds(groups: Iterable[str]) -> dict[str, int]:
-    """A fold for every exercise, of like numbers of exercises and in no relation to their order."""
-    in_order = sorted(set(groups), key=lambda group: (zlib.crc32(group.encode()), group))
-    return {group: at % FOLDS for at, group in enumerate(in_order)}
+def group_key(group: str) -> int:
+    """63 bits of what the pairs of an exercise share; their order is in no relation to that of the names."""
+    return zlib.crc32(group.encode()) << 31 | digest(group) & 0x7FFFFFFF
 
 
-def cross_validated(signs: Sequence[int], groups: Sequence[str]) -> list[float]:
-    """What the learned direction earns on each pair: 1 right, 0 wrong, a half for a tie or where nothing was learned.
+def exercises(groups: Sequence[int]) -> Any:
+    """(N,) the exercise of each pair as a number from 0, in the order of the keys: modulo `FOLDS` it is its fold."""
+    import numpy as np
 
-    `signs` says whether the chosen side has more of the feature (1), less (-1) or neither (0).
+    return np.unique(np.asarray(groups), return_inverse=True)[1]
+
+
+def cross_validated(sign_N: Any, exercise_N: Any) -> Any:
+    """(N,) what the learned direction earns on each pair: 1 right, 0 wrong, a half for a tie or where nothing was
+    learned.
+
+    `sign_N` says whether the chosen side has more of the feature (1), less (-1) or neither (0).
     """
-    fold, pairs_of = folds(groups), Counter(groups)
-    lean: dict[int, float] = defaultdict(float)
-    for sign, group in zip(signs, groups, strict=True):
-        lean[fold[group]] += sign / pairs_of[group]
-    total = sum(lean.values())
-    direction = {at: _sign(round(total - lean[at], 9)) for at in lean}
-    return [(1 + direction[fold[group]] * sign) / 2 for sign, group in zip(signs, groups, strict=True)]
+    import numpy as np
+
+    lean_E = np.bincount(exercise_N, sign_N) / np.bincount(exercise_N)
+    lean_F = np.bincount(np.arange(len(lean_E)) % FOLDS, lean_E, minlength=FOLDS)
+    direction_F = np.sign(np.round(lean_F.sum() - lean_F, 9))
+    return (1 + direction_F[exercise_N % FOLDS] * sign_N) / 2
 
 
-def _sign(value: float) -> int:
-    return (value > 0) - (value < 0)
-
-
-def score(earned: Sequence[float], groups: Sequence[str]) -> Score:
+def score(earned_N: Any, exercise_N: Any) -> Score:
     """Accuracy with its interval. Pairs of one exercise are alike, so that the exercise is what counts as a trial."""
-    by_group: dict[str, list[float]] = defaultdict(list)
-    for credit, group in zip(earned, groups, strict=True):
-        by_group[group].append(credit)
-    right = sum(map(fmean, by_group.values()))
-    accuracy = right / len(by_group) if by_group else 0.5
-    return Score(accuracy=accuracy, interval=wilson(right, len(by_group)))
+    import numpy as np
+
+    pairs_E = np.bincount(exercise_N)
+    met_E = pairs_E > 0
+    right = math.fsum(np.bincount(exercise_N, earned_N)[met_E] / pairs_E[met_E])
+    trials = int(met_E.sum())
+    return Score(accuracy=right / trials if trials else 0.5, interval=wilson(right, trials))
 
 
-def auc(chosen: Sequence[float], rejected: Sequence[float]) -> float:
-    """The chance that a chosen side has more than a rejected one of any pair, ties half (Mann-Whitney U by ranks)."""
-    ranked = sorted([(value, 1) for value in chosen] + [(value, 0) for value in rejected])
-    rank_sum, at = 0.0, 0
-    while at < len(ranked):
-        end = at
-        while end < len(ranked) and ranked[end][0] == ranked[at][0]:
-            end += 1
-        rank_sum += (
-            sum(is_chosen for _, is_chosen in ranked[at:end]) * (at + 1 + end) / 2
-        )  # the ties' mean rank
-        at = end
-    n = len(chosen)
-    return (rank_sum - n * (n + 1) / 2) / (n * len(rejected))
+def auc(chosen_N: Any, rejected_N: Any) -> float:
+    """The chance that a chosen side has more than a rejected one of any pair, ties half (Mann-Whitney U)."""
+    import numpy as np
+
+    ordered_N = np.sort(rejected_N)
+    below, not_above = (int(np.searchsorted(ordered_N, chosen_N, side).sum()) for side in ("left", "right"))
+    return (below + not_above) / 2 / (len(chosen_N) * len(rejected_N))

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from math import fsum
 
+from advcore.rouge import words
 from advgen.hygiene.items import Hit, Item, Text, parameters
-from advgen.hygiene.normal import parsed, words
+from advgen.hygiene.normal import parsed
 
 Passes = Callable[[str, str, str], bool]
 """(code, tests, entry_point) -> whether the code passes the tests; from whoever has a sandbox."""

@@ -30,10 +30,11 @@ from itertools import groupby
 from pathlib import Path
 
 from advcore import DataError
+from advcore.rouge import words
 from advcore.settings import shipped
 from advgen.hygiene.behaviour import Passes, Trials
 from advgen.hygiene.items import Hit, Item, Source, Text, parameters, read
-from advgen.hygiene.normal import digest, functions, parsed, words
+from advgen.hygiene.normal import digest, functions, parsed
 
 HASHED = ("substring", "ngram10", "ngram13", "signature", "ast")
 

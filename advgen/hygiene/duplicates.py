@@ -14,12 +14,12 @@ import operator
 import sqlite3
 from array import array
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from advcore import ConfigError, DataError
-from advgen.hygiene.normal import fingerprint, rouge_l, shingles, squeezed, words
+from advcore.rouge import rouge_l, words
+from advgen.hygiene.normal import digest, fingerprint, shingles
 
 NEAR_COPY = 0.7
 """Jaccard similarity from which a text is a near copy."""
@@ -47,6 +47,9 @@ PRAGMA temp_store = MEMORY;
 CREATE TEMP TABLE fresh (band INTEGER, entry INTEGER, PRIMARY KEY (band, entry)) WITHOUT ROWID;"""
 _FRESH_ENTRIES = 4_000
 _CACHE_KIB = 4096
+_OWNERS = """
+PRAGMA cache_size = -1024;
+CREATE TABLE owners (text INTEGER PRIMARY KEY, owner TEXT NOT NULL);"""
 _LOOK_UP = """
 SELECT entry FROM bands WHERE band = :band UNION ALL SELECT entry FROM fresh WHERE band = :band LIMIT :most"""
 _POOL = """
@@ -54,18 +57,35 @@ CREATE TABLE IF NOT EXISTS pool (name TEXT PRIMARY KEY, words TEXT NOT NULL, fin
 CREATE INDEX IF NOT EXISTS pool_fingerprint ON pool (fingerprint) WHERE fingerprint != '';"""
 
 
-def exact(texts: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Of (name, text): each later name -> the first with the same text but for case and white space.
+class Owners(contextlib.AbstractContextManager["Owners"]):
+    """Who had a text first, by kinds of text. In a file without a name that goes with it: in memory are a few pages.
 
-    Holds 16 bytes and a name of each different text, and no text.
+    Texts are known by `digest`: among a million, any two are taken for one with probability 3e-8.
     """
-    first: dict[bytes, str] = {}
-    later = {}
-    for name, text in texts:
-        content = hashlib.blake2b(squeezed(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        if first.setdefault(content, name) != name:
-            later[name] = first[content]
-    return later
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("")
+        self._db.executescript(_OWNERS)
+
+    def get(self, kind: str, text: str) -> str | None:
+        """The owner of `text`; None when nobody had it."""
+        query = "SELECT owner FROM owners WHERE text = ?"
+        found = self._db.execute(query, (digest(f"{kind} {text}"),)).fetchone()
+        return found[0] if found else None
+
+    def add(self, kind: str, text: str, owner: str = "") -> str | None:
+        """The same, and where nobody had it `owner` does from now on."""
+        earlier = self.get(kind, text)
+        if earlier is None:
+            self._db.execute("INSERT INTO owners VALUES (?, ?)", (digest(f"{kind} {text}"), owner))
+        return earlier
+
+    def close(self) -> None:
+        """Forget all."""
+        self._db.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class NearIndex(contextlib.AbstractContextManager["NearIndex"]):

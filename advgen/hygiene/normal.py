@@ -8,17 +8,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from advcore.chat import fenced_code
 from advgen.parse import ParseError, tree
 
-ROUGE_WORDS = 1_000
-"""Of each text, those that `rouge_l` looks at: a statement has about 60."""
-
-_WORD = re.compile(r"[^\W_]+")
 # What bears a name that its author may choose freely, and in which field.
 _FREE_NAMES: dict[type[ast.AST], str] = {
     ast.Name: "id", ast.arg: "arg", ast.FunctionDef: "name", ast.AsyncFunctionDef: "name", ast.ClassDef: "name",
@@ -28,11 +22,6 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _IMPORTS = (ast.Import, ast.ImportFrom)
 # The form must not change with the version of Python: fields that came later, and those that say nothing.
 _SILENT = frozenset({"annotation", "returns", "type_comment", "type_params", "kind", "ctx", "simple"})
-
-
-def words(text: str) -> list[str]:
-    """The runs of letters and digits, in lower case; an underscore divides."""
-    return _WORD.findall(text.lower())
 
 
 def squeezed(text: str) -> str:
@@ -56,24 +45,6 @@ def digest(text: str) -> int:
     """64 bits of BLAKE2b, signed as SQLite and `array('q')` want them; the same on every machine."""
     data = text.encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little", signed=True)
-
-
-def rouge_l(one: Sequence[str], other: Sequence[str]) -> float:
-    """F1 of the longest common subsequence, 0 to 1, over the first `ROUGE_WORDS` tokens of each.
-
-    Source: Lin 2004, https://aclanthology.org/W04-1013; the subsequence by bits, Hyyrö 2004.
-    """
-    one, other = one[:ROUGE_WORDS], other[:ROUGE_WORDS]
-    if not one or not other:
-        return 0.0
-    places: defaultdict[str, int] = defaultdict(int)
-    for at, token in enumerate(one):
-        places[token] |= 1 << at
-    full = unmatched = (1 << len(one)) - 1
-    for token in other:
-        hit = unmatched & places.get(token, 0)
-        unmatched = (unmatched + hit | unmatched - hit) & full
-    return 2 * (len(one) - unmatched.bit_count()) / (len(one) + len(other))
 
 
 def fingerprint(code: str) -> str:

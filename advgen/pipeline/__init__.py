@@ -256,11 +256,11 @@ class _Build:
 
     def _write(self, spool: Spool, draw: dict[str, Any], layers: list[Layer]) -> dict[str, Any]:
         counts = Funnel(self.round, self.config.seed, self.parents, draw)
-        curator = curate.Curator(self.config.curation, self.parents.values())
-        dataset = self.out / "dataset"
-        with publish.DatasetWriter(
-            dataset, self.round, self.parent.folder if self.parent else None
-        ) as writer:
+        dataset, folder = self.out / "dataset", self.parent.folder if self.parent else None
+        with (
+            closing(curate.Curator(self.config.curation, self.parents.values())) as curator,
+            publish.DatasetWriter(dataset, self.round, folder) as writer,
+        ):
             for row in spool.rows():
                 counts.add(row)
                 writer.add("raw", row)

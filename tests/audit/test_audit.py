@@ -1,6 +1,9 @@
 """The audit as a whole and its smaller checks: lengths, failures, duplicates, what was run, how it is told."""
 
+import gc
 import json
+import tracemalloc
+from contextlib import closing
 
 import pytest
 from rich.console import Console
@@ -8,7 +11,11 @@ from rich.console import Console
 from advcore import DataError
 from advcore.contract import assertion
 from advgen.audit import audit, render
+from advgen.audit.diversity import Diversity
+from advgen.audit.duplicates import Duplicates
 from advgen.audit.lengths import percentile
+from advgen.audit.rows import Pair, Side
+from advgen.audit.shortcuts import Shortcuts
 from advgen.config import GateConfig, SandboxConfig
 from advgen.verify import Prover
 from sandbox import Limits, Sandbox
@@ -201,6 +208,26 @@ def test_a_report_is_json_with_every_row_and_a_text_with_the_first_few(tmp_path)
     assert "\x1b" not in shown.get()
     assert "and 18 more" in shown.get()
     assert "not publishable" in shown.get()
+
+
+@pytest.mark.parametrize("check", [Duplicates, Shortcuts, Diversity])
+def test_of_a_sound_pair_little_stays_in_memory(check):
+    sides = [(Side(f"x = {number}"), Side(f"y = {number} + 1")) for number in range(1_000)]
+    assert all(side.module and side.form for each in sides for side in each)  # parsed before it is measured
+    pairs = [
+        Pair(row=at, system="", prompt=f"p {at}", chosen=chosen, rejected=rejected)
+        for at, (chosen, rejected) in enumerate(sides)
+    ]
+    tracemalloc.start()
+    with closing(check()) as opened:
+        held = []
+        for part in (pairs[:500], pairs[500:]):  # the first fill the sample of programs
+            for pair in part:
+                opened.add(pair)
+            gc.collect()
+            held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held[1] - held[0] < 30 * 500  # bytes
 
 
 def test_hostile_text_is_measured_like_any_other(findings):
