@@ -55,7 +55,7 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
             player.to(self.accelerator.device), config.discriminator, self.args.weight_decay,
             self.args.max_grad_norm, config.seed,
         )  # fmt: skip
-        self.warm_factor = config.gad.warmup_learning_rate / config.train.learning_rate
+        self.warm_factor: float = config.gad.warmup_learning_rate / config.train.learning_rate
         self.held = held
         self.clock: defaultdict[str, float] = defaultdict(float)
         self.tokens = Counter[str]()
@@ -101,7 +101,7 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
         rise = max(1, self.args.get_warmup_steps(num_training_steps))
 
         def factor(step: int) -> float:
-            stage = self.warm_factor if step < self.warm_steps else 1.0
+            stage: float = self.warm_factor if step < self.warm_steps else 1.0
             return stage * min(1.0, (step + 1) / rise)
 
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)

@@ -125,8 +125,8 @@ class Gad:
     held_out: int = 32
     """Prompts kept out of training, on which checkpoints are compared."""
     evaluation: str = ""
-    """Command that scores a checkpoint's answers, the higher the better: `{answers}` in it is their JSONL file, and the
-    last line it prints is JSON with a `score`. Without one, the score is how likely a probe of the base takes them for
+    """Command that scores a checkpoint's answers, the higher the better: `{answers}` in it is their JSONL file, and it
+    prints JSON with a `score`, as `advgen judge` does. Without one, the score is how likely a probe of the base takes them for
     the teacher's."""
 
     def __post_init__(self) -> None:

@@ -127,11 +127,11 @@ class HeldOut:
         command = [part.replace("{answers}", str(file)) for part in shlex.split(self.command)]
         try:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-            return float(json.loads(done.stdout.strip().splitlines()[-1])["score"])
-        except (OSError, IndexError, LookupError, TypeError, ValueError) as error:
+            return float(json.loads(done.stdout[done.stdout.index("{") :])["score"])
+        except (OSError, LookupError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"gad.evaluation gave no JSON with a score on its last line ({type(error).__name__}); mend it and run "
-                f"again, the run goes on at its last checkpoint"
+                f"gad.evaluation printed no JSON with a score ({type(error).__name__}); mend it and run again, the run "
+                f"goes on at its last checkpoint"
             ) from None
 
     def _shown(self, built: Any, answers: Sequence[Row], replies: Sequence[Reply]) -> list[Row]:
