@@ -55,7 +55,9 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
             player.to(self.accelerator.device), config.discriminator, self.args.weight_decay,
             self.args.max_grad_norm, config.seed,
         )  # fmt: skip
-        self.warm_factor: float = config.gad.warmup_learning_rate / config.train.learning_rate
+        self.shares = True
+        """Whether samples may share their prompt: not in a model that takes no mask of ours."""
+        self.warm_factor = config.gad.warmup_learning_rate / config.train.learning_rate
         self.held = held
         self.clock: defaultdict[str, float] = defaultdict(float)
         self.tokens = Counter[str]()
@@ -90,19 +92,22 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
         return 1.0 if self.warming else sampled
 
     def _arranged(self, ids: Any, mask: Any, labels: Any) -> Any:
-        if not self.judge.shares:
-            return prefix.apart(ids, mask, labels)
         group = 1 if self.warming else self.num_generations
+        replies = (labels != losses.IGNORED).sum(1)
+        sizes = int((mask.sum(1) - replies).max()), int(replies.max())
+        hidden = self.model.config.get_text_config().hidden_size
+        if not (self.shares and prefix.pays(*sizes, group, hidden)):
+            return prefix.apart(ids, mask, labels)
         members = torch.arange(len(ids), device=ids.device).view(-1, group)
         return prefix.share(ids, mask, labels, members)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
         """Constant in each stage, after the rise that `train.warmup_ratio` asks for."""
-        rise = max(1, self.args.get_warmup_steps(num_training_steps))
+        rise: int = max(1, self.args.get_warmup_steps(num_training_steps))
 
         def factor(step: int) -> float:
-            stage: float = self.warm_factor if step < self.warm_steps else 1.0
-            return stage * min(1.0, (step + 1) / rise)
+            risen = min(1.0, (step + 1) / rise)
+            return risen * self.warm_factor if step < self.warm_steps else risen
 
         self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
         return self.lr_scheduler

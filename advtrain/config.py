@@ -126,8 +126,8 @@ class Gad:
     """Prompts kept out of training, on which checkpoints are compared."""
     evaluation: str = ""
     """Command that scores a checkpoint's answers, the higher the better: `{answers}` in it is their JSONL file, and it
-    prints JSON with a `score`, as `advgen judge` does. Without one, the score is how likely a probe of the base takes them for
-    the teacher's."""
+    prints JSON with a `score`, as `advgen judge` does. Without one, the score is how likely a probe of the base takes
+    them for the teacher's."""
 
     def __post_init__(self) -> None:
         _positive(

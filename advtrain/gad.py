@@ -71,7 +71,10 @@ def build(
     )  # fmt: skip
     longest = max(examples, key=lambda example: example.length)
     replies = longest.completions * 2
-    built.judge.shares = scoring.takes_masks(policy.get_base_model(), longest.prompt, replies)
+    built.shares = scoring.takes_masks(policy.get_base_model(), longest.prompt, replies)
+    built.judge.shares = (
+        scoring.takes_masks(player.get_base_model(), longest.prompt, replies) if own else built.shares
+    )
     if config.discriminator.start:
         built.judge.load(Path(config.discriminator.start), _stands_on(config))
     for model in {policy, player}:

@@ -14,6 +14,11 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from advtrain import scoring
+
+BATCH_TOKENS = (
+    1 << 17
+)  # positions whose keys and values are held at once: 3 GB of a 135M student, 8 GB of a 7B one
 LEFT = 0.75  # of the batch: with fewer still going on, those that have ended are taken out, at the price of one copy
 
 
@@ -55,11 +60,18 @@ def sample(
     """
     training = model.training
     model.eval()
+    found: dict[int, list[list[int]]] = {}
     try:
         with torch.no_grad():
-            return _sampled(model, prompts, count, temperature, most, torch.tensor(sorted(stop)), pad)
+            for places in scoring.batches(
+                range(len(prompts)), lambda at: count * (len(prompts[at]) + most), BATCH_TOKENS
+            ):
+                some = [prompts[at] for at in places]
+                ids = _sampled(model, some, count, temperature, most, torch.tensor(sorted(stop)), pad)
+                found |= {at: ids[turn * count : (turn + 1) * count] for turn, at in enumerate(places)}
     finally:
         model.train(training)
+    return [reply for at in range(len(prompts)) for reply in found[at]]
 
 
 def _sampled(

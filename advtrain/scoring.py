@@ -166,11 +166,11 @@ def _gathered(mine: Mapping[str, Pair]) -> dict[str, Pair]:
     return {name: pair for found in everyones for name, pair in found.items()}
 
 
-def batches(items: Iterable[T], tokens: Callable[[T], int]) -> Iterator[list[T]]:
-    """Items of like length together, longest first, as many as BATCH_TOKENS hold with padding; at least one."""
+def batches(items: Iterable[T], tokens: Callable[[T], int], most: int = BATCH_TOKENS) -> Iterator[list[T]]:
+    """Items of like length together, longest first, as many as `most` tokens hold with padding; at least one."""
     batch: list[T] = []
     for item in sorted(items, key=tokens, reverse=True):
-        if batch and tokens(batch[0]) * (len(batch) + 1) > BATCH_TOKENS:
+        if batch and tokens(batch[0]) * (len(batch) + 1) > most:
             yield batch
             batch = []
         batch.append(item)

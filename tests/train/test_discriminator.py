@@ -3,7 +3,7 @@
 import pytest
 
 from advcore import ConfigError, engine
-from advtrain import discriminator, losses, models
+from advtrain import discriminator, losses, models, prefix, scoring
 from advtrain.config import Discriminator as Config
 from advtrain.config import Lora, RunConfig
 from advtrain.discriminator import Discriminator, Group, Reply
@@ -76,6 +76,17 @@ def test_the_prompt_and_the_teachers_reply_go_through_the_model_once(make):
     assert positions == [3 + 4 + 2 + 6 + 1]
 
 
+def test_a_prompt_is_shared_where_that_is_cheaper(make, monkeypatch):
+    assert prefix.pays(180, 120, 9, 576)
+    assert prefix.pays(200, 400, 9, 3584)
+    assert not prefix.pays(200, 1536, 9, 3584)
+    judge = stirred(make())
+    shared = judge.play([GROUP, OTHER], learn=False)
+    monkeypatch.setattr(prefix, "pays", lambda *_: False)
+    apart_ = judge.play([GROUP, OTHER], learn=False)
+    torch.testing.assert_close(apart_.student_BN, shared.student_BN, atol=1e-5, rtol=0)
+
+
 def test_a_finished_reply_and_one_that_was_cut_differ_by_the_end_of_the_turn(tokenizer):
     _, (finished, cut) = discriminator.encode(tokenizer, PROMPT, [Reply("so", True), Reply("so", False)], 64)
     assert finished == [*cut, tokenizer.eos_token_id]
@@ -112,9 +123,9 @@ def test_the_loss_is_the_mean_over_prompts_of_what_the_pure_function_gives(make)
 
 
 def test_how_groups_are_batched_changes_no_step(make, monkeypatch):
-    weights = []
+    weights, batches = [], scoring.batches
     for most in (4096, 1):
-        monkeypatch.setattr("advtrain.scoring.BATCH_TOKENS", most)
+        monkeypatch.setattr(scoring, "batches", lambda *items, most=most: batches(*items, most))
         judge = make()
         for _ in range(3):
             judge.play([GROUP, OTHER], learn=True)

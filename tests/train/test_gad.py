@@ -311,6 +311,7 @@ def test_an_architecture_that_ignores_the_mask_is_trained_without_sharing(build,
     trainer = build()
     assert "encoded once for each completion" in capsys.readouterr().err
     assert not trainer.judge.shares
+    assert not trainer.shares
     batch = [row for row in trainer.train_dataset for _ in range(3)][:6]
     trainer.state.global_step = trainer.warm_steps
     torch.manual_seed(0)
