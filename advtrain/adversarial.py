@@ -24,10 +24,23 @@ import trl
 from torch.nn.utils.rnn import pad_sequence
 
 from advcore import ConfigError, chat
-from advtrain import alarms, discriminator, fused, held_out, losses, models, prefix, ranks, rollout, trainer
+from advtrain import (
+    alarms,
+    discriminator,
+    fused,
+    held_out,
+    losses,
+    models,
+    prefix,
+    ranks,
+    replies,
+    rollout,
+    trainer,
+)
 from advtrain.config import Gad, RunConfig
-from advtrain.discriminator import Discriminator, Group, Reply
+from advtrain.discriminator import Discriminator, Group
 from advtrain.held_out import HeldOut
+from advtrain.replies import Reply
 
 STATE = "discriminator.pt"  # in a checkpoint
 
@@ -144,10 +157,9 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
         ]
 
     def teacher_ids(self, row: dict[str, Any]) -> tuple[list[int], list[int]]:
+        """Prompt and the teacher's reply, by the student's tokenizer."""
         reply = Reply(row["text"], row["finished"])
-        prompt, (ids,) = discriminator.encode(
-            self._tokenizer, row["prompt"], [reply], self.gad.max_new_tokens
-        )
+        prompt, (ids,) = replies.encode(self._tokenizer, row["prompt"], [reply], self.gad.max_new_tokens)
         return prompt, ids
 
     def _padded(self, sequences: Sequence[tuple[list[int], list[int]]]) -> dict[str, Any]:
@@ -222,13 +234,13 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
     ) -> list[float]:
         """TRL's reward of each sample: the discriminator's score before its step on all of them."""
         size = self.num_generations
-        students = [self.reply(ids) for ids in completion_ids]
+        students = [replies.decode(self._tokenizer, ids, self.eos_token_ids) for ids in completion_ids]
         teachers = [Reply(*each) for each in zip(columns["text"], columns["finished"], strict=True)]
-        groups, texts = [], []
-        for at in range(0, len(students), size):
-            replies = [teachers[at], *students[at : at + size]]
-            texts.append(replies)
-            groups.append(self.grouped(columns["prompts"][at], replies))
+        starts = range(0, len(students), size)
+        texts = [[teachers[at], *students[at : at + size]] for at in starts]
+        groups = [
+            self.grouped(columns["prompts"][at], sides) for at, sides in zip(starts, texts, strict=True)
+        ]
         with self._timed("discriminator"):
             scores = self.judge.play(groups, learn=self.discriminator_learns)
         self.tokens["discriminator"] += sum(group.tokens for group in groups)
@@ -237,16 +249,10 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
             log_metric(name, value)
         return [float(reward) for reward in rewards_BN.flatten()]
 
-    def grouped(self, prompt: Any, replies: Sequence[Reply]) -> Group:
+    def grouped(self, prompt: Any, texts: Sequence[Reply]) -> Group:
         """A prompt with its replies, the teacher's first, as the discriminator reads them."""
-        start, ids = discriminator.encode(self.judge_tokenizer, prompt, replies, self.gad.max_new_tokens)
+        start, ids = replies.encode(self.judge_tokenizer, prompt, texts, self.gad.max_new_tokens)
         return Group(start, ids[0], ids[1:])
-
-    def reply(self, ids: list[int]) -> Reply:
-        """What the student wrote; control tokens other than the one that ended it are seen as text."""
-        finished = ids[-1] in self.eos_token_ids
-        text = self._tokenizer.decode(ids[: len(ids) - finished], skip_special_tokens=False)
-        return Reply(text, finished)
 
     # --- time, and what is kept --------------------------------------------------------------------------------
 

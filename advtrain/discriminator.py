@@ -1,8 +1,8 @@
 """GAD's discriminator: a score for a prompt with a reply to it, learnt from the teacher's replies and student samples.
 
 A language model with frozen weights (the student's own, or others), a LoRA adapter and a scalar head on the last token.
-Both sides' replies come as text and are encoded here alike, so that nothing but the text can tell them apart: a reply
-that ended has the token that ends a turn, one that was cut has none, and both are cut at the same length. The teacher's
+Both sides' replies are encoded alike (`replies`), so that nothing but the text can tell them apart: a reply that ended
+has the token that ends a turn, one that was cut has none, and both are cut at the same length. The teacher's
 reply is read once for all samples of its prompt, and what is read for the rewards is what is learnt from. Called by
 `gad`. Shapes: B prompts, N samples of each, H hidden size.
 """
@@ -19,20 +19,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from advcore import ConfigError, chat, engine
+from advcore import ConfigError, engine
 from advtrain import losses, models, prefix, ranks, scoring
 from advtrain.config import Discriminator as Config
 
 LOSSES = {"bradley_terry": losses.bradley_terry, "cross_entropy": losses.real_or_fake}
-
-Message = dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    text: str
-    finished: bool
-    """It ended by itself and was not cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +48,6 @@ class Scores:
     loss: float
     grad_norm: float
     """0 where it did not learn."""
-
-
-def encode(
-    tokenizer: Any, prompt: Sequence[Message], replies: Sequence[Reply], most: int
-) -> tuple[list[int], list[list[int]]]:
-    """Ids of the prompt up to where a reply begins, and of each reply: up to and with the token that ends its turn if
-    it is finished, at most `most`.
-
-    What spells a control token in either stays text.
-    """
-    start = chat.encode(tokenizer, prompt, add_generation_prompt=True)
-
-    def after(text: str) -> list[int]:
-        turn = [*prompt, {"role": "assistant", "content": text}]
-        return chat.encode(tokenizer, turn, add_generation_prompt=False)[len(start) :]
-
-    tail = after("")  # what ends a turn
-    contents = [after(reply.text) for reply in replies]
-    contents = [ids[: len(ids) - len(tail)] for ids in contents]
-    return start, [
-        (ids + tail[:1] * reply.finished)[:most] for ids, reply in zip(contents, replies, strict=True)
-    ]
 
 
 class Discriminator:

@@ -16,7 +16,7 @@ import datasets
 import trl
 
 from advcore import ConfigError, engine
-from advtrain import alarms, data, fused, held_out, models, ranks, scoring, trainer
+from advtrain import alarms, fused, held_out, models, ranks, replies, scoring, trainer
 from advtrain.adversarial import AdversarialTrainer
 from advtrain.config import RunConfig
 from advtrain.data import Example
@@ -70,10 +70,10 @@ def build(
         model=policy, args=arguments, train_dataset=datasets.Dataset.from_list(rows), processing_class=tokenizer,
     )  # fmt: skip
     longest = max(examples, key=lambda example: example.length)
-    replies = longest.completions * 2
-    built.shares = scoring.takes_masks(policy.get_base_model(), longest.prompt, replies)
+    twice = longest.completions * 2
+    built.shares = scoring.takes_masks(policy.get_base_model(), longest.prompt, twice)
     built.judge.shares = (
-        scoring.takes_masks(player.get_base_model(), longest.prompt, replies) if own else built.shares
+        scoring.takes_masks(player.get_base_model(), longest.prompt, twice) if own else built.shares
     )
     if config.discriminator.start:
         built.judge.load(Path(config.discriminator.start), _stands_on(config))
@@ -94,11 +94,8 @@ def steps(config: RunConfig, rows: int, processes: int = 1) -> tuple[int, int]:
 
 def _row(example: Example) -> dict[str, Any]:
     """What the trainer needs of a row. A teacher that was cut has not ended its reply."""
-    return {
-        "prompt": data.messages(example.row["prompt"], "user"),
-        "text": data.messages(example.row["teacher_response"], "assistant")[0]["content"],
-        "finished": example.row.get("finish_reason") != "length",
-    }  # fmt: skip
+    prompt, reply = replies.of_teacher(example.row)
+    return {"prompt": prompt, "text": reply.text, "finished": reply.finished}
 
 
 def _stands_on(config: RunConfig) -> str:

@@ -17,8 +17,8 @@ from statistics import fmean
 from typing import Any
 
 from advcore import engine, rouge, runs, stats
-from advtrain import CheckpointError, models, probe, ranks, rollout, trainer
-from advtrain.discriminator import Reply
+from advtrain import CheckpointError, models, probe, ranks, replies, rollout, trainer
+from advtrain.replies import Reply
 
 SHOWN = 3  # answers with the discriminator's scores, for the report
 Row = dict[str, Any]
@@ -82,10 +82,10 @@ class HeldOut:
     def _measured(self, built: Any) -> Row:
         teachers = [built.teacher_ids(row) for row in self.rows]
         ids, chances = self._answered(built, teachers)
-        replies = [built.reply(each) for each in ids]
+        texts = [replies.decode(built._tokenizer, each, built.eos_token_ids) for each in ids]
         answers = [
             {"prompt": row["prompt"], "response": reply.text, "reference": row["text"]}
-            for row, reply in zip(self.rows, replies, strict=True)
+            for row, reply in zip(self.rows, texts, strict=True)
         ]
         told = sum((chance < 0.5) + (chance == 0.5) / 2 for chance in chances)
         step = built.state.global_step
@@ -94,7 +94,7 @@ class HeldOut:
             "told_apart": told / len(chances), "interval": stats.wilson(told, len(chances)),
             "length/student": fmean(map(len, ids)), "length/teacher": fmean(len(reply) for _, reply in teachers),
             "rouge_l": fmean(rouge_l(answer["reference"], answer["response"]) for answer in answers),
-            "samples": self._shown(built, answers, replies),
+            "samples": self._shown(built, answers, texts),
         }  # fmt: skip
 
     def _answered(self, built: Any, teachers: Sequence[probe.Reply]) -> tuple[list[list[int]], list[float]]:
@@ -134,11 +134,11 @@ class HeldOut:
                 f"goes on at its last checkpoint"
             ) from None
 
-    def _shown(self, built: Any, answers: Sequence[Row], replies: Sequence[Reply]) -> list[Row]:
+    def _shown(self, built: Any, answers: Sequence[Row], texts: Sequence[Reply]) -> list[Row]:
         """A few answers with what the discriminator makes of both sides."""
         groups = [
             built.grouped(row["prompt"], [Reply(row["text"], row["finished"]), reply])
-            for row, reply in zip(self.rows[:SHOWN], replies, strict=False)
+            for row, reply in zip(self.rows[:SHOWN], texts, strict=False)
         ]
         scores = built.judge.play(groups, learn=False)
         pairs = zip(answers, scores.teacher_B.tolist(), scores.student_BN[:, 0].tolist(), strict=False)

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from advcore import runs
-from advtrain import data, discriminator, ranks, rollout
+from advtrain import ranks, replies, rollout
 from advtrain.config import RunConfig
 from advtrain.data import Example
-from advtrain.discriminator import Reply
+from advtrain.replies import Reply
 
 AT_ONCE = 16  # prompts that are answered together, and entered together
 
@@ -33,17 +33,16 @@ def pairs(
     if ranks.is_main():
         _sample(config, policy, tokenizer, examples, file)
     ranks.wait()
-    replies = {row["row"]: Reply(row["text"], row["finished"]) for row in _read(file)}
+    said = {row["row"]: Reply(row["text"], row["finished"]) for row in _read(file)}
     return [
-        example if example.dropped else _pair(config, tokenizer, example, replies[at])
+        example if example.dropped else _pair(config, tokenizer, example, said[at])
         for at, example in enumerate(examples)
     ]
 
 
 def _sample(config: RunConfig, policy: Any, tokenizer: Any, examples: Sequence[Example], file: Path) -> None:
     base = policy.get_base_model()
-    stop = base.generation_config.eos_token_id
-    stop = {tokenizer.eos_token_id, *(stop if isinstance(stop, list) else [stop])} - {None}
+    stop = replies.stop_ids(base, tokenizer)
     known = _read(file)
     runs.write_atomic(file, "".join(json.dumps(row) + "\n" for row in known))  # without a line that was cut
     done = {row["row"] for row in known}
@@ -59,9 +58,8 @@ def _sample(config: RunConfig, policy: Any, tokenizer: Any, examples: Sequence[E
                 rollout.sample(base, prompts, 1, temperature, most, stop, tokenizer.pad_token_id),
                 strict=True,
             ):
-                finished = ids[-1] in stop
-                text = tokenizer.decode(ids[: len(ids) - finished], skip_special_tokens=False)
-                runs.append_json(file, {"row": at, "text": text, "finished": finished})
+                reply = replies.decode(tokenizer, ids, stop)
+                runs.append_json(file, {"row": at, "text": reply.text, "finished": reply.finished})
             progress.advance(len(rows))
 
 
@@ -72,10 +70,6 @@ def _read(file: Path) -> list[dict[str, Any]]:
 
 
 def _pair(config: RunConfig, tokenizer: Any, example: Example, reply: Reply) -> Example:
-    prompt = data.messages(example.row["prompt"], "user")
-    teacher = Reply(
-        data.messages(example.row["teacher_response"], "assistant")[0]["content"],
-        example.row.get("finish_reason") != "length",
-    )
-    start, ids = discriminator.encode(tokenizer, prompt, [teacher, reply], config.gad.max_new_tokens)
+    prompt, teacher = replies.of_teacher(example.row)
+    start, ids = replies.encode(tokenizer, prompt, [teacher, reply], config.gad.max_new_tokens)
     return dataclasses.replace(example, prompt=start, completions=tuple(ids))

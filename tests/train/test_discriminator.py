@@ -3,10 +3,11 @@
 import pytest
 
 from advcore import ConfigError, engine
-from advtrain import discriminator, losses, models, prefix, scoring
+from advtrain import losses, models, prefix, replies, scoring
 from advtrain.config import Discriminator as Config
 from advtrain.config import Lora, RunConfig
-from advtrain.discriminator import Discriminator, Group, Reply
+from advtrain.discriminator import Discriminator, Group
+from advtrain.replies import Reply
 
 torch = pytest.importorskip("torch")
 PROMPT = [{"role": "user", "content": "Say hello."}]
@@ -61,7 +62,7 @@ def test_scores_are_those_of_a_forward_pass_for_every_sequence(make):
 def test_the_same_text_scores_the_same_on_both_paths(make, tokenizer):
     judge = stirred(make())
     reply = Reply("def f(x):\n    return x", finished=True)
-    prompt, (teacher, first, second) = discriminator.encode(tokenizer, PROMPT, [reply] * 3, 64)
+    prompt, (teacher, first, second) = replies.encode(tokenizer, PROMPT, [reply] * 3, 64)
     scores = judge.play([Group(prompt, teacher, [first, second])], learn=False)
     torch.testing.assert_close(scores.student_BN[0], scores.teacher_B.expand(2), atol=1e-5, rtol=0)
     assert losses.told_apart(scores.teacher_B, scores.student_BN).item() == pytest.approx(0.5, abs=0.5)
@@ -88,20 +89,20 @@ def test_a_prompt_is_shared_where_that_is_cheaper(make, monkeypatch):
 
 
 def test_a_finished_reply_and_one_that_was_cut_differ_by_the_end_of_the_turn(tokenizer):
-    _, (finished, cut) = discriminator.encode(tokenizer, PROMPT, [Reply("so", True), Reply("so", False)], 64)
+    _, (finished, cut) = replies.encode(tokenizer, PROMPT, [Reply("so", True), Reply("so", False)], 64)
     assert finished == [*cut, tokenizer.eos_token_id]
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
 
 
 def test_both_sides_are_cut_at_the_same_length_and_lose_their_end_there(tokenizer):
     long = " ".join(["word"] * 50)
-    _, (finished, cut) = discriminator.encode(tokenizer, PROMPT, [Reply(long, True), Reply(long, False)], 8)
+    _, (finished, cut) = replies.encode(tokenizer, PROMPT, [Reply(long, True), Reply(long, False)], 8)
     assert finished == cut
     assert len(cut) == 8
 
 
 def test_text_that_spells_a_control_token_stays_text(tokenizer):
-    _, (ids,) = discriminator.encode(tokenizer, PROMPT, [Reply("<|im_end|> and on", True)], 64)
+    _, (ids,) = replies.encode(tokenizer, PROMPT, [Reply("<|im_end|> and on", True)], 64)
     assert ids.count(tokenizer.eos_token_id) == 1
     assert tokenizer.decode(ids[:-1]) == "<|im_end|> and on"
 

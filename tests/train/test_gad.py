@@ -6,8 +6,9 @@ import math
 import pytest
 
 from advcore import ConfigError, engine, settings
-from advtrain import adversarial, alarms, discriminator, gad, held_out, losses, models, plan, run, soda
+from advtrain import adversarial, alarms, gad, held_out, losses, models, plan, replies, run, soda
 from advtrain.config import Gad, RunConfig
+from advtrain.replies import Reply
 
 torch = pytest.importorskip("torch")
 REPLIES = [
@@ -294,8 +295,8 @@ def test_soda_prefers_the_teacher_to_what_the_student_said_before_it_was_trained
 
 def gad_ids(tokenizer, example):
     prompt = [{"role": "user", "content": example.row["prompt"]}]
-    reply = discriminator.Reply(example.row["teacher_response"], True)
-    return discriminator.encode(tokenizer, prompt, [reply], 8)[1][0]
+    reply = Reply(example.row["teacher_response"], True)
+    return replies.encode(tokenizer, prompt, [reply], 8)[1][0]
 
 
 def test_a_plan_counts_the_steps_of_both_stages_and_the_tokens_of_all_samples(make):
@@ -315,17 +316,17 @@ def test_an_architecture_that_ignores_the_mask_is_trained_without_sharing(build,
     batch = [row for row in trainer.train_dataset for _ in range(3)][:6]
     trainer.state.global_step = trainer.warm_steps
     torch.manual_seed(0)
-    apart = trainer.judge.play([trainer.grouped(row["prompt"], replies(row)) for row in batch[::3]], False)
+    apart = trainer.judge.play([trainer.grouped(row["prompt"], sides(row)) for row in batch[::3]], False)
     trainer.judge.shares = True
-    shared = trainer.judge.play([trainer.grouped(row["prompt"], replies(row)) for row in batch[::3]], False)
+    shared = trainer.judge.play([trainer.grouped(row["prompt"], sides(row)) for row in batch[::3]], False)
     torch.testing.assert_close(apart.student_BN, shared.student_BN, atol=1e-5, rtol=0)
 
 
-def replies(row):
+def sides(row):
     return [
-        discriminator.Reply(row["text"], True),
-        discriminator.Reply("no", False),
-        discriminator.Reply("yes", True),
+        Reply(row["text"], True),
+        Reply("no", False),
+        Reply("yes", True),
     ]
 
 

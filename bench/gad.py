@@ -1,0 +1,374 @@
+"""Steps of generative adversarial distillation side by side with a plain build of it: `python bench/gad.py DATASET`.
+
+Arms, each in a process of its own, in turn, `--repeats` times; all with the same student, LoRA, prompts in the same
+order, teacher's replies, samples a prompt and seed, on the CPU:
+
+- `plain`: TRL and the structure of the paper's published code. TRL's GRPOTrainer as it is, with its compact head, which
+  is what it does on a GPU, forced; for its reward a discriminator with weights of its own, all of them trained: AdamW
+  on float32, forward passes in the student's dtype, as FSDP's mixed precision has it. It reads the samples for the
+  rewards without gradients, then for its step each sample with the teacher's reply beside it: that reply as often as
+  there are samples. Batches hold as many positions as ours do, of like length.
+- `own`: ours, with a discriminator base of its own weights (`discriminator.model`).
+- `advtrain`: ours as it is by default: the discriminator is an adapter on the student's weights.
+
+Seconds are those of an optimizer step without loading, `student` with its reference and all that is in no other phase.
+Samples are drawn, so arms differ in how many tokens they come to: `s/1k` are seconds per thousand of them, and with
+`--fixed` every sample has exactly `--new-tokens`. RSS is the peak of the process. `forwarded` are positions that went
+through a backbone in a step, padding included. A loss, reward or KL that is not finite stops the run, and arms that saw
+other prompts are not compared. On a GPU nothing was measured.
+
+DATASET is a dataset folder or JSONL, of which the rows are taken that are nearest to `--prompt` and `--reply` tokens.
+With `--out`, what the file holds is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+ARMS = ("plain", "own", "advtrain")
+PHASES = ("rollout", "discriminator", "student")
+SETTINGS = ("model", "steps", "batch_size", "accumulation", "samples", "new_tokens", "fixed")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("dataset")
+    parser.add_argument("--model", default="student-small")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=2, help="prompts a forward pass")
+    parser.add_argument("--accumulation", type=int, default=1)
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--new-tokens", type=int, default=128)
+    parser.add_argument("--fixed", action="store_true", help="no sample ends before that")
+    parser.add_argument("--prompt", type=float, default=180, help="tokens")
+    parser.add_argument("--reply", type=float, default=100, help="tokens of the teacher's")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("gad.jsonl"))
+    parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.arm:
+        print(json.dumps(measure(args)))
+        return
+    done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    settings = {name: getattr(args, name) for name in SETTINGS}
+    if any(row["settings"] != settings for row in done):
+        sys.exit(f"error: {args.out} is of other settings; give another --out")
+    for repeat in range(args.repeats):
+        for arm in ARMS[:: -1 if repeat % 2 else 1]:  # there and back: drift favours nobody
+            if not any((row["arm"], row["repeat"]) == (arm, repeat) for row in done):
+                done.append(
+                    {"arm": arm, "repeat": repeat, "settings": settings, **_in_a_process(arm, repeat)}
+                )
+                with open(args.out, "a") as file:
+                    file.write(json.dumps(done[-1]) + "\n")
+                seconds = sum(done[-1]["seconds"].values())
+                print(f"{repeat + 1}/{args.repeats} {arm}: {seconds:.1f} s a step", file=sys.stderr)
+    show(done)
+
+
+def _in_a_process(arm: str, seed: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, *sys.argv[1:], "--arm", arm, "--seed", str(seed)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+# --- one arm ------------------------------------------------------------------------------------------------------
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    from advtrain import data, models
+
+    config = _config(args)
+    tokenizer = models.load_tokenizer(config.model)
+    rows = data.load(config.dataset, "gad").rows
+    encoded = data.encode(tokenizer, rows, "gad", config.max_length, config.gad.max_new_tokens)
+    examples = chosen_rows(encoded, args)
+    policy = models.load_policy(config.model, "", config.lora, config.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        build = _plain if args.arm == "plain" else _ours
+        trainer, backbones = build(config, policy, tokenizer, examples, Path(folder), args.fixed)
+        meter = Meter(trainer, backbones)
+        started, cpu = time.monotonic(), time.process_time()
+        trainer.train()
+    seconds = time.monotonic() - started
+    logged = _checked([row for row in trainer.state.log_history if "loss" in row], args.steps)
+    meter.seconds["student"] = seconds - sum(meter.seconds.values())
+    return {
+        "seconds": {phase: meter.seconds[phase] / args.steps for phase in PHASES},
+        "forwarded": {phase: meter.positions[phase] / args.steps for phase in PHASES},
+        "tokens": meter.tokens / args.steps, "cpu_s": (time.process_time() - cpu) / args.steps,
+        "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "dtype": str(policy.get_base_model().dtype), "threads": torch.get_num_threads(),
+        "prompts": meter.prompts, "logged": logged,
+        "mean_prompt": statistics.fmean(len(each.prompt) for each in examples),
+        "mean_reply": statistics.fmean(len(each.completions[0]) for each in examples),
+    }  # fmt: skip
+
+
+def _config(args: argparse.Namespace) -> Any:
+    from advcore import settings
+    from advtrain.config import RunConfig
+
+    sections = {
+        "train": {"batch_size": args.batch_size, "gradient_accumulation": args.accumulation, "learning_rate": 1e-5},
+        "gad": {
+            "stages": ["gad"], "samples": args.samples, "max_new_tokens": args.new_tokens, "held_out": 0,
+        },
+        "discriminator": {"model": args.model if args.arm == "own" else ""},
+        "trl": {"save_strategy": "no"},
+    }  # fmt: skip
+    values = {"method": "gad", "dataset": args.dataset, "model": args.model, "seed": args.seed, **sections}
+    return settings.build(RunConfig, values)
+
+
+def chosen_rows(examples: Sequence[Any], args: argparse.Namespace) -> list[Any]:
+    """As many as the steps take, nearest to the asked lengths, in the dataset's order."""
+    wanted = args.steps * args.batch_size * args.accumulation
+
+    def distance(index: int) -> float:
+        example = examples[index]
+        return abs(len(example.prompt) - args.prompt) + abs(len(example.completions[0]) - args.reply)
+
+    whole = [index for index, example in enumerate(examples) if not example.truncated and not example.dropped]
+    if len(whole) < wanted:
+        sys.exit(
+            f"error: {args.dataset} has {len(whole)} replies of at most {args.new_tokens} tokens, {wanted} wanted"
+        )
+    return [examples[index] for index in sorted(sorted(whole, key=distance)[:wanted])]
+
+
+def _checked(logged: Sequence[dict[str, Any]], steps: int) -> list[dict[str, float]]:
+    names = ("loss", "reward", "kl", "grad_norm", "discriminator/loss")
+    kept = [{name: float(row[name]) for name in names} for row in logged]
+    if len(kept) != steps or not all(math.isfinite(value) for row in kept for value in row.values()):
+        sys.exit(f"error: not {steps} steps in finite numbers: {kept}")
+    if not all(row["grad_norm"] > 0 for row in kept):
+        sys.exit(f"error: a step that moved nothing: {kept}")
+    return kept
+
+
+class Meter:
+    """Seconds, positions and sampled tokens by phase, taken around what all arms have: a sampler and one reward."""
+
+    def __init__(self, trainer: Any, backbones: Sequence[Any]) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.positions = Counter[str]()
+        self.tokens = 0
+        self.prompts: list[str] = []
+        self.phase = "student"
+        from advcore import runs
+
+        sample, (reward,) = trainer._generate_single_turn, trainer.reward_funcs
+
+        def sampling(prompts: Any, *args: Any, **options: Any) -> Any:
+            self.prompts.append(runs.sha256_of(prompts))
+            with self._in("rollout"):
+                ids, logps = sample(prompts, *args, **options)
+            self.tokens += sum(map(len, ids))
+            return ids, logps
+
+        def rewarding(**columns: Any) -> Any:
+            with self._in("discriminator"):
+                return reward(**columns)
+
+        trainer._generate_single_turn, trainer.reward_funcs = sampling, [rewarding]
+        for backbone in backbones:
+            backbone.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    @contextmanager
+    def _in(self, phase: str) -> Iterator[None]:
+        started, self.phase = time.monotonic(), phase
+        yield
+        self.phase = "student"
+        self.seconds[phase] += time.monotonic() - started
+
+    def _count(self, _module: Any, _args: Any, inputs: dict[str, Any]) -> None:
+        self.positions[self.phase] += inputs["input_ids"].numel()
+
+
+def _ours(
+    config: Any, policy: Any, tokenizer: Any, examples: Any, folder: Path, fixed: bool
+) -> tuple[Any, list[Any]]:
+    from advtrain import gad
+
+    trainer = gad.build(config, policy, tokenizer, examples, folder)
+    if fixed:
+        trainer.eos_token_ids = []
+    bases = {id(model): model.get_base_model() for model in (policy, trainer.judge.model)}
+    return trainer, [base.base_model for base in bases.values()]
+
+
+def _plain(
+    config: Any, policy: Any, tokenizer: Any, examples: Any, folder: Path, fixed: bool
+) -> tuple[Any, list[Any]]:
+    import datasets
+    import trl.trainer.utils
+
+    from advtrain import data, gad
+
+    trl.trainer.utils._use_triton = lambda device: True
+    options = gad.options(config, folder)
+    if fixed:
+        options.generation_kwargs = {"min_new_tokens": config.gad.max_new_tokens}
+    rows = [
+        {
+            "prompt": data.messages(example.row["prompt"], "user"),
+            "teacher": data.messages(example.row["teacher_response"], "assistant")[0]["content"],
+        }
+        for example in examples
+    ]
+    judge = Judge(config, tokenizer, policy.get_base_model().dtype, options)
+    trainer = trl.GRPOTrainer(
+        model=policy, args=options, reward_funcs=judge.rewards, processing_class=tokenizer,
+        train_dataset=datasets.Dataset.from_list(rows),
+    )  # fmt: skip
+    return trainer, [policy.get_base_model().base_model, judge.model]
+
+
+class Judge:
+    """The paper's discriminator, arXiv 2511.10643: a copy of the student, all of it trained, with a scalar head."""
+
+    def __init__(self, config: Any, tokenizer: Any, dtype: Any, options: Any) -> None:
+        import torch
+        import transformers
+
+        from advtrain import models
+
+        self.tokenizer, self.dtype, self.most = tokenizer, dtype, config.gad.max_new_tokens
+        self.max_grad_norm = options.max_grad_norm
+        self.model = transformers.AutoModel.from_pretrained(
+            models.locate(config.model), dtype=torch.float32, attn_implementation="sdpa"
+        )
+        self.head = torch.nn.Linear(self.model.config.hidden_size, 1, bias=False)
+        torch.nn.init.normal_(self.head.weight, std=self.model.config.initializer_range)
+        self.weights = [*self.model.parameters(), *self.head.parameters()]
+        self.optimizer = torch.optim.AdamW(self.weights, lr=1e-6, weight_decay=options.weight_decay)
+
+    def rewards(
+        self, prompts: Any, completion_ids: Any, teacher: Any, log_metric: Callable[..., None], **_: Any
+    ) -> list[float]:
+        """The scores before the step."""
+        import torch
+
+        from advtrain import scoring
+
+        starts = self.tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=True)
+        replies = self.tokenizer(teacher, add_special_tokens=False)["input_ids"]
+        ends = [[*ids, self.tokenizer.eos_token_id][: self.most] for ids in replies]
+        students = [start + ids for start, ids in zip(starts["input_ids"], completion_ids, strict=True)]
+        teachers = [start + ids for start, ids in zip(starts["input_ids"], ends, strict=True)]
+        scores = torch.zeros(len(students))
+        with torch.no_grad():
+            for places in scoring.batches(range(len(students)), lambda place: len(students[place])):
+                scores[places] = self._scores([students[place] for place in places])
+        log_metric("discriminator/loss", self._step(students, teachers))
+        return [float(score) for score in scores]
+
+    def _step(self, students: Sequence[list[int]], teachers: Sequence[list[int]]) -> float:
+        """One on all pairs by the loss of Bradley and Terry, which is returned."""
+        import torch
+
+        from advtrain import scoring
+
+        def positions(place: int) -> int:
+            return 2 * max(len(students[place]), len(teachers[place]))
+
+        total = 0.0
+        for places in scoring.batches(range(len(students)), positions):
+            scores = self._scores([side[place] for side in (students, teachers) for place in places])
+            student, teacher = scores.view(2, -1)
+            loss = torch.nn.functional.softplus(student - teacher).sum() / len(students)
+            loss.backward()
+            total += loss.item()
+        torch.nn.utils.clip_grad_norm_(self.weights, self.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return total
+
+    def _scores(self, sequences: Sequence[list[int]]) -> Any:
+        import torch
+
+        ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(each) for each in sequences], batch_first=True)
+        lengths = torch.tensor([len(each) for each in sequences])
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+            output = self.model(input_ids=ids, attention_mask=mask, use_cache=False)
+        last = output.last_hidden_state[torch.arange(len(ids)), lengths - 1]
+        return self.head(last.float())[:, 0]
+
+
+# --- the table ----------------------------------------------------------------------------------------------------
+
+
+def show(rows: Sequence[dict[str, Any]]) -> None:
+    first = rows[0]
+    by_run = {(row["arm"], row["repeat"]): row for row in rows}
+    repeats = sorted({row["repeat"] for row in rows})
+    for repeat in repeats:
+        if len({json.dumps(by_run[arm, repeat]["prompts"]) for arm in ARMS}) > 1:
+            sys.exit(f"error: the arms of repeat {repeat} did not see the same prompts in the same order")
+    settings = first["settings"]
+    print(
+        f"{settings['steps']} steps of {settings['batch_size'] * settings['accumulation']} prompts, "
+        f"{settings['samples']} samples of at {'exactly' if settings['fixed'] else 'most'} {settings['new_tokens']} "
+        f"tokens, mean prompt {first['mean_prompt']:.0f} and teacher's reply {first['mean_reply']:.0f} tokens, "
+        f"{first['dtype']}, {first['threads']} threads, {len(repeats)} repeats\n"
+    )
+    print(f"| arm | s/step | {' | '.join(PHASES)} | tokens | s/1k | forwarded | RSS MB |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for arm in ARMS:
+        mine = [by_run[arm, repeat] for repeat in repeats]
+        seconds = [_median(mine, lambda row, phase=phase: row["seconds"][phase]) for phase in PHASES]
+        print(
+            f"| {arm} | {_median(mine, _step_seconds):.1f} | {' | '.join(f'{each:.1f}' for each in seconds)} | "
+            f"{_median(mine, lambda row: row['tokens']):.0f} | {_median(mine, _token_seconds):.2f} | "
+            f"{_median(mine, lambda row: sum(row['forwarded'].values())):,.0f} | "
+            f"{_median(mine, lambda row: row['rss_mb']):.0f} |"
+        )
+    print("\n| advtrain beside | faster a step | faster a token | less memory |\n|---|---|---|---|")
+    for arm in ARMS[:-1]:
+        pairs = [(by_run[arm, repeat], by_run["advtrain", repeat]) for repeat in repeats]
+        steps = [_step_seconds(theirs) / _step_seconds(ours) for theirs, ours in pairs]
+        tokens = [_token_seconds(theirs) / _token_seconds(ours) for theirs, ours in pairs]
+        memory = [100 * (1 - ours["rss_mb"] / theirs["rss_mb"]) for theirs, ours in pairs]
+        print(f"| {arm} | {_spread(steps, '.2f')} | {_spread(tokens, '.2f')} | {_spread(memory, '.0f')} % |")
+    print("\nMedian of the repeats; in brackets the least and the most.")
+
+
+def _step_seconds(row: dict[str, Any]) -> float:
+    return float(sum(row["seconds"].values()))
+
+
+def _token_seconds(row: dict[str, Any]) -> float:
+    """Per thousand sampled."""
+    return 1000 * _step_seconds(row) / float(row["tokens"])
+
+
+def _median(rows: Sequence[dict[str, Any]], value: Callable[..., float]) -> float:
+    return statistics.median(value(row) for row in rows)
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    return f"{statistics.median(values):{form}} ({min(values):{form}}, {max(values):{form}})"
+
+
+if __name__ == "__main__":
+    main()
