@@ -1,15 +1,16 @@
 """SeqKD, GAD and its rivals on one set of teacher's replies: `python recipes/gad_text.py ANSWERS OUT`.
 
-ANSWERS is what `advgen answer` left, or JSONL with `prompt` and `teacher_response`. Prompts are split once: some to train
-on, some to test on; the teacher's replies are cut where the student's are. One warm-up is shared. From it GAD goes on by
-policy gradient, with a discriminator that learns and with one that is frozen, and SeqKD by cross-entropy for as many
-epochs: all read the same prompts with the same teacher's tokens as often. SODA learns from the base on the same rows.
+ANSWERS is what `advgen answer` left, or JSONL with `prompt` and `teacher_response`. Prompts are split once: some to
+train on, some to test on; the teacher's replies are cut where the student's are. One warm-up is shared. From it GAD
+goes on by policy gradient, with a discriminator that learns and with one that is frozen, and SeqKD by cross-entropy
+for as many epochs: all read the same prompts with the same teacher's tokens as often. SODA learns from the base on
+the same rows.
 
-Then each student answers the test prompts at the temperature of training, and judges that no training saw say how well
-they tell its answers from the teacher's: a new discriminator (LoRA and head), trained on some of the test prompts and
-asked about the others, and the linear probe. The lower, the closer; at 50 % they cannot tell. Intervals are of 95 % over
-prompts, Wilson's, or the bootstrap's of paired differences. Everything resumes; OUT holds the runs, `answers/` and
-`summary.json`.
+Then each student answers the test prompts at the temperature of training, and judges that no training saw say how
+well they tell its answers from the teacher's: a new discriminator (LoRA and head), trained on some of the test
+prompts and asked about the others, and the linear probe. The lower, the closer; at 50 % they cannot tell. Intervals
+are of 95 % over prompts, Wilson's, or the bootstrap's of paired differences. Everything resumes; OUT holds the runs,
+`answers/` and `summary.json`.
 """
 
 from __future__ import annotations
