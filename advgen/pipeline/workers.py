@@ -21,6 +21,8 @@ S = TypeVar("S")
 P = ParamSpec("P")
 T = TypeVar("T")
 
+JOB_S = 1800
+"""Longest a job may take; one that takes longer dies with its process, whatever it is stuck in."""
 _PR_SET_PDEATHSIG = 1
 _state: Any = None  # of this process, if it is a worker
 
@@ -59,7 +61,7 @@ class Workers:
             if isinstance(result, _Raised):
                 raise result.error
             return result
-        raise WorkerLost("the process that was to check it died, twice")
+        raise WorkerLost(f"the process that was to check it died or took over {JOB_S} s, twice")
 
     def close(self) -> None:
         """Let the jobs under way end, and the processes with them."""
@@ -90,6 +92,7 @@ def _run(
 ) -> tuple[T | _Raised, float]:
     global _state
     started = time.perf_counter()
+    signal.alarm(JOB_S)  # nothing handles it: it ends the process, also inside of a C function
     try:
         if _state is None:  # here and not in the initializer, whose exceptions are lost
             make, given = start
@@ -97,4 +100,6 @@ def _run(
         result: T | _Raised = function(_state, *arguments, **named)
     except Exception as error:  # of any kind: it is raised where the job was given
         result = _Raised(error)
+    finally:
+        signal.alarm(0)
     return result, time.perf_counter() - started

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from advcore import ConfigError
+from advgen.pipeline import workers as module
 from advgen.pipeline.workers import WorkerLost, Workers
 
 
@@ -52,6 +53,20 @@ def run(*coroutines):
         return await asyncio.gather(*coroutines, return_exceptions=True)
 
     return asyncio.run(together())
+
+
+def hang(state):
+    module.JOB_S = 1  # in the worker
+    module._run((State, ("hello",)), nap, (60,), {})
+
+
+def test_a_job_that_hangs_dies_with_its_process_and_the_next_one_runs(workers):
+    started = time.monotonic()
+    (lost,) = run(workers.run(hang))
+    assert isinstance(lost, WorkerLost)
+    assert "took over 1800 s, twice" in str(lost)
+    assert time.monotonic() - started < 40
+    assert run(workers.run(greet, "you"))[0][0] == "hello you"
 
 
 def test_a_process_keeps_its_state_from_job_to_job(workers):
