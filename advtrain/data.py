@@ -6,6 +6,7 @@ control token stays text. Trains nothing and loads no model. Called by `run` and
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,8 +139,9 @@ def encode(
     """Every row as an `Example`, in order; rows that do not fit are marked, not left out.
 
     A prompt must leave room for `max_completion` tokens, where completions are cut then; 0 cuts at `max_length` alone.
-    A completion is what the chat template adds after the generation prompt: its tokens and the end of its turn. Raises
-    DataError, naming the row, for a prompt or completion that is neither text nor messages.
+    A completion is what the chat template adds after the generation prompt: its tokens and the end of its turn, but for
+    a teacher's reply whose `finish_reason` is `length`. Raises DataError, naming the row, for a prompt or completion
+    that is neither text nor messages.
     """
     prompt_column, *columns = NEEDED[config]
     examples = []
@@ -149,7 +151,8 @@ def encode(
             completions = [messages(row[column], "assistant") for column in columns]
         except TypeError as error:
             raise DataError(f"row {number}: {error}") from None
-        start, whole = _encode_row(tokenizer, prompt, completions)
+        cut = config == "gad" and row.get("finish_reason") == "length"
+        start, whole = _encode_row(tokenizer, prompt, completions, cut)
         end = min(max_length, start + max_completion) if max_completion else max_length
         examples.append(
             Example(
@@ -178,18 +181,35 @@ def near_copies(examples: Sequence[Example]) -> int:
 
 
 def _encode_row(
-    tokenizer: Any, prompt: list[Message], completions: list[list[Message]]
+    tokenizer: Any, prompt: list[Message], completions: list[list[Message]], cut: bool
 ) -> tuple[int, list[list[int]]]:
     """Ids of the prompt with each completion, and where the completion starts: a template may render the prompt
-    otherwise once a reply follows; it then starts where they part."""
+    otherwise once a reply follows; it then starts where they part. One that was cut does not end its turn."""
     prompt_ids = chat.encode(tokenizer, prompt, add_generation_prompt=True)
     whole = [
         chat.encode(tokenizer, prompt + completion, add_generation_prompt=False) for completion in completions
     ]
-    return min(_common_prefix(prompt_ids, ids) for ids in whole), whole
+    start = min(common_prefix(prompt_ids, ids) for ids in whole)
+    if cut:
+        whole = [ids[: len(ids) - len(turn_end(tokenizer))] for ids in whole]
+    return start, whole
 
 
-def _common_prefix(left: list[int], right: list[int]) -> int:
+@functools.cache
+def turn_end(tokenizer: Any) -> list[int]:
+    """Ids with which the chat template ends a reply, whatever the reply: the first ends the turn."""
+    one, other = (
+        chat.encode(
+            tokenizer,
+            [{"role": "user", "content": "a"}, {"role": "assistant", "content": text}],
+            add_generation_prompt=False,
+        )
+        for text in ("a", "b")
+    )
+    return one[len(one) - common_prefix(one[::-1], other[::-1]) :]
+
+
+def common_prefix(left: list[int], right: list[int]) -> int:
     for position, (a, b) in enumerate(zip(left, right, strict=False)):
         if a != b:
             return position

@@ -36,18 +36,15 @@ def encode(
 ) -> tuple[list[int], list[list[int]]]:
     """Ids of the prompt up to where a reply begins, and of each reply: up to and with the token that ends its turn if
     it is finished, at most `most`."""
-    start = chat.encode(tokenizer, prompt, add_generation_prompt=True)
-
-    def after(text: str) -> list[int]:
-        turn = [*prompt, {"role": "assistant", "content": text}]
-        return chat.encode(tokenizer, turn, add_generation_prompt=False)[len(start) :]
-
-    tail = after("")  # what ends a turn
-    contents = [after(reply.text) for reply in replies]
-    contents = [ids[: len(ids) - len(tail)] for ids in contents]
-    return start, [
-        (ids + tail[:1] * reply.finished)[:most] for ids, reply in zip(contents, replies, strict=True)
-    ]
+    start, end = chat.encode(tokenizer, prompt, add_generation_prompt=True), data.turn_end(tokenizer)
+    found = []
+    for reply in replies:
+        turn = [*prompt, {"role": "assistant", "content": reply.text}]
+        whole = chat.encode(tokenizer, turn, add_generation_prompt=False)
+        # A template may render the prompt otherwise once a reply follows: the reply then starts where they part.
+        content = whole[data.common_prefix(start, whole) : len(whole) - len(end)]
+        found.append((content + end[:1] * reply.finished)[:most])
+    return start, found
 
 
 def decode(tokenizer: Any, ids: list[int], stop: Collection[int]) -> Reply:

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 import transformers
 from accelerate.data_loader import SeedableRandomSampler
@@ -25,6 +26,8 @@ from advcore import ConfigError, runs
 from advcore.settings import nearest
 from advtrain import CheckpointError, models, ranks
 from advtrain.config import RunConfig
+
+datasets.disable_progress_bars()  # TRL's, of an instant each
 
 # One of these is all that torch.save says of a full disk; which, depends on its version and on where in the file.
 _TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "iostream error", "unexpected pos")

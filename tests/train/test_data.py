@@ -1,11 +1,12 @@
 """Rows to ids: the same as TRL's own path on ordinary text, and safe where text spells a control token."""
 
+import copy
 import json
 
 import pytest
 
 from advcore import DataError, contract
-from advtrain import data, scoring
+from advtrain import data, replies, scoring
 
 
 def test_ordinary_text_gives_the_ids_of_trls_own_conversational_path(tiny, tokenizer, preferences):
@@ -117,3 +118,23 @@ def test_rounds_last_reads_only_the_latest_round_of_a_folder(tmp_path):
     last = data.load(str(tmp_path), "gad", "last")
     assert [row["exercise_id"] for row in last.rows] == ["e1"]
     assert last.round == 1
+
+
+def test_a_teachers_reply_that_was_cut_does_not_end_its_turn(tokenizer):
+    row = {"prompt": "Say it.", "teacher_response": "so"}
+    ended, cut = data.encode(tokenizer, [row, {**row, "finish_reason": "length"}], "gad", 64)
+    assert tokenizer.eos_token_id in ended.completions[0]
+    assert tokenizer.decode(cut.completions[0]) == "so"
+
+
+def test_what_a_template_puts_before_a_reply_is_no_part_of_the_end_of_its_turn(tokenizer):
+    thinking = copy.deepcopy(tokenizer)
+    thinking.chat_template = thinking.chat_template.replace(
+        "message['content']",
+        "('<think></think>' if message['role'] == 'assistant' else '') + message['content']",
+    )
+    prompt, reply = [{"role": "user", "content": "Say it."}], replies.Reply("so", True)
+    start, (ids,) = replies.encode(thinking, prompt, [reply], 64)
+    assert thinking.decode(start + ids).endswith("assistant\n<think></think>so<|im_end|>")
+    _, (cut,) = replies.encode(thinking, prompt, [replies.Reply("so", False)], 64)
+    assert thinking.decode(cut) == "<think></think>so"
