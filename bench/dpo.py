@@ -10,7 +10,8 @@ learning rate, on the CPU in the dtype that advtrain takes here:
 
 `pairs/s` counts from before the reference pass to the end of training, without loading. RSS is the peak of the
 process. `forwarded` are the positions that went through the backbone, padding included: a figure without noise. The
-losses of all arms must be the same to `--tolerance`, or nothing is printed: bf16 rounds, float32 does not.
+losses of all arms must be the same to `--tolerance`, or nothing is printed: bf16 rounds (TRL's own arms differ by 0.02
+there), float32 does not.
 
 DATASET is a dataset folder or JSONL, of which the pairs are taken that are nearest to `--prompt` and `--completion`
 tokens; the table says what their means came to. With `--out`, what the file holds is not run again. On a GPU nothing
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--accumulation", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--tolerance", type=float, default=0.02)
+    parser.add_argument("--tolerance", type=float, default=0.03)
     parser.add_argument("--out", type=Path, default=Path("dpo.jsonl"))
     parser.add_argument("--arm", choices=ARMS, help=argparse.SUPPRESS)
     args = parser.parse_args()
