@@ -38,7 +38,11 @@ def options(config: RunConfig, folder: Path) -> trl.GRPOConfig:
         raise ConfigError(f"trl.{min(found)} would do nothing: the learning rate is constant in each stage")
     if config.gad.rollouts == "transformers" and (found := SAMPLING & config.trl.keys()):
         raise ConfigError(f'trl.{min(found)} is read by gad.rollouts = "vllm" only')
-    defaults = {"max_grad_norm": GRAD_CLIP, "weight_decay": WEIGHT_DECAY, "disable_dropout": True} | config.trl
+    defaults = {
+        "max_grad_norm": GRAD_CLIP,
+        "weight_decay": WEIGHT_DECAY,
+        "disable_dropout": True,
+    } | config.trl
     return trainer.options(
         dataclasses.replace(config, trl=defaults), folder, trl.GRPOConfig, beta=config.gad.beta,
         temperature=config.gad.temperature, num_generations=config.gad.samples,
