@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import ast
 import gzip
+import itertools
 import json
 import os
 import re
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -21,7 +23,8 @@ from advcore import DataError
 
 SCHEMA_VERSION = 1
 _ROUND_FILE = re.compile(r"\w+/round-\d{4,}\.parquet")
-_ROW_GROUP = 500  # rows held in memory by a writer
+_BATCH = 500  # rows held in memory by a writer or reader
+_GROUP = 2  # batches in a Parquet row group
 STRATEGIES = ("seed", "incremental", "opposite", "deceptive")
 ROUNDS = "rounds.json"  # in a dataset folder: what each round so far came to, oldest first
 CALIBRATION = "calibration.json"  # in a dataset folder: the verifier's own error rates, by `advgen calibrate`
@@ -221,21 +224,20 @@ class RoundWriter:
         self._rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> RoundWriter:
-        import pyarrow.parquet
+        import pyarrow.ipc
 
         self._schema = _arrow_schema(self._columns)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        # The footer describes every row group and stays in memory: without statistics and dictionaries it is 4 bytes a
-        # row and not 22, and the file is no larger.
-        self._writer = pyarrow.parquet.ParquetWriter(
-            self._temporary, self._schema, compression="zstd", use_dictionary=False, write_statistics=False
-        )
+        # A Parquet writer remembers every row group until it closes, 1 kB a column; this stream remembers nothing. So
+        # groups can be larger than what is held while rows come, and of several open files one is written at a time.
+        self._waiting = tempfile.TemporaryFile(dir=self.path.parent)
+        options = pyarrow.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+        self._stream = pyarrow.ipc.new_stream(self._waiting, self._schema, options=options)
         return self
 
     def add(self, row: Mapping[str, Any]) -> None:
         self._rows.append(dict(row))
-        if len(self._rows) >= _ROW_GROUP:
+        if len(self._rows) >= _BATCH:
             self._flush()
 
     def _flush(self) -> None:
@@ -245,23 +247,42 @@ class RoundWriter:
             table = _table(self._rows, self._schema)
         except ValueError:  # a number that JSON does not know: nan, inf
             table = pyarrow.Table.from_pylist(self._rows, schema=self._schema)
-        self._writer.write_table(table)
+        self._stream.write_table(table)
         self._rows.clear()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
+        with self._waiting:
             if kind is None and self._rows:
                 self._flush()
-            self._writer.close()
+            self._stream.close()
+            if kind is None:
+                self._write()
+
+    def _write(self) -> None:
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        try:
+            self._write_to(temporary)
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path)
         except BaseException:
-            self._temporary.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
-        if kind is not None:
-            self._temporary.unlink(missing_ok=True)
-            return
-        with open(self._temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(self._temporary, self.path)
+
+    def _write_to(self, file: Path) -> None:
+        """As Parquet, without what so few rows have no use for: statistics and dictionaries."""
+        import pyarrow.parquet
+
+        self._waiting.seek(0)
+        options = pyarrow.ipc.IpcReadOptions(use_threads=False)
+        with (
+            pyarrow.ipc.open_stream(self._waiting, options=options) as batches,
+            pyarrow.parquet.ParquetWriter(
+                file, self._schema, compression="zstd", use_dictionary=False, write_statistics=False
+            ) as writer,
+        ):
+            while group := list(itertools.islice(batches, _GROUP)):
+                writer.write_table(pyarrow.Table.from_batches(group))
 
 
 def _table(rows: list[dict[str, Any]], schema: Any) -> Any:
@@ -321,8 +342,9 @@ def _parquet_rows(file: Path) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(file) as opened:
-            for batch in opened.iter_batches(_ROW_GROUP):
+        # Buffering ahead would load the whole file, and memory that threads gave back is not used again by others.
+        with pyarrow.parquet.ParquetFile(file, pre_buffer=False) as opened:
+            for batch in opened.iter_batches(_BATCH, use_threads=False):
                 yield from batch.to_pylist()
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None

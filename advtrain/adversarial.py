@@ -23,7 +23,7 @@ import transformers
 import trl
 from torch.nn.utils.rnn import pad_sequence
 
-from advcore import ConfigError, chat
+from advcore import ConfigError
 from advtrain import (
     alarms,
     discriminator,
@@ -75,8 +75,9 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
         self.clock: defaultdict[str, float] = defaultdict(float)
         self.tokens = Counter[str]()
         self.add_callback(alarms.Sayer())
-        self.add_callback(_SaveWarm(self))
+        self.add_callback(_Stages(self))
         base = self.model.get_base_model()
+        self.eos_token_ids = sorted(replies.stop_ids(base, self._tokenizer))
         del base.forward  # TRL's head, whose temperature is fixed: the warm-up has another
         trl.trainer.utils.add_fused_lm_head(
             base, cast_lm_head_to_fp32=self.args.cast_lm_head_to_fp32, outputs=("log_probs", "entropy")
@@ -126,10 +127,8 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
         return self.lr_scheduler
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
-        """TRL's, whose order depends on the epoch alone and not on how many this process has gone through."""
-        sampler = super()._get_train_sampler(dataset)
-        sampler.set_epoch = lambda epoch: sampler.generator.manual_seed(self.args.seed + epoch)
-        return sampler
+        """TRL's, whose order would hang on how many epochs this process has gone through."""
+        return trainer.EpochSeeded(super()._get_train_sampler(dataset), self.args.seed, self)
 
     # --- one step ----------------------------------------------------------------------------------------------
 
@@ -159,14 +158,14 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
     def teacher_ids(self, row: dict[str, Any]) -> tuple[list[int], list[int]]:
         """Prompt and the teacher's reply, by the student's tokenizer."""
         reply = Reply(row["text"], row["finished"])
-        prompt, (ids,) = replies.encode(self._tokenizer, row["prompt"], [reply], self.gad.max_new_tokens)
+        prompt, (ids,) = replies.encode(self._tokenizer, row["prompt"], [reply])
         return prompt, ids
 
     def _padded(self, sequences: Sequence[tuple[list[int], list[int]]]) -> dict[str, Any]:
         """As TRL has them: prompts padded on the left, completions on the right."""
         sides = {}
         for name, side, padding in (("prompt", 0, "left"), ("completion", 1, "right")):
-            ids = [torch.tensor(each[side]) for each in sequences]
+            ids = [torch.tensor(each[side], dtype=torch.long) for each in sequences]
             sides[f"{name}_ids"] = pad_sequence(
                 ids, batch_first=True, padding_value=self._tokenizer.pad_token_id, padding_side=padding
             ).to(self.accelerator.device)
@@ -191,8 +190,7 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
 
     def _tokenize_prompts(self, prompts: Sequence[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """What spells a control token stays text."""
-        ids = [chat.encode(self._tokenizer, prompt, add_generation_prompt=True) for prompt in prompts]
-        return ids, None, {}
+        return [replies.prompt_ids(self._tokenizer, prompt) for prompt in prompts], None, {}
 
     def _generate_single_turn(
         self, prompt_ids: Any, images: Any, fields: Any, num_generations: int, **options: Any
@@ -251,7 +249,7 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
 
     def grouped(self, prompt: Any, texts: Sequence[Reply]) -> Group:
         """A prompt with its replies, the teacher's first, as the discriminator reads them."""
-        start, ids = replies.encode(self.judge_tokenizer, prompt, texts, self.gad.max_new_tokens)
+        start, ids = replies.encode(self.judge_tokenizer, prompt, texts)
         return Group(start, ids[0], ids[1:])
 
     # --- time, and what is kept --------------------------------------------------------------------------------
@@ -280,6 +278,8 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
             with trainer.writing(self.held.folder):
                 self.held.measure(self)
         super()._save_checkpoint(model, trial)
+        if self.held and ranks.is_main():
+            self.held.prune()
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
@@ -308,6 +308,7 @@ def _measured(
         "discriminator/gap": gap_BN.mean().item(),
         "discriminator/teacher": scores.teacher_B.mean().item(),
         "discriminator/grad_norm": scores.grad_norm,
+        "discriminator/spread": scores.student_BN.std(dim=1).mean().item(),
         "length/teacher": fmean(len(group.teacher) for group in groups),
         "length/student": fmean(len(ids) for group in groups for ids in group.samples),
         # What length alone tells: 1 where the teacher's is the longer reply, a half where they are as long.
@@ -322,14 +323,18 @@ def _measured(
     }
 
 
-class _SaveWarm(transformers.TrainerCallback):  # type: ignore[misc]
-    """Where the warm-up ends there is a checkpoint, to compare the later ones with."""
+class _Stages(transformers.TrainerCallback):  # type: ignore[misc]
+    """Where the warm-up ends there is a checkpoint, to compare others with; who does not learn takes no step."""
 
     def __init__(self, built: AdversarialTrainer) -> None:
         self._built = built
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_save |= state.global_step == self._built.warm_steps
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not self._built.student_learns:  # else weights decay, and AdamW counts a step
+            self._built.model.zero_grad(set_to_none=True)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._built.held and ranks.is_main():

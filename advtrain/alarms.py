@@ -23,8 +23,10 @@ MOST_ACCURATE = 0.95
 """A discriminator that tells more than this apart gives the student nothing to climb."""
 DRIFT = 1.5
 """Ratio of the sides' lengths beyond which they drift apart."""
+CLIPPED = 0.5
+"""Share of samples that may be cut: how long they would be is not known of those."""
 COLLAPSED = 0.02
-"""Standard deviation of the scores below which samples are as good as alike."""
+"""Standard deviation of the scores of one prompt's samples below which they are as good as alike."""
 BY_LENGTH = 0.6
 """Share of pairs that length alone tells apart from which it may be what the discriminator has learnt."""
 
@@ -39,14 +41,17 @@ def ringing(steps: Sequence[Mapping[str, float]]) -> dict[str, str]:
 
     accuracy, longer = mean("discriminator/accuracy"), mean("length/longer")
     student, teacher = mean("length/student"), mean("length/teacher")
-    by_length, spread = max(longer, 1 - longer), mean("rewards/discriminator/std")
+    by_length, spread = max(longer, 1 - longer), mean("discriminator/spread")
+    clipped = mean("completions/clipped_ratio")
     found = {
         "accuracy": accuracy > MOST_ACCURATE
         and f"the discriminator tells {accuracy:.0%} apart, over {MOST_ACCURATE:.0%}: rewards say little",
         "length": not teacher / DRIFT <= student <= teacher * DRIFT
         and f"replies have {student:.0f} tokens, the teacher's {teacher:.0f}: over a factor of {DRIFT:g}",
+        "clipped": clipped > CLIPPED
+        and f"{clipped:.0%} of the samples are cut at gad.max_new_tokens, over {CLIPPED:.0%}",
         "collapse": spread < COLLAPSED
-        and f"the scores' standard deviation is {spread:.4f}, below {COLLAPSED:g}: samples are scored alike",
+        and f"the scores of a prompt's samples deviate by {spread:.4f}, below {COLLAPSED:g}: they are scored alike",
         "by_length": by_length > BY_LENGTH
         and by_length > accuracy - 0.02
         and f"length alone tells {by_length:.0%} apart, the discriminator {accuracy:.0%}: it may know no more",

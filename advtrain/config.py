@@ -123,7 +123,7 @@ class Gad:
     rollouts: Literal["transformers", "vllm"] = "transformers"
     """What samples: the model in place, or vLLM on a GPU (`trl.vllm_mode` and so on)."""
     held_out: int = 32
-    """Prompts kept out of training, on which checkpoints are compared."""
+    """Prompts kept out of training, on which checkpoints are compared; 0 holds out none, else at least 10."""
     evaluation: str = ""
     """Command that scores a checkpoint's answers, the higher the better: `{answers}` in it is their JSONL file, and it
     prints JSON with a `score`, as `advgen judge` does. Without one, the score is how likely a probe of the base takes
@@ -136,8 +136,14 @@ class Gad:
         )  # fmt: skip
         if self.samples < 2:
             raise ConfigError(f"gad.samples is {self.samples}; a group needs 2 to compare")
-        if self.beta < 0 or self.held_out < 0:
-            raise ConfigError("gad.beta and gad.held_out are not below 0")
+        if self.beta < 0:
+            raise ConfigError(f"gad.beta is {self.beta}, below 0")
+        if self.held_out and self.held_out < 10:
+            raise ConfigError(
+                f"gad.held_out is {self.held_out}; fewer than 10 prompts tell nothing, 0 holds out none"
+            )
+        if self.evaluation and "{answers}" not in self.evaluation:
+            raise ConfigError("gad.evaluation does not say where the {answers} go")
         if self.stages not in (("warmup",), ("gad",), ("warmup", "gad")):
             raise ConfigError('gad.stages is ["warmup"], ["gad"] or ["warmup", "gad"]')
 
@@ -147,7 +153,7 @@ class Discriminator:
     model: str = ""
     """A base of its own (embedded name, Hub id or folder); empty shares the student's frozen one."""
     start: str = ""
-    """`discriminator` folder of an earlier run, whose training goes on; empty starts a new one."""
+    """`discriminator.safetensors` of an earlier run, whose training goes on; empty starts a new one."""
     learning_rate: float = 1e-5
     """Its own, constant."""
     alone_steps: int = 10

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from advcore import DataError, chat, contract, hub
 from advcore.runs import sha256_of
 
@@ -149,10 +151,10 @@ def encode(
         try:
             prompt = messages(row[prompt_column], "user")
             completions = [messages(row[column], "assistant") for column in columns]
-        except TypeError as error:
+            cut = config == "gad" and row.get("finish_reason") == "length"
+            start, whole = _encode_row(tokenizer, prompt, completions, cut)
+        except (TypeError, jinja2.TemplateError) as error:  # a template can refuse an order of roles
             raise DataError(f"row {number}: {error}") from None
-        cut = config == "gad" and row.get("finish_reason") == "length"
-        start, whole = _encode_row(tokenizer, prompt, completions, cut)
         end = min(max_length, start + max_completion) if max_completion else max_length
         examples.append(
             Example(
@@ -189,24 +191,38 @@ def _encode_row(
     whole = [
         chat.encode(tokenizer, prompt + completion, add_generation_prompt=False) for completion in completions
     ]
-    start = min(common_prefix(prompt_ids, ids) for ids in whole)
     if cut:
-        whole = [ids[: len(ids) - len(turn_end(tokenizer))] for ids in whole]
-    return start, whole
+        whole = [ids[: len(ids) - len(frame(tokenizer).end)] for ids in whole]
+    return min(common_prefix(prompt_ids, ids) for ids in whole), whole
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a chat template puts around a reply."""
+
+    dropped: int
+    """Tokens of the generation prompt that are not there once a reply follows."""
+    lead: list[int]
+    """Between the prompt and the reply's text, such as an empty block of thoughts."""
+    end: list[int]
+    """Behind the text."""
 
 
 @functools.cache
-def turn_end(tokenizer: Any) -> list[int]:
-    """Ids with which the chat template ends a reply, whatever the reply: the first ends the turn."""
+def frame(tokenizer: Any) -> Frame:
+    """That of the template of `tokenizer`, seen on two replies of a letter."""
+    prompt = [{"role": "user", "content": "a"}]
+    start = chat.encode(tokenizer, prompt, add_generation_prompt=True)
     one, other = (
-        chat.encode(
-            tokenizer,
-            [{"role": "user", "content": "a"}, {"role": "assistant", "content": text}],
-            add_generation_prompt=False,
-        )
+        chat.encode(tokenizer, [*prompt, {"role": "assistant", "content": text}], add_generation_prompt=False)
         for text in ("a", "b")
     )
-    return one[len(one) - common_prefix(one[::-1], other[::-1]) :]
+    shared = common_prefix(start, one)
+    one, other = one[shared:], other[shared:]
+    return Frame(
+        dropped=len(start) - shared, lead=one[: common_prefix(one, other)],
+        end=one[len(one) - common_prefix(one[::-1], other[::-1]) :],
+    )  # fmt: skip
 
 
 def common_prefix(left: list[int], right: list[int]) -> int:

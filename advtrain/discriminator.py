@@ -9,6 +9,7 @@ reply is read once for all samples of its prompt, and what is read for the rewar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from advcore import ConfigError, engine
-from advtrain import losses, models, prefix, ranks, scoring
+from advtrain import CheckpointError, losses, models, prefix, ranks, scoring
 from advtrain.config import Discriminator as Config
 
 LOSSES = {"bradley_terry": losses.bradley_terry, "cross_entropy": losses.real_or_fake}
@@ -90,6 +91,10 @@ class Discriminator:
                 total += loss.item()
                 scores = teacher_B.detach().cpu(), student_BN.detach().cpu()
                 found.update(zip(places, zip(*scores, strict=True), strict=True))
+        if not math.isfinite(total):
+            raise CheckpointError(
+                "the discriminator's loss is no number; with a lower discriminator.learning_rate a new run may go well"
+            )
         norm = self._step() if learn else 0.0
         teacher, student = zip(*(found[place] for place in range(len(groups))), strict=True)
         return Scores(torch.stack(teacher), torch.stack(student), total, norm)
@@ -114,7 +119,10 @@ class Discriminator:
         members_BK = torch.arange(len(replies)).view(len(groups), -1)
         prompts = [group.prompt for group in groups for _ in range(members_BK.shape[1])]
         base = self.model.get_base_model()
-        sequences = [torch.tensor(prompt + reply) for prompt, reply in zip(prompts, replies, strict=True)]
+        sequences = [
+            torch.tensor(prompt + reply, dtype=torch.long)
+            for prompt, reply in zip(prompts, replies, strict=True)
+        ]
         ids = torch.nn.utils.rnn.pad_sequence(sequences, batch_first=True)
         lengths = torch.tensor([len(each) for each in sequences])
         mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()

@@ -21,11 +21,17 @@ from advtrain.adversarial import AdversarialTrainer
 from advtrain.config import RunConfig
 from advtrain.data import Example
 from advtrain.held_out import HeldOut
+from advtrain.replies import Reply
 
 # The paper's; TRL's are 1 and 0.
 GRAD_CLIP, WEIGHT_DECAY = 0.2, 0.01
-# GRPOConfig's words for what is done here, and for what `rollout` does in its own way.
-SCHEDULE = {"lr_scheduler_type", "lr_scheduler_kwargs"}
+# GRPOConfig's words for what this loop does in its own way or cannot do: they would change nothing, or something else.
+REFUSED = {
+    "lr_scheduler_type", "lr_scheduler_kwargs", "mask_truncated_completions", "entropy_coef", "use_adaptive_entropy",
+    "chat_template_kwargs", "shuffle_dataset", "save_strategy", "logging_strategy", "logging_steps", "reward_weights",
+    "use_liger_kernel", "eval_strategy", "eval_on_start", "auto_find_batch_size",
+}  # fmt: skip
+# And for what `rollout` does in its own way.
 SAMPLING = {
     "top_p", "top_k", "min_p", "repetition_penalty", "generation_kwargs", "cache_implementation",
     "use_transformers_continuous_batching", "use_transformers_paged",
@@ -34,8 +40,8 @@ SAMPLING = {
 
 def options(config: RunConfig, folder: Path) -> trl.GRPOConfig:
     """TRL's options for this run. Raises ConfigError for a `[trl]` key that cannot be used."""
-    if found := SCHEDULE & config.trl.keys():
-        raise ConfigError(f"trl.{min(found)} would do nothing: the learning rate is constant in each stage")
+    if found := REFUSED & config.trl.keys():
+        raise ConfigError(f'trl.{min(found)} does not go with method = "gad"')
     if config.gad.rollouts == "transformers" and (found := SAMPLING & config.trl.keys()):
         raise ConfigError(f'trl.{min(found)} is read by gad.rollouts = "vllm" only')
     defaults = {
@@ -61,7 +67,8 @@ def build(
     Raises ConfigError for a `[trl]` key or a discriminator that cannot be used, and for fewer rows than a step takes.
     """
     arguments = options(config, folder)
-    rows = [_row(example) for example in examples if not example.dropped]
+    rows = [_row(config, tokenizer, example) for example in examples if not example.dropped]
+    _check_template(tokenizer, rows[0])
     rows, held = held_out.split(rows, config.gad.held_out, config.seed)
     warm_steps, all_steps = steps(config, len(rows), arguments.world_size)
     if arguments.max_steps < 0:
@@ -73,12 +80,15 @@ def build(
         HeldOut(folder, held, config.gad.evaluation) if held else None,
         model=policy, args=arguments, train_dataset=datasets.Dataset.from_list(rows), processing_class=tokenizer,
     )  # fmt: skip
-    longest = max(examples, key=lambda example: example.length)
-    twice = longest.completions * 2
-    built.shares = scoring.takes_masks(policy.get_base_model(), longest.prompt, twice)
+    prompt, ids = max(map(built.teacher_ids, rows + held), key=lambda pair: len(pair[0]) + len(pair[1]))
+    longest = [(ids * config.gad.max_new_tokens)[: config.gad.max_new_tokens]] * 2
+    built.shares = scoring.takes_masks(policy.get_base_model(), prompt, longest)
     built.judge.shares = (
-        scoring.takes_masks(player.get_base_model(), longest.prompt, twice) if own else built.shares
+        scoring.takes_masks(player.get_base_model(), prompt, longest) if own else built.shares
     )
+    if own and arguments.gradient_checkpointing:
+        player.enable_input_require_grads()
+        player.gradient_checkpointing_enable()
     if config.discriminator.start:
         built.judge.load(Path(config.discriminator.start), _stands_on(config))
     for model in {policy, player}:
@@ -91,15 +101,36 @@ def steps(config: RunConfig, rows: int, processes: int = 1) -> tuple[int, int]:
     per_step = config.train.batch_size * config.train.gradient_accumulation * processes
     per_epoch = rows // per_step
     if not per_epoch:
-        raise ConfigError(f"{rows} rows to train on are fewer than the {per_step} of one step")
-    warm = round(per_epoch * config.gad.warmup_epochs) if "warmup" in config.gad.stages else 0
-    return warm, warm + (round(per_epoch * config.train.epochs) if "gad" in config.gad.stages else 0)
+        raise ConfigError(
+            f"{max(0, rows)} rows to train on, without gad.held_out, are fewer than the {per_step} of one step"
+        )
+    epochs = {"warmup": config.gad.warmup_epochs, "gad": config.train.epochs}
+    taken = {stage: round(per_epoch * epochs[stage]) for stage in config.gad.stages}
+    if not all(taken.values()):
+        raise ConfigError(f"a stage has no step: {taken} of {per_epoch} an epoch; train for more epochs")
+    warm, alone = taken.get("warmup", 0), config.discriminator.alone_steps
+    if warm and config.gad.warmup == "both" and alone >= warm:
+        raise ConfigError(
+            f"discriminator.alone_steps = {alone} leaves the student none of the warm-up's {warm} steps"
+        )
+    return warm, sum(taken.values())
 
 
-def _row(example: Example) -> dict[str, Any]:
-    """What the trainer needs of a row. A teacher that was cut has not ended its reply."""
+def _row(config: RunConfig, tokenizer: Any, example: Example) -> dict[str, Any]:
+    """What the trainer needs of a row. The teacher's reply is cut where the student's are; then it has not ended."""
     prompt, reply = replies.of_teacher(example.row)
+    reply = replies.cut(tokenizer, prompt, reply, config.gad.max_new_tokens)
     return {"prompt": prompt, "text": reply.text, "finished": reply.finished}
+
+
+def _check_template(tokenizer: Any, row: dict[str, Any]) -> None:
+    """Raise ConfigError where a student that says just what the teacher did would be read otherwise."""
+    _, (ids,) = replies.encode(tokenizer, row["prompt"], [Reply(row["text"], True)])
+    again = replies.decode(tokenizer, ids, {replies.end_of_turn(tokenizer)})
+    if replies.encode(tokenizer, row["prompt"], [again])[1] != [ids]:
+        raise ConfigError(
+            "the chat template does not give a reply back as it was written: the discriminator would win by its form"
+        )
 
 
 def _stands_on(config: RunConfig) -> str:

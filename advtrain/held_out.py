@@ -7,6 +7,7 @@ what it answered, `best/step-N` the adapter of the highest score. Called by `gad
 from __future__ import annotations
 
 import json
+import math
 import random
 import shlex
 import shutil
@@ -25,9 +26,11 @@ Row = dict[str, Any]
 
 
 def split(rows: Sequence[Row], held_out: int, seed: int) -> tuple[list[Row], list[Row]]:
-    """Those to train on and those held out, each in their order."""
-    held = set(random.Random(seed).sample(range(len(rows)), min(held_out, len(rows))))
-    return [row for at, row in enumerate(rows) if at not in held], [rows[at] for at in sorted(held)]
+    """Those to train on and those held out, each in their order: `held_out` prompts, which are in no other row."""
+    first = {json.dumps(row["prompt"]): row for row in reversed(rows)}  # of each prompt
+    held = set(random.Random(seed).sample(sorted(first), min(held_out, len(first))))
+    others = [row for row in rows if json.dumps(row["prompt"]) not in held]
+    return others, [row for row in rows if row is first[key := json.dumps(row["prompt"])] and key in held]
 
 
 def measured(folder: Path) -> list[Row]:
@@ -74,10 +77,16 @@ class HeldOut:
         models.save_adapter(built, adapter, engine.base_name(built.config.model))
         if ranks.is_main():
             runs.append_json(self.folder / "held_out.jsonl", row)
-            kept = self.adapter(best(measured(self.folder))["step"])
-            for other in set(adapter.parent.glob("step-*")) - {kept}:
-                shutil.rmtree(other)
         ranks.wait()
+
+    def prune(self) -> None:
+        """Of the adapters leave the best so far, and what was best at every checkpoint that a run may go on at."""
+        rows = measured(self.folder)
+        steps = [int(each.name.split("-")[1]) for each in self.folder.glob("checkpoints/checkpoint-*")]
+        until = [[row for row in rows if row["step"] <= step] for step in steps]
+        kept = {self.adapter(best(some)["step"]) for some in [rows, *until] if some}
+        for other in set(self.adapter(0).parent.glob("step-*")) - kept:
+            shutil.rmtree(other)
 
     def _measured(self, built: Any) -> Row:
         teachers = [built.teacher_ids(row) for row in self.rows]
@@ -126,9 +135,12 @@ class HeldOut:
             return fmean(chances)
         command = [part.replace("{answers}", str(file)) for part in shlex.split(self.command)]
         try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-            return float(json.loads(done.stdout[done.stdout.index("{") :])["score"])
-        except (OSError, LookupError, TypeError, ValueError) as error:
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            score = float(json.loads(done.stdout[done.stdout.index("{") :])["score"])
+            if not math.isfinite(score):
+                raise ValueError
+            return score
+        except (OSError, LookupError, TypeError, ValueError, subprocess.CalledProcessError) as error:
             raise CheckpointError(
                 f"gad.evaluation printed no JSON with a score ({type(error).__name__}); mend it and run again, the run "
                 f"goes on at its last checkpoint"

@@ -1,8 +1,9 @@
 """A reply to a prompt, as text and as token ids: the teacher's and the student's go through here, so that both are cut
-alike.
+and read alike.
 
-Renders and encodes through `advcore.chat`: what spells a control token stays text. Loads no model. Called by `gad`,
-`adversarial`, `held_out` and `soda`.
+Renders and encodes through `advcore.chat`: what spells a control token stays text. What a template puts between a
+prompt and a reply (an empty block of thoughts) is part of the prompt here, for the sampler too. Loads no model. Called
+by `gad`, `adversarial`, `held_out` and `soda`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from advcore import chat
+from advcore import ConfigError, DataError, chat
 from advtrain import data
 from advtrain.data import Message, Row
+
+_BROKEN = "\N{REPLACEMENT CHARACTER}"  # what a character decodes to that was cut in two
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,36 +27,62 @@ class Reply:
 
 
 def of_teacher(row: Row) -> tuple[list[Message], Reply]:
-    """Prompt and reply of a row of the `gad` config. Raises TypeError where they are neither text nor messages."""
-    (message,) = data.messages(row["teacher_response"], "assistant")
-    return data.messages(row["prompt"], "user"), Reply(
-        message["content"], row.get("finish_reason") != "length"
+    """Prompt and reply of a row of the `gad` config. Raises DataError where there is no one reply."""
+    found = data.messages(row["teacher_response"], "assistant")
+    if len(found) != 1 or not found[0]["content"].strip():
+        raise DataError(
+            f"teacher_response is {len(found)} messages or empty, not one reply: {str(found)[:80]}"
+        )
+    finished = row.get("finish_reason") != "length"
+    return data.messages(row["prompt"], "user"), Reply(found[0]["content"], finished)
+
+
+def end_of_turn(tokenizer: Any) -> int:
+    """The token that ends a reply in this tokenizer's template. Raises ConfigError where none does."""
+    control = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    for token in data.frame(tokenizer).end:
+        if token in control:
+            return token
+    raise ConfigError(
+        "the chat template ends a reply without a control token: nothing would tell that it has ended"
     )
 
 
+def prompt_ids(tokenizer: Any, prompt: Sequence[Message]) -> list[int]:
+    """Up to where the text of a reply begins."""
+    frame = data.frame(tokenizer)
+    start = chat.encode(tokenizer, prompt, add_generation_prompt=True)
+    return start[: len(start) - frame.dropped] + frame.lead
+
+
 def encode(
-    tokenizer: Any, prompt: Sequence[Message], replies: Sequence[Reply], most: int
+    tokenizer: Any, prompt: Sequence[Message], replies: Sequence[Reply]
 ) -> tuple[list[int], list[list[int]]]:
-    """Ids of the prompt up to where a reply begins, and of each reply: up to and with the token that ends its turn if
-    it is finished, at most `most`."""
-    start, end = chat.encode(tokenizer, prompt, add_generation_prompt=True), data.turn_end(tokenizer)
+    """`prompt_ids`, and of each reply its text and, if it is finished, the token that ends it."""
+    start, frame, end = prompt_ids(tokenizer, prompt), data.frame(tokenizer), end_of_turn(tokenizer)
     found = []
     for reply in replies:
         turn = [*prompt, {"role": "assistant", "content": reply.text}]
         whole = chat.encode(tokenizer, turn, add_generation_prompt=False)
-        # A template may render the prompt otherwise once a reply follows: the reply then starts where they part.
-        content = whole[data.common_prefix(start, whole) : len(whole) - len(end)]
-        found.append((content + end[:1] * reply.finished)[:most])
+        found.append(whole[len(start) : len(whole) - len(frame.end)] + [end] * reply.finished)
     return start, found
 
 
+def cut(tokenizer: Any, prompt: Sequence[Message], reply: Reply, most: int) -> Reply:
+    """The reply as it is when it is cut at `most` tokens, its end included, as a student's is."""
+    _, (ids,) = encode(tokenizer, prompt, [reply])
+    return reply if len(ids) <= most else decode(tokenizer, ids[:most], ())
+
+
 def decode(tokenizer: Any, ids: list[int], stop: Collection[int]) -> Reply:
-    """What was sampled; control tokens other than the one that ended it are seen as text."""
+    """What was sampled; control tokens other than the one that ended it are seen as text, half a character is not."""
     finished = ids[-1] in stop
-    return Reply(tokenizer.decode(ids[: len(ids) - finished], skip_special_tokens=False), finished)
+    text = tokenizer.decode(ids[: len(ids) - finished], skip_special_tokens=False)
+    return Reply(text if finished else text.rstrip(_BROKEN), finished)
 
 
 def stop_ids(model: Any, tokenizer: Any) -> set[int]:
-    """The tokens that end a reply of `model`: all that its generation config names, and the tokenizer's own."""
+    """The tokens that end a reply of `model`: what its generation config and its tokenizer name, and the template's."""
     named = model.generation_config.eos_token_id
-    return {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
+    named = named if isinstance(named, list) else [named]
+    return {end_of_turn(tokenizer), tokenizer.eos_token_id, *named} - {None}

@@ -125,4 +125,7 @@ def _next(model: Any, cache: DynamicCache, ids: Tensor, mask: Tensor) -> Tensor:
 def _drawn(logits: Tensor, temperature: float) -> Tensor:
     if not temperature:
         return logits.argmax(1)
-    return torch.multinomial((logits / temperature).softmax(1), 1)[:, 0]
+    # multinomial draws an exponential variate for every token of the vocabulary.
+    below = (logits / temperature).softmax(1).cumsum(1, dtype=torch.float64)
+    drawn = torch.rand_like(below[:, :1]) * below[:, -1:]
+    return torch.searchsorted(below, drawn, right=True)[:, 0]

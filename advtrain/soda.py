@@ -51,11 +51,11 @@ def _sample(config: RunConfig, policy: Any, tokenizer: Any, examples: Sequence[E
         for start in range(0, len(left), AT_ONCE):
             rows = left[start : start + AT_ONCE]
             torch.manual_seed(config.seed + rows[0])
-            prompts = [examples[at].prompt for at in rows]
+            prompts = [replies.prompt_ids(tokenizer, replies.of_teacher(examples[at].row)[0]) for at in rows]
             most, temperature = config.gad.max_new_tokens, config.gad.temperature
             for at, ids in zip(
                 rows,
-                rollout.sample(base, prompts, 1, temperature, most, stop, tokenizer.pad_token_id),
+                rollout.sample(base, prompts, 1, temperature, most, stop, tokenizer.pad_token_id or 0),
                 strict=True,
             ):
                 reply = replies.decode(tokenizer, ids, stop)
@@ -71,5 +71,6 @@ def _read(file: Path) -> list[dict[str, Any]]:
 
 def _pair(config: RunConfig, tokenizer: Any, example: Example, reply: Reply) -> Example:
     prompt, teacher = replies.of_teacher(example.row)
-    start, ids = replies.encode(tokenizer, prompt, [teacher, reply], config.gad.max_new_tokens)
+    teacher = replies.cut(tokenizer, prompt, teacher, config.gad.max_new_tokens)
+    start, ids = replies.encode(tokenizer, prompt, [teacher, reply])
     return dataclasses.replace(example, prompt=start, completions=tuple(ids))

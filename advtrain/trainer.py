@@ -50,7 +50,7 @@ OWN_KEY = {
 # Those of GRPOConfig, where the names differ.
 GAD_KEY = {
     "num_generations": "gad.samples", "max_completion_length": "gad.max_new_tokens", "use_vllm": "gad.rollouts",
-    "max_steps": "train.epochs", "steps_per_generation": "train.gradient_accumulation",
+    "steps_per_generation": "train.gradient_accumulation",
     "generation_batch_size": "train.batch_size",
 }  # fmt: skip
 # TRL options about text and loading, which are done here before TRL sees the rows: they would be ignored.
@@ -77,8 +77,9 @@ def options(config: RunConfig, folder: Path, cls: Any, **method: Any) -> Any:
         if key not in known:
             raise ConfigError(f"unknown key trl.{key}{nearest(key, known)}")
         if key in OWN_KEY or key in method:
-            named = OWN_KEY | GAD_KEY
-            raise ConfigError(f"trl.{key} is set by {named.get(key, f'{config.method}.{key}')}")
+            own = {field.name for field in dataclasses.fields(getattr(config, config.method))}
+            named = {name: f"{config.method}.{name}" for name in own} | OWN_KEY | GAD_KEY
+            raise ConfigError(f"trl.{key} is set by {named.get(key, f'method = {config.method}')}")
         if key in DONE_HERE:
             raise ConfigError(f"trl.{key} would do nothing: advtrain loads the model and tokenises by itself")
         if key in REFERENCE_HERE:
@@ -117,6 +118,23 @@ def _from_machine() -> dict[str, Any]:
     }
 
 
+class EpochSeeded(torch.utils.data.Sampler[int]):  # type: ignore[misc]
+    """An order that depends on the seed and on the trainer's epoch alone, and so not on where a run was resumed.
+
+    accelerate tells its samplers the epoch through two wrappers; several processes that resume have three.
+    """
+
+    def __init__(self, drawn: Any, seed: int, trainer: Any) -> None:
+        self.drawn, self.seed, self.trainer = drawn, seed, trainer
+
+    def __len__(self) -> int:
+        return len(self.drawn)
+
+    def __iter__(self) -> Iterator[int]:
+        self.drawn.generator.manual_seed(self.seed + int(self.trainer.state.epoch or 0))
+        yield from self.drawn
+
+
 class StepSorted(torch.utils.data.Sampler[int]):  # type: ignore[misc]
     """Rows as they were drawn, those of one optimizer step by length: like lengths share a forward pass.
 
@@ -124,7 +142,7 @@ class StepSorted(torch.utils.data.Sampler[int]):  # type: ignore[misc]
     fill a batch, stay by themselves: their batch weighs as much as a full one.
     """
 
-    def __init__(self, drawn: SeedableRandomSampler, lengths: Sequence[int], batch: int, step: int) -> None:
+    def __init__(self, drawn: EpochSeeded, lengths: Sequence[int], batch: int, step: int) -> None:
         self.drawn, self.lengths, self.batch, self.step = drawn, lengths, batch, step
 
     def __len__(self) -> int:
@@ -137,9 +155,6 @@ class StepSorted(torch.utils.data.Sampler[int]):  # type: ignore[misc]
             whole = len(rows) // self.batch * self.batch
             yield from sorted(rows[:whole], key=self.lengths.__getitem__, reverse=True)
             yield from rows[whole:]
-
-    def set_epoch(self, epoch: int) -> None:
-        self.drawn.set_epoch(epoch)
 
 
 def step_sorted(trainer: Any, drawn: Any) -> Any:
@@ -154,8 +169,9 @@ def step_sorted(trainer: Any, drawn: Any) -> Any:
     lengths = [sum(map(len, row)) for row in zip(*(rows[name] for name in ids), strict=True)]
     step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     # As accelerate seeds the sampler that it would put in the place of a random one.
-    seedable = SeedableRandomSampler(rows, generator=drawn.generator, data_seed=args.data_seed)
-    return StepSorted(seedable, lengths, args.train_batch_size, step)
+    seed = SeedableRandomSampler(rows, generator=drawn.generator, data_seed=args.data_seed).initial_seed
+    plain = torch.utils.data.RandomSampler(rows, generator=torch.Generator())
+    return StepSorted(EpochSeeded(plain, seed, trainer), lengths, args.train_batch_size, step)
 
 
 class WholeCheckpoints:

@@ -145,7 +145,7 @@ def chosen_rows(examples: Sequence[Any], args: argparse.Namespace) -> list[Any]:
 
     def distance(index: int) -> float:
         example = examples[index]
-        return abs(len(example.prompt) - args.prompt) + abs(len(example.completions[0]) - args.reply)
+        return float(abs(len(example.prompt) - args.prompt) + abs(len(example.completions[0]) - args.reply))
 
     whole = [index for index, example in enumerate(examples) if not example.truncated and not example.dropped]
     if len(whole) < wanted:
@@ -318,56 +318,52 @@ class Judge:
 # --- the table ----------------------------------------------------------------------------------------------------
 
 
+COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], float]]] = {
+    "s/step": (".1f", lambda row: sum(row["seconds"].values())),
+    **{name: (".1f", lambda row, name=name: row["seconds"][name]) for name in PHASES},  # type: ignore[misc]
+    "CPU s": (".1f", lambda row: row["cpu_s"]),
+    "tokens": (".0f", lambda row: row["tokens"]),
+    "s/1k": (".2f", lambda row: 1000 * sum(row["seconds"].values()) / row["tokens"]),
+    "forwarded": (",.0f", lambda row: sum(row["forwarded"].values())),
+    "RSS MB": (".0f", lambda row: row["rss_mb"]),
+}
+
+
 def show(rows: Sequence[dict[str, Any]]) -> None:
-    first = rows[0]
-    by_run = {(row["arm"], row["repeat"]): row for row in rows}
-    repeats = sorted({row["repeat"] for row in rows})
-    for repeat in repeats:
-        if len({json.dumps(by_run[arm, repeat]["prompts"]) for arm in ARMS}) > 1:
-            sys.exit(f"error: the arms of repeat {repeat} did not see the same prompts in the same order")
-    settings = first["settings"]
+    by_arm = {arm: sorted((row for row in rows if row["arm"] == arm), key=_repeat) for arm in ARMS}
+    for runs in zip(*by_arm.values(), strict=True):
+        if len({tuple(row["prompts"]) for row in runs}) > 1:
+            sys.exit(
+                f"error: the arms of repeat {runs[0]['repeat']} did not see the same prompts in the same order"
+            )
+    first, settings = rows[0], rows[0]["settings"]
     print(
         f"{settings['steps']} steps of {settings['batch_size'] * settings['accumulation']} prompts, "
-        f"{settings['samples']} samples of at {'exactly' if settings['fixed'] else 'most'} {settings['new_tokens']} "
-        f"tokens, mean prompt {first['mean_prompt']:.0f} and teacher's reply {first['mean_reply']:.0f} tokens, "
-        f"{first['dtype']}, {first['threads']} threads, {len(repeats)} repeats\n"
+        f"{settings['samples']} samples of {'' if settings['fixed'] else 'at most '}{settings['new_tokens']} tokens, "
+        f"mean prompt {first['mean_prompt']:.0f} and teacher's reply {first['mean_reply']:.0f} tokens, "
+        f"{first['dtype']}, {first['threads']} threads, {len(by_arm['advtrain'])} repeats\n"
     )
-    print(f"| arm | s/step | {' | '.join(PHASES)} | tokens | s/1k | forwarded | RSS MB |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for arm in ARMS:
-        mine = [by_run[arm, repeat] for repeat in repeats]
-        seconds = [_median(mine, lambda row, phase=phase: row["seconds"][phase]) for phase in PHASES]
-        print(
-            f"| {arm} | {_median(mine, _step_seconds):.1f} | {' | '.join(f'{each:.1f}' for each in seconds)} | "
-            f"{_median(mine, lambda row: row['tokens']):.0f} | {_median(mine, _token_seconds):.2f} | "
-            f"{_median(mine, lambda row: sum(row['forwarded'].values())):,.0f} | "
-            f"{_median(mine, lambda row: row['rss_mb']):.0f} |"
-        )
-    print("\n| advtrain beside | faster a step | faster a token | less memory |\n|---|---|---|---|")
+    print(f"| arm | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}")
+    for arm, mine in by_arm.items():
+        cells = [
+            f"{statistics.median(value(row) for row in mine):{form}}" for form, value in COLUMNS.values()
+        ]
+        print(f"| {arm} | {' | '.join(cells)} |")
+    compared = ("s/step", "CPU s", "s/1k", "RSS MB")
+    print(f"\n| as many times advtrain's | {' | '.join(compared)} |\n|---|{'---|' * len(compared)}")
     for arm in ARMS[:-1]:
-        pairs = [(by_run[arm, repeat], by_run["advtrain", repeat]) for repeat in repeats]
-        steps = [_step_seconds(theirs) / _step_seconds(ours) for theirs, ours in pairs]
-        tokens = [_token_seconds(theirs) / _token_seconds(ours) for theirs, ours in pairs]
-        memory = [100 * (1 - ours["rss_mb"] / theirs["rss_mb"]) for theirs, ours in pairs]
-        print(f"| {arm} | {_spread(steps, '.2f')} | {_spread(tokens, '.2f')} | {_spread(memory, '.0f')} % |")
+        print(f"| {arm} | {' | '.join(_ratio(by_arm[arm], by_arm['advtrain'], name) for name in compared)} |")
     print("\nMedian of the repeats; in brackets the least and the most.")
 
 
-def _step_seconds(row: dict[str, Any]) -> float:
-    return float(sum(row["seconds"].values()))
+def _repeat(row: dict[str, Any]) -> int:
+    return int(row["repeat"])
 
 
-def _token_seconds(row: dict[str, Any]) -> float:
-    """Per thousand sampled."""
-    return 1000 * _step_seconds(row) / float(row["tokens"])
-
-
-def _median(rows: Sequence[dict[str, Any]], value: Callable[..., float]) -> float:
-    return statistics.median(value(row) for row in rows)
-
-
-def _spread(values: Sequence[float], form: str) -> str:
-    return f"{statistics.median(values):{form}} ({min(values):{form}}, {max(values):{form}})"
+def _ratio(theirs: Sequence[dict[str, Any]], ours: Sequence[dict[str, Any]], column: str) -> str:
+    _, value = COLUMNS[column]
+    ratios = sorted(value(a) / value(b) for a, b in zip(theirs, ours, strict=True))
+    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}, {ratios[-1]:.2f})"
 
 
 if __name__ == "__main__":

@@ -60,22 +60,18 @@ def split(answers: str, out: Path, config: RunConfig, count: int) -> tuple[Path,
     """Files of the rows to train on and to test on."""
     tokenizer, most = models.load_tokenizer(config.model), config.gad.max_new_tokens
     rows = [cut(tokenizer, row, most) for row in data.load(answers, "gad").rows]
-    order = random.Random(0).sample(range(len(rows)), len(rows))
     files = out / "train.jsonl", out / "test.jsonl"
-    for file, places in zip(files, (order[count:], order[:count]), strict=True):
-        write_atomic(file, "".join(json.dumps(rows[at]) + "\n" for at in sorted(places)))
+    for file, part in zip(files, held_out.split(rows, count, seed=0), strict=True):
+        write_atomic(file, "".join(json.dumps(row) + "\n" for row in part))
     return files
 
 
 def cut(tokenizer: Any, row: dict[str, Any], most: int) -> dict[str, Any]:
     """The row with its reply cut where a student's would be."""
     prompt, reply = replies.of_teacher(row)
-    _, (ids,) = replies.encode(tokenizer, prompt, [replace(reply, finished=True)], most + 1)
-    fits = len(ids) <= most
-    return {
-        "prompt": prompt, "teacher_response": reply.text if fits else tokenizer.decode(ids[:most]),
-        "finish_reason": "stop" if fits and reply.finished else "length",
-    }  # fmt: skip
+    reply = replies.cut(tokenizer, prompt, reply, most)
+    reason = "stop" if reply.finished else "length"
+    return {"prompt": prompt, "teacher_response": reply.text, "finish_reason": reason}
 
 
 def trained(config: RunConfig, out: Path) -> dict[str, str]:
@@ -111,7 +107,7 @@ def measured(
     said = answered(config, adapter, tokenizer, [prompt for prompt, _ in sides])
     groups = []
     for (prompt, reply), student in zip(sides, said, strict=True):
-        start, ids = replies.encode(tokenizer, prompt, [reply, student], config.gad.max_new_tokens)
+        start, ids = replies.encode(tokenizer, prompt, [reply, student])
         groups.append(Group(start, ids[0], ids[1:]))
     base = models.load_base(config.model)
     chances = probe.taken_for_teacher(
@@ -135,7 +131,7 @@ def measured(
 def answered(config: RunConfig, adapter: str, tokenizer: Any, prompts: Sequence[Any]) -> list[Reply]:
     """One sample to each prompt, as in training."""
     base = models.load_policy(config.model, adapter, Lora(), seed=0).get_base_model()
-    ids = [replies.encode(tokenizer, prompt, [], 1)[0] for prompt in prompts]
+    ids = [replies.prompt_ids(tokenizer, prompt) for prompt in prompts]
     stop, most = replies.stop_ids(base, tokenizer), config.gad.max_new_tokens
     torch.manual_seed(0)
     drawn = rollout.sample(base, ids, 1, config.gad.temperature, most, stop, tokenizer.pad_token_id)

@@ -1,6 +1,8 @@
 """The contract: what is written is what is read, and a row that breaks it is named."""
 
 import json
+import math
+import random
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,35 @@ def test_a_row_that_breaks_the_contract_is_named_and_nothing_is_written(tmp_path
     with pytest.raises(DataError, match=says):
         contract.write_round(tmp_path, "dpo", 0, [{**golden()["dpo"], **change}])
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_row_that_does_not_fit_its_column_leaves_no_file(tmp_path):
+    import pyarrow
+
+    with pytest.raises(pyarrow.ArrowInvalid), contract.RoundWriter(tmp_path, "a", 0, {"n": "int"}) as writer:
+        writer.add({"n": "one"})
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_numbers_that_json_does_not_know_are_kept(tmp_path):
+    with contract.RoundWriter(tmp_path, "a", 0, {"x": "float"}) as writer:
+        for number in (1.5, math.inf, math.nan):
+            writer.add({"x": number})
+    assert repr([row["x"] for row in contract.file_rows(writer.path)]) == "[1.5, inf, nan]"
+
+
+def test_of_a_long_file_a_part_is_in_memory(tmp_path):
+    import pyarrow.parquet
+
+    chance, row = random.Random(0), golden()["rl"]
+    path = contract.write_round(
+        tmp_path, "rl", 0, ({**row, "topic": chance.randbytes(2_000).hex()} for _ in range(6_000))
+    )
+    assert pyarrow.parquet.read_metadata(path).num_row_groups == 6
+    before, rows = pyarrow.total_allocated_bytes(), contract.rows(tmp_path, "rl")
+    next(rows)
+    assert pyarrow.total_allocated_bytes() - before < 0.6 * path.stat().st_size
+    assert sum(1 for _ in rows) == 5_999
 
 
 def test_a_missing_column_and_a_missing_config_are_named(tmp_path):

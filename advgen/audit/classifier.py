@@ -56,7 +56,7 @@ class BagOfTokens:
             summary=(
                 f"token counts tell chosen from rejected (advisory): accuracy {result} on {len(rows)} pairs"
             ),
-            rows=tuple(told) if beats else (),
+            rows=told if beats else (),
             number=result.accuracy,
             interval=result.interval,
         )

@@ -63,7 +63,7 @@ class Contamination:
                 check=f"contamination:{layer}",
                 severity="warning" if layer == _ADVISORY else "error",
                 summary=f"{len(rows)} rows hold benchmark tasks: {', '.join(sorted(items)[:8])}",
-                rows=tuple(rows),
+                rows=rows,
                 number=len(rows) / self._seen,
                 measures=dict(items),
             )

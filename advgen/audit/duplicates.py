@@ -79,6 +79,6 @@ class Duplicates:
             check=f"duplicate:{kind}",
             severity=severity if rows else "info",
             summary=f"{len(rows)} rows {words}",
-            rows=tuple(rows),
+            rows=rows,
             number=len(rows) / self._seen,
         )

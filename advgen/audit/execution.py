@@ -84,6 +84,4 @@ class Claimed:
 
 
 def _finding(check: str, severity: Severity, summary: str, rows: Sequence[int], of: int) -> Finding:
-    return Finding(
-        check=check, severity=severity, summary=summary, rows=tuple(rows), number=len(rows) / max(1, of)
-    )
+    return Finding(check=check, severity=severity, summary=summary, rows=rows, number=len(rows) / max(1, of))

@@ -43,7 +43,7 @@ class Parsing:
                 check=f"parse:{name}",
                 severity="info" if not rows else "error" if name == "chosen" else "warning",
                 summary=f"{share:.1%} of the {name} sides parse as Python, {len(rows)} do not",
-                rows=tuple(rows),
+                rows=rows,
                 number=share,
             )
 
@@ -68,7 +68,7 @@ class SameSides:
                 check="same_sides",
                 severity="error",
                 summary=f"{len(self._rows)} pairs have the same program on both sides",
-                rows=tuple(self._rows),
+                rows=self._rows,
                 number=len(self._rows),
             )
 
@@ -108,6 +108,6 @@ class FailureKinds:
                 check="format_failures",
                 severity="warning",
                 summary=f"{len(form) / pairs:.1%} of the rejected sides fail by form, over {_MOST_FORMAT:.0%}",
-                rows=tuple(form),
+                rows=form,
                 number=len(form) / pairs,
             )

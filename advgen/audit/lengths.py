@@ -26,7 +26,7 @@ class LengthRatios:
 
     def findings(self) -> Iterator[Finding]:
         """One."""
-        far = tuple(row for row, ratio in enumerate(self._ratios) if not 1 / _FAR <= ratio <= _FAR)
+        far = array("q", (row for row, ratio in enumerate(self._ratios) if not 1 / _FAR <= ratio <= _FAR))
         p5, p50, p95 = (percentile(self._ratios, at) for at in (5, 50, 95))
         yield Finding(
             check="length_ratio",
@@ -61,7 +61,7 @@ class TokenLengths:
 
     def findings(self) -> Iterator[Finding]:
         """One."""
-        over = tuple(row for row, length in enumerate(self._lengths) if length > self._most)
+        over = array("q", (row for row, length in enumerate(self._lengths) if length > self._most))
         p50, p95 = (percentile(self._lengths, at) for at in (50, 95))
         yield Finding(
             check="token_length",

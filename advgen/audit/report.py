@@ -17,12 +17,12 @@ _SHOWN_ROWS = 12
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing an audit measured. `rows` count from 0 in the order of reading."""
+    """One thing an audit measured. `rows` count from 0 in the order of reading; where they may be many, in an array."""
 
     check: str
     severity: Severity
     summary: str
-    rows: tuple[int, ...] = ()
+    rows: Sequence[int] = ()
     number: float = 0.0
     """The figure that the check turns on: a share, an accuracy, a score. `summary` says which."""
     interval: tuple[float, float] | None = None
@@ -46,7 +46,10 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """Plain types only, every row of every finding included."""
-        return asdict(self) | {"publishable": self.publishable}
+        findings = [asdict(finding) | {"rows": list(finding.rows)} for finding in self.findings]
+        return {
+            "source": self.source, "pairs": self.pairs, "findings": findings, "publishable": self.publishable,
+        }  # fmt: skip
 
 
 def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:

@@ -101,7 +101,7 @@ def _finding(name: str, chosen_N: Any, rejected_N: Any, exercise_N: Any) -> Find
             if len(told)
             else "never differs within a pair"
         ),
-        rows=() if severity == "info" else tuple(np.flatnonzero(sign_N == direction).tolist()),
+        rows=() if severity == "info" else array("q", np.flatnonzero(sign_N == direction)),
         number=overall.accuracy,
         interval=overall.interval,
         measures={"auc": area, "differs": len(told), "accuracy_where_differs": where_differs.accuracy},

@@ -1,6 +1,7 @@
 """Shortcut predictors against numbers worked out by hand."""
 
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,10 @@ def found(pairs):
     with closing(shortcuts.Shortcuts()) as check:
         for each in pairs:
             check.add(each)
-        return {finding.check.removeprefix("shortcut:"): finding for finding in check.findings()}
+        return {
+            finding.check.removeprefix("shortcut:"): replace(finding, rows=tuple(finding.rows))
+            for finding in check.findings()
+        }
 
 
 def numbers(groups):
@@ -138,7 +142,7 @@ def test_the_token_classifier_learns_words_that_tell_and_nothing_else():
     for each in telling:
         check.add(each)
     (finding,) = check.findings()
-    assert (finding.severity, finding.number, finding.rows) == ("warning", 1.0, tuple(range(50)))
+    assert (finding.severity, finding.number, finding.rows) == ("warning", 1.0, list(range(50)))
     # Each exercise has its own words: what is learned on others says nothing of it.
     own = [classifier.difference(f"word{at} same", f"other{at} same") for at in range(50)]
     assert sum(classifier.cross_validated(own, np.arange(50))) < 35

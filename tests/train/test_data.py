@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from advcore import DataError, contract
+from advcore import ConfigError, DataError, contract
 from advtrain import data, replies, scoring
 
 
@@ -134,7 +134,13 @@ def test_what_a_template_puts_before_a_reply_is_no_part_of_the_end_of_its_turn(t
         "('<think></think>' if message['role'] == 'assistant' else '') + message['content']",
     )
     prompt, reply = [{"role": "user", "content": "Say it."}], replies.Reply("so", True)
-    start, (ids,) = replies.encode(thinking, prompt, [reply], 64)
-    assert thinking.decode(start + ids).endswith("assistant\n<think></think>so<|im_end|>")
-    _, (cut,) = replies.encode(thinking, prompt, [replies.Reply("so", False)], 64)
-    assert thinking.decode(cut) == "<think></think>so"
+    start, (ids, cut) = replies.encode(thinking, prompt, [reply, replies.Reply("so", False)])
+    assert thinking.decode(start).endswith("assistant\n<think></think>")
+    assert (thinking.decode(ids), thinking.decode(cut)) == ("so<|im_end|>", "so")
+
+
+def test_a_template_without_an_end_of_turn_is_refused(tokenizer):
+    endless = copy.deepcopy(tokenizer)
+    endless.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    with pytest.raises(ConfigError, match="without a control token"):
+        replies.encode(endless, [{"role": "user", "content": "Say it."}], [replies.Reply("so", True)])

@@ -62,10 +62,9 @@ def test_scores_are_those_of_a_forward_pass_for_every_sequence(make):
 def test_the_same_text_scores_the_same_on_both_paths(make, tokenizer):
     judge = stirred(make())
     reply = Reply("def f(x):\n    return x", finished=True)
-    prompt, (teacher, first, second) = replies.encode(tokenizer, PROMPT, [reply] * 3, 64)
+    prompt, (teacher, first, second) = replies.encode(tokenizer, PROMPT, [reply] * 3)
     scores = judge.play([Group(prompt, teacher, [first, second])], learn=False)
     torch.testing.assert_close(scores.student_BN[0], scores.teacher_B.expand(2), atol=1e-5, rtol=0)
-    assert losses.told_apart(scores.teacher_B, scores.student_BN).item() == pytest.approx(0.5, abs=0.5)
 
 
 def test_the_prompt_and_the_teachers_reply_go_through_the_model_once(make):
@@ -89,20 +88,36 @@ def test_a_prompt_is_shared_where_that_is_cheaper(make, monkeypatch):
 
 
 def test_a_finished_reply_and_one_that_was_cut_differ_by_the_end_of_the_turn(tokenizer):
-    _, (finished, cut) = replies.encode(tokenizer, PROMPT, [Reply("so", True), Reply("so", False)], 64)
+    _, (finished, cut) = replies.encode(tokenizer, PROMPT, [Reply("so", True), Reply("so", False)])
     assert finished == [*cut, tokenizer.eos_token_id]
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
 
 
-def test_both_sides_are_cut_at_the_same_length_and_lose_their_end_there(tokenizer):
-    long = " ".join(["word"] * 50)
-    _, (finished, cut) = replies.encode(tokenizer, PROMPT, [Reply(long, True), Reply(long, False)], 8)
-    assert finished == cut
-    assert len(cut) == 8
+def test_a_reply_is_cut_at_so_many_tokens_and_then_has_no_end(tokenizer):
+    long = Reply(" ".join(["word"] * 50), True)
+    short = replies.cut(tokenizer, PROMPT, long, 8)
+    _, (ids, whole) = replies.encode(tokenizer, PROMPT, [short, long])
+    assert ids == whole[:8]
+    assert not short.finished
+    assert replies.cut(tokenizer, PROMPT, long, len(whole)) == long
+
+
+def test_half_a_character_is_on_neither_side(tokenizer):
+    _, (ids,) = replies.encode(tokenizer, PROMPT, [Reply("日本語", True)])
+    for most in range(1, len(ids)):
+        student = replies.decode(tokenizer, ids[:most], {tokenizer.eos_token_id})
+        assert student == replies.cut(tokenizer, PROMPT, Reply("日本語", True), most)
+        assert "\N{REPLACEMENT CHARACTER}" not in student.text
+
+
+def test_an_empty_reply_has_the_score_of_its_prompt_and_not_of_its_neighbour(make):
+    judge = stirred(make())
+    scores = judge.play([Group([5, 6, 7], TEACHER, [[], [50, 51]])], learn=False)
+    assert scores.student_BN[0, 0].item() == pytest.approx(apart(judge, [5, 6, 7], []), abs=1e-5)
 
 
 def test_text_that_spells_a_control_token_stays_text(tokenizer):
-    _, (ids,) = replies.encode(tokenizer, PROMPT, [Reply("<|im_end|> and on", True)], 64)
+    _, (ids,) = replies.encode(tokenizer, PROMPT, [Reply("<|im_end|> and on", True)])
     assert ids.count(tokenizer.eos_token_id) == 1
     assert tokenizer.decode(ids[:-1]) == "<|im_end|> and on"
 

@@ -36,7 +36,7 @@ def launch(tmp_path):
     return run
 
 
-def test_two_processes_stop_on_a_full_disk_go_on_together_and_come_to_the_margins_of_one(
+def test_two_processes_stop_in_the_second_epoch_go_on_together_and_come_to_the_margins_of_one(
     launch, tiny, tmp_path, preferences
 ):
     pairs = tmp_path / "eight.jsonl"
@@ -45,22 +45,22 @@ def test_two_processes_stop_on_a_full_disk_go_on_together_and_come_to_the_margin
     config = tmp_path / "c.toml"
     config.write_text(
         f'method = "dpo"\ndataset = "{pairs}"\nmodel = "{tiny}"\n[dpo]\nmargin_matmul = "highest"\n'
-        "[train]\nlearning_rate = 1e-3\nepochs = 3.0\ncheckpoint_steps = 2\n"
+        "[train]\nlearning_rate = 1e-3\nepochs = 4.0\ncheckpoint_steps = 6\n"
     )
-    alone = launch(1, str(config), "--out", str(tmp_path / "one"), "--set", "train.batch_size=4")
+    alone = launch(1, str(config), "--out", str(tmp_path / "one"), "--set", "train.batch_size=2")
     assert alone.returncode == 0, alone.stderr
 
-    together = (str(config), "--out", str(tmp_path / "two"), "--set", "train.batch_size=2")
-    full = tmp_path / "two" / "checkpoints" / "checkpoint-4" / "optimizer.pt"
+    together = (str(config), "--out", str(tmp_path / "two"), "--set", "train.batch_size=1")
+    full = tmp_path / "two" / "checkpoints" / "checkpoint-12" / "optimizer.pt"
     full.parent.mkdir(parents=True)
     full.symlink_to("/dev/full")
     stopped = launch(2, *together)
     assert stopped.returncode != 0
-    assert stopped.stderr.count("error: checkpoint-4 cannot be written (") == 1, stopped.stderr
+    assert stopped.stderr.count("error: checkpoint-12 cannot be written (") == 1, stopped.stderr
     full.unlink()
     done = launch(2, *together)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("warning: checkpoint-4 is not whole and is passed over\n") == 1
+    assert done.stderr.count("warning: checkpoint-12 is not whole and is passed over\n") == 1
     assert done.stderr.count("margins of 8 exercises") == 1
     assert done.stdout == f"{tmp_path / 'two'}\n"
 
@@ -69,25 +69,25 @@ def test_two_processes_stop_on_a_full_disk_go_on_together_and_come_to_the_margin
     assert max(abs(row["margin"]) for row in one) > 1e-2
     for by_one, by_two in zip(one, two, strict=True):
         assert by_two["margin"] == pytest.approx(by_one["margin"], abs=1e-5)
-    assert steps(tmp_path / "two") == steps(tmp_path / "one") == [1, 2, 3, 4, 5, 6]
+    assert steps(tmp_path / "two") == steps(tmp_path / "one") == list(range(1, 17))
 
 
 def test_two_processes_play_one_game(launch, tiny, tmp_path):
     """Both take the same steps of the discriminator: the saved one depends on the samples of both."""
     file = tmp_path / "replies.jsonl"
-    rows = [{"prompt": f"Add {number}.", "teacher_response": f"x + {number}"} for number in range(12)]
+    rows = [{"prompt": f"Add {number}.", "teacher_response": f"x + {number}"} for number in range(18)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = tmp_path / "c.toml"
     config.write_text(
         f'method = "gad"\ndataset = "{file}"\nmodel = "{tiny}"\n'
-        "[gad]\nsamples = 2\nmax_new_tokens = 6\nheld_out = 4\n[discriminator]\nlearning_rate = 1e-2\n"
+        "[gad]\nsamples = 2\nmax_new_tokens = 6\nheld_out = 10\n[discriminator]\nlearning_rate = 1e-2\n"
         "alone_steps = 1\n[train]\nlearning_rate = 1e-3\nbatch_size = 1\ngradient_accumulation = 2\n"
     )
     done = launch(2, str(config), "--out", str(tmp_path / "two"))
     assert done.returncode == 0, done.stderr
     assert steps(tmp_path / "two") == [1, 2, 3, 4]
     manifest = json.loads((tmp_path / "two" / "manifest.json").read_text())
-    assert manifest["rows"]["held_out"] == 4
+    assert manifest["rows"]["held_out"] == 10
 
 
 PLAY = """

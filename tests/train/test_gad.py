@@ -2,11 +2,24 @@
 
 import json
 import math
+import re
 
 import pytest
 
-from advcore import ConfigError, engine, settings
-from advtrain import adversarial, alarms, gad, held_out, losses, models, plan, replies, run, soda
+from advcore import ConfigError, DataError, engine, settings
+from advtrain import (
+    CheckpointError,
+    adversarial,
+    alarms,
+    gad,
+    held_out,
+    losses,
+    models,
+    plan,
+    replies,
+    run,
+    soda,
+)
 from advtrain.config import Gad, RunConfig
 from advtrain.replies import Reply
 
@@ -20,6 +33,7 @@ REPLIES = [
     ("Name a fruit.", "an apple"),
     ("Count to three.", "one two three"),
     ("Say nothing.", "."),
+    *((f"Repeat the number {number}.", str(number)) for number in range(6)),
 ]
 
 
@@ -41,7 +55,7 @@ def make(tiny, rows_file, monkeypatch):
         values = {
             "method": "gad", "dataset": str(rows_file), "model": tiny,
             "train": {"learning_rate": 1e-3, "batch_size": 1, "gradient_accumulation": 2, "checkpoint_steps": 1},
-            "gad": {"samples": 3, "max_new_tokens": 8, "held_out": 4},
+            "gad": {"samples": 3, "max_new_tokens": 8, "held_out": 10},
             "discriminator": {"learning_rate": 1e-2, "alone_steps": 1},
         }  # fmt: skip
         for name, section in sections.items():
@@ -102,7 +116,7 @@ def test_a_run_warms_up_plays_and_keeps_what_it_needs(make, tmp_path):
         assert all(name in row for row in steps), name
     assert [row["step"] for row in held_out.measured(folder)] == [1, 2, 3, 4]
     assert manifest["held_out"]["step"] == held_out.best(held_out.measured(folder))["step"]
-    assert manifest["rows"] == {"read": 8, "trained": 4, "held_out": 4, "truncated": 5, "dropped": 0}
+    assert manifest["rows"] == {"read": 14, "trained": 4, "held_out": 10, "truncated": 5, "dropped": 0}
     assert not (folder / "best").exists()
     assert run.run(make(), folder) == manifest
 
@@ -139,7 +153,7 @@ def test_a_run_that_was_killed_goes_on_to_the_last_digit(make, tmp_path, monkeyp
 
 def test_the_stages_apart_are_the_stages_in_one_run(make, tmp_path):
     run.run(make(gad={"held_out": 0, "stages": ["warmup"]}), tmp_path / "warm")
-    assert len([row for row in metrics(tmp_path / "warm") if "loss" in row]) == 4
+    assert len([row for row in metrics(tmp_path / "warm") if "loss" in row]) == 7
     start = str(tmp_path / "warm" / "discriminator.safetensors")
     config = make(
         gad={"held_out": 0, "stages": ["gad"]}, discriminator={"start": start},
@@ -147,7 +161,7 @@ def test_the_stages_apart_are_the_stages_in_one_run(make, tmp_path):
     )  # fmt: skip
     run.run(config, tmp_path / "gad")
     steps = [row for row in metrics(tmp_path / "gad") if "loss" in row]
-    assert len(steps) == 4
+    assert len(steps) == 7
     assert steps[0]["kl"] == pytest.approx(0, abs=1e-7)
     assert steps[0]["discriminator/loss"] < math.log(2)  # it had learnt
 
@@ -253,7 +267,15 @@ def test_the_papers_dataset_is_read_by_its_own_column(make, tmp_path):
     [
         ({"gad": {"samples": 1}}, "a group needs 2"),
         ({"gad": {"stages": ["gad", "warmup"]}}, "gad.stages is"),
-        ({"gad": {"held_out": 7}}, "1 rows to train on are fewer than the 2 of one step"),
+        (
+            {"gad": {"held_out": 13}},
+            "1 rows to train on, without gad.held_out, are fewer than the 2 of one step",
+        ),
+        ({"gad": {"held_out": 4}}, "fewer than 10 prompts tell nothing"),
+        ({"gad": {"evaluation": "judge it"}}, "does not say where the {answers} go"),
+        ({"gad": {"warmup_epochs": 0.1}}, "a stage has no step"),
+        ({"discriminator": {"alone_steps": 2}}, "leaves the student none of the warm-up's 2 steps"),
+        ({"trl": {"mask_truncated_completions": True}}, "does not go with method"),
         ({"trl": {"top_p": 0.9}}, 'trl.top_p is read by gad.rollouts = "vllm" only'),
         ({"trl": {"max_completion_length": 9}}, "trl.max_completion_length is set by gad.max_new_tokens"),
         ({"trl": {"num_iterations": 2}}, "trl.num_iterations is set by"),
@@ -261,7 +283,7 @@ def test_the_papers_dataset_is_read_by_its_own_column(make, tmp_path):
     ],
 )
 def test_what_cannot_be_trained_is_one_clear_line(make, tmp_path, sections, message):
-    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+    with pytest.raises(ConfigError, match=re.escape(message)):
         run.run(make(**sections), tmp_path / "run")
 
 
@@ -282,27 +304,27 @@ def test_soda_prefers_the_teacher_to_what_the_student_said_before_it_was_trained
     config = make(method="dpo", dpo={"config": "gad"})
     manifest = run.run(config, tmp_path / "run")
     snapshot = (tmp_path / "run" / "snapshot.jsonl").read_text().splitlines()
-    assert [json.loads(line)["row"] for line in snapshot] == list(range(8))
-    assert manifest["margins"]["count"] == 8
+    assert [json.loads(line)["row"] for line in snapshot] == list(range(14))
+    assert manifest["margins"]["count"] == 14
     assert manifest["margins"]["mean"] > 0
     _, _, examples = run.prepare(config)
     policy = models.load_policy(config.model, "", config.lora, config.seed)
     (tmp_path / "run" / "snapshot.jsonl").write_text("\n".join(snapshot[:3]) + "\n" + snapshot[3][:9])
     again = soda.pairs(config, policy, tokenizer, examples, tmp_path / "run")
     assert [each.completions[0] for each in again] == [gad_ids(tokenizer, each) for each in again]
-    assert len((tmp_path / "run" / "snapshot.jsonl").read_text().splitlines()) == 8
+    assert len((tmp_path / "run" / "snapshot.jsonl").read_text().splitlines()) == 14
 
 
 def gad_ids(tokenizer, example):
     prompt = [{"role": "user", "content": example.row["prompt"]}]
-    reply = Reply(example.row["teacher_response"], True)
-    return replies.encode(tokenizer, prompt, [reply], 8)[1][0]
+    reply = replies.cut(tokenizer, prompt, Reply(example.row["teacher_response"], True), 8)
+    return replies.encode(tokenizer, prompt, [reply])[1][0]
 
 
 def test_a_plan_counts_the_steps_of_both_stages_and_the_tokens_of_all_samples(make):
     planned = plan.plan(make())
     assert planned["steps"] == 4
-    assert planned["rows"]["held_out"] == 4
+    assert planned["rows"]["held_out"] == 10
     more = plan.plan(make(gad={"samples": 6}))
     assert more["memory_bytes"]["activations"] > planned["memory_bytes"]["activations"]
 
@@ -337,7 +359,7 @@ def test_the_defaults_are_the_papers():
 def steps(**changes):
     calm = {
         "discriminator/accuracy": 0.8, "length/longer": 0.5, "length/student": 100.0, "length/teacher": 110.0,
-        "rewards/discriminator/std": 0.5,
+        "discriminator/spread": 0.5, "completions/clipped_ratio": 0.1,
     }  # fmt: skip
     return [{"step": at, **calm, **changes} for at in range(30)]
 
@@ -347,7 +369,8 @@ def steps(**changes):
     [
         ({"discriminator/accuracy": 0.97}, "accuracy", "97%"),
         ({"length/student": 300.0}, "length", "300 tokens, the teacher's 110"),
-        ({"rewards/discriminator/std": 0.001}, "collapse", "0.0010"),
+        ({"discriminator/spread": 0.001}, "collapse", "0.0010"),
+        ({"completions/clipped_ratio": 0.9}, "clipped", "90% of the samples"),
         ({"length/longer": 0.1, "discriminator/accuracy": 0.9}, "by_length", "90% apart"),
     ],
 )
@@ -365,3 +388,45 @@ def test_an_alarm_rings_once_while_it_lasts_and_again_when_it_comes_back():
     assert lines[0].startswith("step 19: ")
     assert [line for step in steps() for line in seen.see(step)] == []
     assert len([line for step in steps(**{"length/student": 900.0}) for line in seen.see(step)]) == 1
+
+
+def test_a_prompt_is_held_out_as_a_whole():
+    rows = [{"prompt": [{"role": "user", "content": str(at % 5)}], "row": at} for at in range(15)]
+    train, held = held_out.split(rows, 2, seed=0)
+    prompts = [{row["prompt"][0]["content"] for row in part} for part in (train, held)]
+    assert len(held) == len(prompts[1]) == 2
+    assert len(train) == 9
+    assert not prompts[0] & prompts[1]
+
+
+def test_a_row_whose_prompt_is_too_long_ends_no_run(make, rows_file, tmp_path):
+    with open(rows_file, "a") as file:
+        file.write(json.dumps({"prompt": "Say it. " * 400, "teacher_response": "so"}) + "\n")
+    manifest = run.run(make(max_length=256), tmp_path / "run")
+    assert manifest["rows"]["dropped"] == 1
+
+
+def test_a_teacher_that_says_nothing_is_named(make, rows_file, tmp_path):
+    with open(rows_file, "a") as file:
+        file.write(json.dumps({"prompt": "Say it.", "teacher_response": " "}) + "\n")
+    with pytest.raises(DataError, match="teacher_response is 1 messages or empty"):
+        run.run(make(), tmp_path / "run")
+
+
+def test_a_discriminator_that_diverges_ends_the_run(make, tmp_path):
+    with pytest.raises(CheckpointError, match="the discriminator's loss is no number"):
+        run.run(make(discriminator={"learning_rate": 1e30}), tmp_path / "run")
+
+
+def test_what_was_best_at_a_checkpoint_stays_while_the_run_may_go_on_there(tmp_path):
+    held = held_out.HeldOut(tmp_path, [], "")
+    for step in (1, 2, 3, 4):
+        held.adapter(step).mkdir(parents=True)
+    for step in (2, 3):
+        (tmp_path / "checkpoints" / f"checkpoint-{step}").mkdir(parents=True)
+    scores = {1: 5, 2: 1, 3: 9, 4: 2}
+    (tmp_path / "held_out.jsonl").write_text(
+        "".join(json.dumps({"step": step, "score": score}) + "\n" for step, score in scores.items())
+    )
+    held.prune()
+    assert sorted(path.name for path in (tmp_path / "best").iterdir()) == ["step-1", "step-3"]

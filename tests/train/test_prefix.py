@@ -97,6 +97,29 @@ def test_each_prompt_is_forwarded_once(tiny, examples):
     assert seen == [(len(examples), max(example.tokens for example in examples))]
 
 
+class Attended(torch.overrides.TorchFunctionMode):
+    """Counts the pairs of positions that attention goes through."""
+
+    pairs = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            self.pairs += args[0].shape[0] * args[0].shape[2] * args[1].shape[2]
+        return func(*args, **(kwargs or {}))
+
+
+def test_attention_does_not_compute_what_the_mask_hides(tiny):
+    """Eight completions of 30 tokens behind a prompt of 40: one row has 280^2 pairs, rows apart have 8 * 70^2."""
+    model = models.load_base(tiny)
+    sequences = torch.tensor([ids(70, random.Random(0))] * 8)
+    shared = prefix.rows(
+        sequences, torch.ones_like(sequences), torch.full((8,), 40), torch.arange(8).view(1, 8)
+    )
+    with Attended() as attended:
+        model.base_model(**shared.inputs, use_cache=False)
+    assert attended.pairs == model.config.num_hidden_layers * (40**2 + 8 * 30 * 70)
+
+
 @pytest.fixture
 def float32(monkeypatch):
     """Whatever this machine would hold weights in."""
