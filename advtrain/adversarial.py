@@ -106,12 +106,9 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
         return 1.0 if self.warming else sampled
 
     def _arranged(self, ids: Any, mask: Any, labels: Any) -> Any:
-        group = 1 if self.warming else self.num_generations
-        replies = (labels != losses.IGNORED).sum(1)
-        sizes = int((mask.sum(1) - replies).max()), int(replies.max())
-        hidden = self.model.config.get_text_config().hidden_size
-        if not (self.shares and prefix.pays(*sizes, group, hidden)):
+        if not self.shares:
             return prefix.apart(ids, mask, labels)
+        group = 1 if self.warming else self.num_generations
         members = torch.arange(len(ids), device=ids.device).view(-1, group)
         return prefix.share(ids, mask, labels, members)
 

@@ -131,8 +131,7 @@ class Discriminator:
             each.to(base.device) for each in (ids, mask, first, members_BK, lengths)
         )
         inputs, ends = {"input_ids": ids, "attention_mask": mask}, (members_BK.flatten(), lengths - 1)
-        longest = int(first.max()), max(map(len, replies))
-        if self.shares and prefix.pays(*longest, members_BK.shape[1], self.head.in_features):
+        if self.shares:
             shared = prefix.rows(ids, mask, first, members_BK)
             inputs, ends = shared.inputs, shared.ends()
         with torch.autocast(base.device.type, torch.bfloat16, enabled=base.device.type == "cuda"):

@@ -38,11 +38,17 @@ def _lineage(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
         "dataset": {"source": dataset.source, "revision": dataset.revision, "round": dataset.round},
         "model": {"name": config.model, "dtype": str(dtype).removeprefix("torch."), "because": reason},
         "adapter_parent": parent,
+        "discriminator_parent": _discriminator(config),
         "reference": reference_id(config) if config.method == "dpo" else None,
         "seed": config.seed,
         "config_sha256": runs.sha256_of(settings.resolved(config)),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
     }
+
+
+def _discriminator(config: RunConfig) -> dict[str, str] | None:
+    file = config.discriminator.start if config.method == "gad" else ""
+    return {"path": file, "sha256": sha256_of_files([Path(file)])} if file else None
 
 
 def _version(library: str) -> str:

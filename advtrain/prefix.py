@@ -77,16 +77,6 @@ def rows(input_ids: Tensor, attention_mask: Tensor, first_R: Tensor, members_BK:
     return Shared({**inputs, "position_ids": position_BM}, row_R, start_R, prompt_R, completion_R, offset_R)
 
 
-def pays(prompt: int, completion: int, count: int, hidden: int) -> bool:
-    """Whether `count` completions of so many tokens are cheaper behind one prompt: attention to the others, which the
-    mask then hides, is computed all the same.
-
-    By multiplications of a block of 12 hidden^2 weights: a row of M tokens takes M (6 hidden + M) / 3 of a unit.
-    """
-    alone, together = prompt + completion, prompt + count * completion
-    return together * (6 * hidden + together) < count * alone * (6 * hidden + alone)
-
-
 def apart(
     input_ids: Tensor, attention_mask: Tensor, labels: Tensor
 ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:

@@ -3,7 +3,7 @@
 import pytest
 
 from advcore import ConfigError, engine
-from advtrain import losses, models, prefix, replies, scoring
+from advtrain import losses, models, replies, scoring
 from advtrain.config import Discriminator as Config
 from advtrain.config import Lora, RunConfig
 from advtrain.discriminator import Discriminator, Group
@@ -76,13 +76,10 @@ def test_the_prompt_and_the_teachers_reply_go_through_the_model_once(make):
     assert positions == [3 + 4 + 2 + 6 + 1]
 
 
-def test_a_prompt_is_shared_where_that_is_cheaper(make, monkeypatch):
-    assert prefix.pays(180, 120, 9, 576)
-    assert prefix.pays(200, 400, 9, 3584)
-    assert not prefix.pays(200, 1536, 9, 3584)
+def test_a_model_that_takes_no_mask_of_ours_scores_the_same_apart(make):
     judge = stirred(make())
     shared = judge.play([GROUP, OTHER], learn=False)
-    monkeypatch.setattr(prefix, "pays", lambda *_: False)
+    judge.shares = False
     apart_ = judge.play([GROUP, OTHER], learn=False)
     torch.testing.assert_close(apart_.student_BN, shared.student_BN, atol=1e-5, rtol=0)
 
