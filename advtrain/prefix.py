@@ -1,24 +1,20 @@
 """A prompt goes through the model once for all its completions: one row of `prompt | first | second | ...` a prompt.
 
 Positions of every completion start again after the prompt, and a mask keeps it from seeing the others, so that each
-output is that of a forward pass of its own (arXiv 2410.20305). Attention by transformers' `sdpa` does not compute what
-that mask hides: it takes the rows apart, every completion with its prompt's keys. TRL encodes the prompt once a
-completion and pads all to the longest of the batch. Tensors in, tensors out; `fused.score_selected` and `discriminator`
-put it to use. Shapes: R sequences of T positions as TRL has them, of B prompts with K completions each; M positions of
-the shared rows, P and C of the longest prompt and completion.
+output is that of a forward pass of its own (arXiv 2410.20305); `attention` does not compute what the mask hides. TRL
+encodes the prompt once a completion and pads all to the longest of the batch. Tensors in, tensors out;
+`fused.score_selected` and `discriminator` put it to use. Shapes: R sequences of T positions as TRL has them, of B
+prompts with K completions each; M positions of the shared rows, P and C of the longest prompt and completion.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from advtrain import attention
 from advtrain.losses import IGNORED
 
 
@@ -73,8 +69,29 @@ def rows(input_ids: Tensor, attention_mask: Tensor, first_R: Tensor, members_BK:
     row_R[members_BK] = torch.arange(len(members_BK), device=row_R.device)[:, None].expand_as(members_BK)
     offset_R[members_BK] = offset_BK
     inputs = {"input_ids": input_ids[source_BM, column_BM], "attention_mask": mask[:, None]}
-    _PARTS[inputs["attention_mask"]] = _parts(prompt_B, completion_BK, offset_BK, part_BM, inside_BM)
+    attention.PARTS[inputs["attention_mask"]] = _parts(prompt_B, completion_BK, offset_BK, part_BM, inside_BM)
     return Shared({**inputs, "position_ids": position_BM}, row_R, start_R, prompt_R, completion_R, offset_R)
+
+
+def _parts(
+    prompt_B: Tensor, completion_BK: Tensor, offset_BK: Tensor, part_BM: Tensor, inside_BM: Tensor
+) -> attention.Parts:
+    (rows, count), width = completion_BK.shape, part_BM.shape[1]
+    longest, most = int(prompt_B.max()), max(1, int(completion_BK.max()))  # transformers takes no 0 queries
+    place_P, place_C, place_M, row_B = (
+        torch.arange(size, device=prompt_B.device) for size in (longest, most, width, rows)
+    )
+    column_BKC = (offset_BK[:, :, None] + place_C).clamp(max=width - 1)
+    before = (place_P < prompt_B[:, None]).repeat_interleave(count, 0)[:, None].expand(-1, most, -1)
+    own = (place_C[:, None] >= place_C).expand(rows * count, -1, -1)
+    in_prompt_BM = row_B[:, None] * longest + place_M.clamp(max=longest - 1)
+    completion_BM = row_B[:, None] * count + part_BM - 1
+    in_completion_BM = rows * longest + completion_BM * most + inside_BM.clamp(max=most - 1)
+    return attention.Parts(
+        prompt=longest, taken=(row_B[:, None, None] * width + column_BKC).flatten(),
+        mask=torch.cat([before, own], 2)[:, None],
+        put_back=torch.where(part_BM > 0, in_completion_BM, in_prompt_BM).flatten(),
+    )  # fmt: skip
 
 
 def apart(
@@ -98,85 +115,3 @@ def share(
     shared = rows(input_ids, attention_mask, (labels != IGNORED).int().argmax(1), members_BK)
     sequences, columns = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
     return shared.inputs, shared.places(sequences, columns)
-
-
-# --- attention ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Shared rows as attention takes them apart: prompts (B, P), and completions (B * K, C) that see P + C keys."""
-
-    prompt: int
-    """P."""
-    taken: Tensor
-    """Where a completion's positions are among the B * M of the rows, (B * K * C,)."""
-    mask: Tensor
-    """Of the completions, (B * K, 1, C, P + C)."""
-    put_back: Tensor
-    """Where the rows' positions are among B * P of prompts and then B * K * C of completions, (B * M,)."""
-
-
-# By the mask of the rows, which says the same: where it gets to another attention, nothing but time is lost.
-_PARTS = WeakTensorKeyDictionary()
-
-
-def _parts(
-    prompt_B: Tensor, completion_BK: Tensor, offset_BK: Tensor, part_BM: Tensor, inside_BM: Tensor
-) -> Parts:
-    (rows, count), width = completion_BK.shape, part_BM.shape[1]
-    longest, most = int(prompt_B.max()), max(1, int(completion_BK.max()))  # transformers takes no 0 queries
-    place_P, place_C, place_M, row_B = (
-        torch.arange(size, device=prompt_B.device) for size in (longest, most, width, rows)
-    )
-    column_BKC = (offset_BK[:, :, None] + place_C).clamp(max=width - 1)
-    before = (place_P < prompt_B[:, None]).repeat_interleave(count, 0)[:, None].expand(-1, most, -1)
-    own = (place_C[:, None] >= place_C).expand(rows * count, -1, -1)
-    in_prompt_BM = row_B[:, None] * longest + place_M.clamp(max=longest - 1)
-    completion_BM = row_B[:, None] * count + part_BM - 1
-    in_completion_BM = rows * longest + completion_BM * most + inside_BM.clamp(max=most - 1)
-    return Parts(
-        prompt=longest, taken=(row_B[:, None, None] * width + column_BKC).flatten(),
-        mask=torch.cat([before, own], 2)[:, None],
-        put_back=torch.where(part_BM > 0, in_completion_BM, in_prompt_BM).flatten(),
-    )  # fmt: skip
-
-
-def _attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
-) -> tuple[Tensor, None]:
-    """transformers' `sdpa`; of shared rows without the pairs of positions that are hidden from each other.
-
-    Takes (B, heads, M, width), gives (B, M, heads, width).
-    """
-    parts = None if attention_mask is None else _PARTS.get(attention_mask)
-    if parts is None:
-        output: tuple[Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, **options
-        )
-        return output
-    options.pop("is_causal", None)
-    prompts = [states[:, :, : parts.prompt] for states in (query, key, value)]
-    queries, *own = (_completions(states, parts) for states in (query, key, value))
-    seen = [
-        torch.cat([_repeated(each, len(queries)), mine], 2)
-        for each, mine in zip(prompts[1:], own, strict=True)
-    ]
-    first, _ = sdpa_attention_forward(module, *prompts, None, is_causal=True, **options)
-    rest, _ = sdpa_attention_forward(module, queries, *seen, parts.mask, **options)
-    both = torch.cat([first.flatten(0, 1), rest.flatten(0, 1)])
-    return both.index_select(0, parts.put_back).view(len(query), -1, *both.shape[1:]), None
-
-
-def _completions(states: Tensor, parts: Parts) -> Tensor:
-    """(B, heads, M, width) -> (B * K, heads, C, width)."""
-    flat = states.transpose(1, 2).reshape(-1, states.shape[1], states.shape[3])
-    return flat.index_select(0, parts.taken).view(len(parts.mask), -1, *flat.shape[1:]).transpose(1, 2)
-
-
-def _repeated(prompts: Tensor, completions: int) -> Tensor:
-    """(B, heads, P, width) -> (B * K, heads, P, width)."""
-    return prompts[:, None].expand(-1, completions // len(prompts), -1, -1, -1).flatten(0, 1)
-
-
-ALL_ATTENTION_FUNCTIONS.register("sdpa", _attention)

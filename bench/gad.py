@@ -11,7 +11,8 @@ order, teacher's replies, samples a prompt and seed, on the CPU:
 - `own`: ours, with a discriminator base of its own weights (`discriminator.model`).
 - `advtrain`: ours as it is by default: the discriminator is an adapter on the student's weights.
 
-Seconds are those of an optimizer step without loading, `student` with its reference and all that is in no other phase.
+Seconds are those of an optimizer step without loading, `student` with its reference and all that is in no other phase;
+where other work runs beside, CPU seconds with OMP_NUM_THREADS=1 are what to go by: threads that wait count too.
 Samples are drawn, so arms differ in how many tokens they come to: `s/1k` are seconds per thousand of them, and with
 `--fixed` every sample has exactly `--new-tokens`. RSS is the peak of the process. `forwarded` are positions that went
 through a backbone in a step, padding included. A loss, reward or KL that is not finite stops the run, and arms that saw
@@ -93,6 +94,7 @@ def _in_a_process(arm: str, seed: int) -> dict[str, Any]:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     import torch
+    from transformers.trainer_utils import SaveStrategy
 
     from advtrain import data, models
 
@@ -105,16 +107,19 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         build = _plain if args.arm == "plain" else _ours
         trainer, backbones = build(config, policy, tokenizer, examples, Path(folder), args.fixed)
+        trainer.args.save_strategy = SaveStrategy.NO
         meter = Meter(trainer, backbones)
         started, cpu = time.monotonic(), time.process_time()
         trainer.train()
-    seconds = time.monotonic() - started
+    seconds, cpu = time.monotonic() - started, time.process_time() - cpu
     logged = _checked([row for row in trainer.state.log_history if "loss" in row], args.steps)
     meter.seconds["student"] = seconds - sum(meter.seconds.values())
+    meter.cpu["student"] = cpu - sum(meter.cpu.values())
     return {
         "seconds": {phase: meter.seconds[phase] / args.steps for phase in PHASES},
+        "cpu_s": {phase: meter.cpu[phase] / args.steps for phase in PHASES},
         "forwarded": {phase: meter.positions[phase] / args.steps for phase in PHASES},
-        "tokens": meter.tokens / args.steps, "cpu_s": (time.process_time() - cpu) / args.steps,
+        "tokens": meter.tokens / args.steps,
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "dtype": str(policy.get_base_model().dtype), "threads": torch.get_num_threads(),
         "prompts": meter.prompts, "logged": logged,
@@ -133,7 +138,6 @@ def _config(args: argparse.Namespace) -> Any:
             "stages": ["gad"], "samples": args.samples, "max_new_tokens": args.new_tokens, "held_out": 0,
         },
         "discriminator": {"model": args.model if args.arm == "own" else ""},
-        "trl": {"save_strategy": "no"},
     }  # fmt: skip
     values = {"method": "gad", "dataset": args.dataset, "model": args.model, "seed": args.seed, **sections}
     return settings.build(RunConfig, values)
@@ -170,6 +174,7 @@ class Meter:
 
     def __init__(self, trainer: Any, backbones: Sequence[Any]) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.cpu: defaultdict[str, float] = defaultdict(float)
         self.positions = Counter[str]()
         self.tokens = 0
         self.prompts: list[str] = []
@@ -195,10 +200,11 @@ class Meter:
 
     @contextmanager
     def _in(self, phase: str) -> Iterator[None]:
-        started, self.phase = time.monotonic(), phase
+        started, cpu, self.phase = time.monotonic(), time.process_time(), phase
         yield
         self.phase = "student"
         self.seconds[phase] += time.monotonic() - started
+        self.cpu[phase] += time.process_time() - cpu
 
     def _count(self, _module: Any, _args: Any, inputs: dict[str, Any]) -> None:
         self.positions[self.phase] += inputs["input_ids"].numel()
@@ -221,10 +227,15 @@ def _plain(
 ) -> tuple[Any, list[Any]]:
     import datasets
     import trl.trainer.utils
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     from advtrain import data, gad
 
     trl.trainer.utils._use_triton = lambda device: True
+    ALL_ATTENTION_FUNCTIONS.register(
+        "sdpa", sdpa_attention_forward
+    )  # without what `advtrain.attention` spares
     options = gad.options(config, folder)
     if fixed:
         options.generation_kwargs = {"min_new_tokens": config.gad.max_new_tokens}
@@ -321,7 +332,8 @@ class Judge:
 COLUMNS: dict[str, tuple[str, Callable[[dict[str, Any]], float]]] = {
     "s/step": (".1f", lambda row: sum(row["seconds"].values())),
     **{name: (".1f", lambda row, name=name: row["seconds"][name]) for name in PHASES},  # type: ignore[misc]
-    "CPU s": (".1f", lambda row: row["cpu_s"]),
+    "CPU s": (".1f", lambda row: sum(row["cpu_s"].values())),
+    **{f"{name} CPU": (".1f", lambda row, name=name: row["cpu_s"][name]) for name in PHASES},  # type: ignore[misc]
     "tokens": (".0f", lambda row: row["tokens"]),
     "s/1k": (".2f", lambda row: 1000 * sum(row["seconds"].values()) / row["tokens"]),
     "forwarded": (",.0f", lambda row: sum(row["forwarded"].values())),

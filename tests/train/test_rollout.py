@@ -73,3 +73,22 @@ def test_prompts_that_do_not_fit_together_are_sampled_in_turn_and_come_back_in_o
     expected = rollout.sample(model, PROMPTS, 2, 0.0, 6, [9999])
     monkeypatch.setattr(rollout, "BATCH_TOKENS", 1)
     assert rollout.sample(model, PROMPTS, 2, 0.0, 6, [9999]) == expected
+
+
+class Ungrouped(torch.overrides.TorchFunctionMode):
+    """Counts single tokens whose grouped heads are left to torch, which is many times slower on a CPU."""
+
+    count = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.nn.functional.scaled_dot_product_attention and args[0].shape[2] == 1:
+            self.count += (kwargs or {}).get("enable_gqa", False)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there torch's kernel is the fast one")
+def test_heads_that_share_keys_are_taken_together_where_no_prompt_is_padded(model):
+    assert model.config.num_key_value_heads < model.config.num_attention_heads
+    with Ungrouped() as ungrouped:
+        rollout.sample(model, PROMPTS[:1], 2, 0.0, 4, [9999])
+    assert ungrouped.count == 0
