@@ -30,7 +30,7 @@ def generate(
     """Answer every prompt of the file into `out/dataset`, `samples` times; a summary.
 
     Each reply has a seed of its own, made of `drawing.seed`, prompt and sample number, so that neither the order nor
-    an interruption changes what is drawn.
+    an interruption changes what is drawn (but for rounding, which the size of a batch does change).
 
     Raises ConfigError, DataError (no prompts), TeacherError (no prompt was answered, too many failed, or it was
     stopped; what was answered is kept).

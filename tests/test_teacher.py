@@ -8,9 +8,10 @@ import pytest
 from advcore import ConfigError, TeacherError
 from advgen.config import ModelConfig
 from advgen.journal import Journal
-from advgen.teacher import Budget, ReplyError, Teacher, check_model
+from advgen.teacher import Budget, ReplyError, Teacher, check_model, together
 from advgen.teacher.direct import Direct, _failure, _reply
 from advgen.teacher.errors import RequestFailed, kind_of
+from advgen.teacher.flow import FlowStopped
 from advgen.teacher.money import Price
 from advgen.testing import Behaviour, MockServer
 
@@ -50,6 +51,32 @@ def test_a_committed_reply_is_never_asked_for_twice(journal):
         assert asyncio.run(again.ask_many("test", ASK, 3))[:2] == first
         assert len(server.requests) == 3
         assert (again.usage.requests, again.usage.replayed) == (3, 2)
+
+
+def test_what_is_in_flight_comes_home_when_the_rest_is_called_off(journal):
+    async def called_off(teacher):
+        samples = asyncio.create_task(teacher.ask_many("test", ASK, 3))
+        while not server.requests:
+            await asyncio.sleep(0.01)
+        teacher.flow.stop()
+        try:
+            await samples
+        finally:
+            await teacher.close()
+
+    with MockServer(echo, behaviour=Behaviour(profile="fixed:0.3")) as server:
+        with pytest.raises(FlowStopped):
+            asyncio.run(called_off(Teacher(model(server, concurrency=1), journal)))
+        assert len(server.requests) == len(journal) == 1
+
+
+def test_of_several_errors_the_cause_is_told_and_not_that_the_rest_was_called_off():
+    async def failing(error):
+        raise error
+
+    errors = [FlowStopped(), TeacherError("no such key"), ReplyError("refused", infrastructure=False)]
+    with pytest.raises(TeacherError, match="no such key"):
+        asyncio.run(together(failing(each) for each in errors))
 
 
 def test_another_revision_or_temperature_is_another_request(journal):

@@ -28,7 +28,7 @@ from advgen.pipeline import jobs
 from advgen.pipeline.exercise import Exercise, Turnstile, Workshop
 from advgen.pipeline.workers import WorkerLost, Workers
 from advgen.seeds import Seed
-from advgen.teacher import Budget, ReplyError, Teacher, check_model, note
+from advgen.teacher import Budget, ReplyError, Teacher, check_model, note, together
 from advgen.teacher.flow import FlowStopped
 from advgen.verify import Prover, SandboxBroken
 
@@ -83,12 +83,18 @@ async def _judged(config: BuildConfig, journal: Journal, chosen: Sequence[Item])
         )
 
         async def one(index: int, item: Item) -> Verdict:
-            verdict = await _verdict(shop, index, item)
+            try:
+                verdict = await _verdict(shop, index, item)
+            except TeacherError:
+                teacher.flow.stop()
+                raise
             bar.advance(note=lambda: note([teacher], bar.done / bar.total))
             return verdict
 
         try:
-            return list(await asyncio.gather(*(one(index, item) for index, item in enumerate(chosen))))
+            return await together(one(index, item) for index, item in enumerate(chosen))
+        except FlowStopped:
+            raise TeacherError("stopped; run the same command again to go on") from None
         finally:
             await teacher.close()
 
@@ -104,8 +110,6 @@ async def _verdict(shop: Workshop, index: int, item: Item) -> Verdict:
         if error.infrastructure:
             raise TeacherError(str(error)) from None
         return Verdict(item=item.name, status="refused")
-    except FlowStopped:
-        raise TeacherError("stopped; run the same command again to go on") from None
     except (SandboxBroken, WorkerLost) as error:
         raise TeacherError(f"{item.name} could not be judged: {error}") from None
     if proved.proof.status != "kept":

@@ -19,7 +19,7 @@ from advgen.pipeline import jobs
 from advgen.pipeline.records import Record
 from advgen.pipeline.workers import WorkerLost, Workers
 from advgen.seeds import Seed, subtopics_wanted
-from advgen.teacher import Answer, ReplyError, Teacher
+from advgen.teacher import Answer, ReplyError, Teacher, together
 from advgen.verify import Attempt, Complaint, SandboxBroken
 
 # The longest reply that makes sense, in tokens: a statement's end or the last calls are no loss. A solution may be as
@@ -191,10 +191,12 @@ class Exercise:
         """Solutions, calls and claims of the teacher for a statement, and what running them shows."""
         asked, stub = self.config.exercises, reading.statement.stub
         about = {"stub": stub}
-        solutions, calls, claims = await asyncio.gather(
-            self._solutions(reading.question, asked.solutions),
-            self._about("calls", asked.calls, about),
-            self._about("asserts", asked.asserts, about),
+        solutions, calls, claims = await together(
+            [
+                self._solutions(reading.question, asked.solutions),
+                self._about("calls", asked.calls, about),
+                self._about("asserts", asked.asserts, about),
+            ]
         )
         evidence = jobs.Evidence(tuple(solutions), tuple(calls), tuple(claims), asked.solutions)
         proved = await self.shop.workers.run(jobs.prove, reading, evidence)
@@ -221,7 +223,7 @@ class Exercise:
         complaints = proved.proof.complaints
         first = turn * len(evidence.solutions)  # the same program twice is repaired twice, each time anew
         asked = (self._repair(proved, each, first + at) for at, each in enumerate(complaints))
-        texts = await asyncio.gather(*asked)
+        texts = await together(asked)
         told = list(zip(complaints, texts, strict=True))
         repaired = [(each.code, text) for each, text in told if each.kind == "solution"]
         return evidence.with_repairs(
@@ -259,7 +261,7 @@ class Exercise:
         attempts = self.record.attempts
         places = await self.shop.workers.run(jobs.rejectable, attempts, proved)
         chosen = [(at, attempts[at]) for at in places[: self.config.curation.pairs_per_exercise]]
-        texts = await asyncio.gather(*(self._correction(proved, each) for _, each in chosen))
+        texts = await together(self._correction(proved, each) for _, each in chosen)
         judged = await self.shop.workers.run(jobs.judge, texts, proved)
         codes = {at: after.code for (at, _), after in zip(chosen, judged, strict=True) if after.passed}
         return [codes.get(at, "") for at in range(len(self.record.attempts))]

