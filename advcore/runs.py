@@ -46,6 +46,16 @@ def sha256_of(value: Any) -> str:
     ).hexdigest()
 
 
+def sha256_of_files(files: Iterable[Path]) -> str:
+    """Of their bytes, one after the other."""
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as opened:
+            while chunk := opened.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
 def open_run(folder: Path, config: dict[str, Any], may_change: Iterable[str] = ()) -> Path:
     """Make or reopen a run folder. Reopening with another config is refused, since a folder holds one run; but for the
     keys that `may_change`, by their last names: what a run may cost or how fast it may go is not what it is.

@@ -19,7 +19,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Parts:
     """Rows as prompts (B, P), and as completions (B * K, C) that see P + C keys."""
 
@@ -28,9 +28,16 @@ class Parts:
     taken: Tensor
     """Where a completion's positions are among the B * M of the rows, (B * K * C,)."""
     mask: Tensor
-    """Of the completions, (B * K, 1, C, P + C)."""
+    """Of the completions, (B * K, 1, C, P + C): what they see, or what is added to their attention."""
     put_back: Tensor
     """Where the rows' positions are among B * P of prompts and then B * K * C of completions, (B * M,)."""
+
+    def added(self, dtype: torch.dtype) -> Tensor:
+        """The mask as numbers, made once for all layers: of a boolean one torch makes and keeps a copy a layer."""
+        if self.mask.dtype != dtype:
+            seen = self.mask if self.mask.dtype == torch.bool else self.mask == 0
+            self.mask = torch.zeros_like(seen, dtype=dtype).masked_fill_(~seen, -torch.inf)
+        return self.mask
 
 
 # By the mask of the rows, which says the same: where it gets to another attention, nothing but time is lost.
@@ -64,7 +71,7 @@ def _apart(
     ]
     options = {**options, "is_causal": True}  # where there is no mask
     first, _ = sdpa_attention_forward(module, *prompts, None, **options)
-    rest, _ = sdpa_attention_forward(module, query, *seen, parts.mask, **options)
+    rest, _ = sdpa_attention_forward(module, query, *seen, parts.added(query.dtype), **options)
     both = torch.cat([first.flatten(0, 1), rest.flatten(0, 1)])
     return both.index_select(0, parts.put_back).view(len(states[0]), -1, *both.shape[1:]), None
 

@@ -1,4 +1,4 @@
-"""A dataset revision to token ids: where rows come from, what they must hold, how they become ids and masks.
+"""A dataset revision to token ids: where rows come from, what they must hold, how they become ids, masks and batches.
 
 The text is rendered and encoded here and nowhere else, through `advcore.chat`, so that text which spells a
 control token stays text. Trains nothing and loads no model. Called by `run` and `margins`.
@@ -7,10 +7,10 @@ control token stays text. Trains nothing and loads no model. Called by `run` and
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jinja2
 
@@ -25,8 +25,12 @@ NEEDED = {
     "gad": ("prompt", "teacher_response"),
 }
 
+# Positions, padding included, of one forward pass; a prompt with all its completions is one row.
+BATCH_TOKENS = 4096
+
 Message = dict[str, str]
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,3 +247,15 @@ def messages(value: Any, role: str) -> list[Message]:
 
 def _is_message(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(key), str) for key in ("role", "content"))
+
+
+def batches(items: Iterable[T], tokens: Callable[[T], int], most: int = BATCH_TOKENS) -> Iterator[list[T]]:
+    """Items of like length together, longest first, as many as `most` tokens hold with padding; at least one."""
+    batch: list[T] = []
+    for item in sorted(items, key=tokens, reverse=True):
+        if batch and tokens(batch[0]) * (len(batch) + 1) > most:
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch

@@ -4,7 +4,7 @@ A language model with frozen weights (the student's own, or others), a LoRA adap
 Both sides' replies are encoded alike (`replies`), so that nothing but the text can tell them apart: a reply that ended
 has the token that ends a turn, one that was cut has none, and both are cut at the same length. The teacher's
 reply is read once for all samples of its prompt, and what is read for the rewards is what is learnt from. Called by
-`gad`. Shapes: B prompts, N samples of each, H hidden size.
+`adversarial`. Shapes: B prompts, N samples of each, H hidden size.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from advcore import ConfigError, engine
-from advtrain import CheckpointError, losses, models, prefix, ranks, scoring
+from advtrain import CheckpointError, data, losses, models, prefix, ranks
 from advtrain.config import Discriminator as Config
 
 LOSSES = {"bradley_terry": losses.bradley_terry, "cross_entropy": losses.real_or_fake}
@@ -83,7 +83,7 @@ class Discriminator:
         found: dict[int, tuple[Tensor, Tensor]] = {}
         total = 0.0
         with models.as_adapter(self.model, models.DISCRIMINATOR), torch.set_grad_enabled(learn):
-            for places in scoring.batches(range(len(groups)), lambda place: groups[place].tokens):
+            for places in data.batches(range(len(groups)), lambda place: groups[place].tokens):
                 teacher_B, student_BN = self._scores([groups[place] for place in places])
                 loss = self._loss(teacher_B, student_BN).sum() / len(groups)
                 if learn:

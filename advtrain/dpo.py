@@ -30,7 +30,8 @@ class PairTrainer(trainer.WholeCheckpoints, trl.DPOTrainer):  # type: ignore[mis
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         drawn = super()._get_train_sampler(train_dataset)
-        return drawn if _JOINT & set(self.loss_types) else trainer.step_sorted(self, drawn)
+        order = trainer.epoch_seeded if _JOINT & set(self.loss_types) else trainer.step_sorted
+        return order(self, drawn)
 
 
 def options(config: RunConfig, folder: Path) -> trl.DPOConfig:
@@ -70,7 +71,7 @@ def _share_prompts(built: PairTrainer, kept: Sequence[Example]) -> None:
     """For the policy and a whole reference, where they take a mask of ours; the longest pair tells."""
     example = max(kept, key=lambda each: each.length)
     for model in (built.model.get_base_model(), built.ref_model):
-        if model is not None and scoring.takes_masks(model, example.prompt, example.completions):
+        if model is not None and prefix.takes_masks(model, example.prompt, example.completions):
             fused.score_selected(model, prefix.share)
 
 

@@ -7,6 +7,7 @@ by `run`. Source: arXiv 2511.10643.
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ import datasets
 import trl
 
 from advcore import ConfigError, engine
-from advtrain import alarms, fused, held_out, models, ranks, replies, scoring, trainer
+from advtrain import alarms, fused, held_out, models, prefix, ranks, replies, trainer
 from advtrain.adversarial import AdversarialTrainer
 from advtrain.config import RunConfig
 from advtrain.data import Example
@@ -44,6 +45,8 @@ def options(config: RunConfig, folder: Path) -> trl.GRPOConfig:
         raise ConfigError(f'trl.{min(found)} does not go with method = "gad"')
     if config.gad.rollouts == "transformers" and (found := SAMPLING & config.trl.keys()):
         raise ConfigError(f'trl.{min(found)} is read by gad.rollouts = "vllm" only')
+    if config.gad.rollouts == "vllm" and importlib.util.find_spec("vllm") is None:
+        raise ConfigError('gad.rollouts = "vllm" needs its package: pip install vllm')
     defaults = {
         "max_grad_norm": GRAD_CLIP,
         "weight_decay": WEIGHT_DECAY,
@@ -82,10 +85,8 @@ def build(
     )  # fmt: skip
     prompt, ids = max(map(built.teacher_ids, rows + held), key=lambda pair: len(pair[0]) + len(pair[1]))
     longest = [(ids * config.gad.max_new_tokens)[: config.gad.max_new_tokens]] * 2
-    built.shares = scoring.takes_masks(policy.get_base_model(), prompt, longest)
-    built.judge.shares = (
-        scoring.takes_masks(player.get_base_model(), prompt, longest) if own else built.shares
-    )
+    built.shares = prefix.takes_masks(policy.get_base_model(), prompt, longest)
+    built.judge.shares = prefix.takes_masks(player.get_base_model(), prompt, longest) if own else built.shares
     if own and arguments.gradient_checkpointing:
         player.enable_input_require_grads()
         player.gradient_checkpointing_enable()

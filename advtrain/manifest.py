@@ -6,7 +6,6 @@ Reads files of runs and adapters, trains nothing. Called by `run`.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import json
 import platform
@@ -48,7 +47,7 @@ def _lineage(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
 
 def _discriminator(config: RunConfig) -> dict[str, str] | None:
     file = config.discriminator.start if config.method == "gad" else ""
-    return {"path": file, "sha256": sha256_of_files([Path(file)])} if file else None
+    return {"path": file, "sha256": runs.sha256_of_files([Path(file)])} if file else None
 
 
 def _version(library: str) -> str:
@@ -100,12 +99,4 @@ def margins_before(config: RunConfig) -> losses.Signature | None:
 
 
 def _hash_folder(folder: str) -> str:
-    return sha256_of_files(engine.weight_files(Path(folder)))
-
-
-def sha256_of_files(files: Sequence[Path]) -> str:
-    """Of their bytes, one after the other."""
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    return runs.sha256_of_files(engine.weight_files(Path(folder)))

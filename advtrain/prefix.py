@@ -2,20 +2,26 @@
 
 Positions of every completion start again after the prompt, and a mask keeps it from seeing the others, so that each
 output is that of a forward pass of its own (arXiv 2410.20305); `attention` does not compute what the mask hides. TRL
-encodes the prompt once a completion and pads all to the longest of the batch. Tensors in, tensors out;
+encodes the prompt once a completion and pads all to the longest of the batch. `takes_masks` tells which models obey;
 `fused.score_selected` and `discriminator` put it to use. Shapes: R sequences of T positions as TRL has them, of B
 prompts with K completions each; M positions of the shared rows, P and C of the longest prompt and completion.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from advtrain import attention
+from advtrain import attention, fused, ranks
 from advtrain.losses import IGNORED
+
+# Nats a token. Rounding of other matrix shapes stays far below, a model that does not obey the mask far above.
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +121,31 @@ def share(
     shared = rows(input_ids, attention_mask, (labels != IGNORED).int().argmax(1), members_BK)
     sequences, columns = (labels[:, 1:] != IGNORED).nonzero(as_tuple=True)
     return shared.inputs, shared.places(sequences, columns)
+
+
+def takes_masks(model: Any, prompt: list[int], completions: Sequence[list[int]]) -> bool:
+    """Whether completions that share their prompt are to `model` what they are apart; where not, it is told on stderr.
+
+    Not so for a recurrent state, or for a sliding window that the sequences do not fit into.
+    """
+    sequences = [torch.tensor(prompt + ids) for ids in completions]
+    ids = pad_sequence(sequences, batch_first=True)
+    lengths = torch.tensor([len(each) for each in sequences])
+    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+    labels = ids.masked_fill((mask == 0) | (torch.arange(ids.shape[1]) < len(prompt)), IGNORED)
+    ids, mask, labels = (each.to(model.device) for each in (ids, mask, labels))
+    members = torch.arange(len(ids), device=ids.device)[None]
+    targets = labels[:, 1:][labels[:, 1:] != IGNORED]
+    logps = []
+    for inputs, where in (apart(ids, mask, labels), share(ids, mask, labels, members)):
+        with torch.no_grad():
+            hidden = model.base_model(**inputs, use_cache=False).last_hidden_state[where]
+            logps.append(fused.TokenLogps.apply(hidden, model.get_output_embeddings().weight, targets)[0])
+    difference = (logps[0] - logps[1]).abs().max().item()
+    if difference <= _TOLERANCE[model.dtype]:
+        return True
+    ranks.say(
+        f"note: {type(model).__name__} does not take a mask of ours (log-probabilities differ by {difference:.3g}): "
+        f"every prompt is encoded once for each completion, as TRL does"
+    )
+    return False

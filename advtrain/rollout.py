@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from advtrain import scoring
+from advtrain import CheckpointError, data
 
 BATCH_TOKENS = (
     1 << 17
@@ -55,7 +55,8 @@ def sample(
 ) -> list[list[int]]:  # fmt: skip
     """`count` replies to each prompt, in its order: ids up to and with the first of `stop`, at most `most`.
 
-    Draws from the whole distribution at `temperature`, by torch's global generator; 0 takes the likeliest.
+    Draws from the whole distribution at `temperature`, by torch's global generator; 0 takes the likeliest. Raises
+    CheckpointError where the logits are no numbers.
     `model` is a causal language model on one device; it is left in the mode it was in.
     """
     training = model.training
@@ -63,7 +64,7 @@ def sample(
     found: dict[int, list[list[int]]] = {}
     try:
         with torch.no_grad():
-            for places in scoring.batches(
+            for places in data.batches(
                 range(len(prompts)), lambda at: count * (len(prompts[at]) + most), BATCH_TOKENS
             ):
                 some = [prompts[at] for at in places]
@@ -127,5 +128,10 @@ def _drawn(logits: Tensor, temperature: float) -> Tensor:
         return logits.argmax(1)
     # multinomial draws an exponential variate for every token of the vocabulary.
     below = (logits / temperature).softmax(1).cumsum(1, dtype=torch.float64)
+    if not below[:, -1].isfinite().all():
+        raise CheckpointError(
+            "the student's logits are no numbers; with a lower train.learning_rate a new run may go well"
+        )
     drawn = torch.rand_like(below[:, :1]) * below[:, -1:]
-    return torch.searchsorted(below, drawn, right=True)[:, 0]
+    # Where the product is rounded up to the whole, the last token.
+    return torch.searchsorted(below, drawn, right=True)[:, 0].clamp(max=logits.shape[1] - 1)

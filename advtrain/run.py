@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from advcore import DataError, contract, engine, runs, settings
+from advcore import ConfigError, DataError, contract, engine, runs, settings
 from advtrain import data, ranks
 from advtrain.config import RunConfig
 from advtrain.data import Dataset, Example
@@ -33,6 +33,7 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
     if manifest_file.exists():
         _open_run(folder, config, read_dataset(config))
         finished: dict[str, Any] = json.loads(manifest_file.read_text())
+        _clear(folder)
         ranks.say(f"{folder}: done")
         return finished
     dataset, tokenizer, examples = prepare(config)  # before the folder is there: bad input leaves no trace
@@ -41,9 +42,12 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
 
 
 def _open_run(folder: Path, config: RunConfig, dataset: Dataset) -> None:
-    """As `runs.open_run`; other rows at the same path make another run too."""
+    """As `runs.open_run`; other rows or other first weights at the same path make another run too."""
     if ranks.is_main():
-        described = {**settings.resolved(config), "dataset_revision": dataset.revision}
+        start = [Path(config.discriminator.start)] if config.discriminator.start else []
+        first = [*engine.weight_files(Path(config.adapter)), *start] if config.adapter else start
+        content = {"dataset_revision": dataset.revision, "start_sha256": runs.sha256_of_files(first)}
+        described = {**settings.resolved(config), **content}
         runs.open_run(folder, described, MAY_CHANGE)
     ranks.wait()
 
@@ -51,18 +55,27 @@ def _open_run(folder: Path, config: RunConfig, dataset: Dataset) -> None:
 def prepare(config: RunConfig) -> tuple[Dataset, Any, list[Example]]:
     """The dataset and its rows as ids; tells on stderr which rows do not fit. Loads no model.
 
-    Raises ConfigError for a `[trl]` key that cannot be used, DataError when no row fits.
+    Raises ConfigError for a `[trl]` key or first weights that cannot be used and for a stage without a step,
+    DataError when no row fits.
     """
     from advtrain import models
 
     _method(config).options(config, Path())
+    if config.adapter:
+        models.check_adapter(config.adapter, config.model)
+    start = Path(config.discriminator.start)
+    if config.discriminator.start and not start.is_file():
+        raise ConfigError(f"discriminator.start: there is no file {start}")
     dataset = read_dataset(config)
     tokenizer = models.load_tokenizer(config.model)
     reply = config.gad.max_new_tokens if _samples(config) else 0
     examples = data.encode(tokenizer, dataset.rows, _dataset_config(config), config.max_length, reply)
     _report_lengths(examples, config)
-    if all(example.dropped for example in examples):
+    kept = sum(not example.dropped for example in examples)
+    if not kept:
         raise DataError(f"no prompt of {dataset.source} fits max_length = {config.max_length}")
+    if config.method == "gad":
+        _method(config).steps(config, kept - config.gad.held_out)
     return dataset, tokenizer, examples
 
 
@@ -142,11 +155,17 @@ def _train(
         if config.method == "gad":
             results = gad.outcome(folder)
         runs.write_json(file, {**manifest.described(config, dataset, examples, folder), **results})
-        for passing in ("checkpoints", "best"):
-            shutil.rmtree(folder / passing, ignore_errors=True)
+    _clear(folder)
     ranks.wait()
     written: dict[str, Any] = json.loads(file.read_text())
     return written
+
+
+def _clear(folder: Path) -> None:
+    """What a run needs until it is finished."""
+    if ranks.is_main():
+        for passing in ("checkpoints", "best"):
+            shutil.rmtree(folder / passing, ignore_errors=True)
 
 
 def _scored(config: RunConfig, folder: Path, built: Any, examples: Sequence[Example]) -> list[dict[str, Any]]:
@@ -181,7 +200,7 @@ def _margins(
     return {
         "margins": {
             "file": str(file.relative_to(folder)),
-            "sha256": manifest.sha256_of_files([file]),
+            "sha256": runs.sha256_of_files([file]),
             **dataclasses.asdict(signature),
         },
         "warnings": found,

@@ -2,34 +2,25 @@
 
 Pairs of like length share a forward pass, ranks share the pairs. What the reference says of a pair depends on its
 weights, the precision and the token ids alone, so it is worked out once: for all epochs, for the margins where they
-are taken in the same precision, and for every later run on the same pairs. Called by `dpo` and `margins`; what packs a
-batch and tells whether prompts can be shared serves `gad` too.
+are taken in the same precision, and for every later run on the same pairs. Called by `dpo` and `margins`.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import accelerate.utils
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from advcore import runs, weights
-from advtrain import fused, losses, models, prefix, ranks
+from advtrain import data, losses, models, ranks
 from advtrain.data import Example
 
-# Positions, padding included, of one forward pass; a prompt with all its completions is one row.
-BATCH_TOKENS = 4096
-
-# Nats a token. Rounding of other matrix shapes stays far below, a model that does not obey the mask far above.
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
-
-T = TypeVar("T")
 Pair = tuple[float, float]
 """Log-probability of the chosen and of the rejected completion, in nats, summed over the tokens."""
 
@@ -91,7 +82,7 @@ def _logps(trainer: Any, model: Any, examples: Sequence[Example], label: str) ->
     accelerator = trainer.accelerator
     distinct = list({key(example): example for example in examples}.values())
     mine = _share(
-        list(batches(distinct, lambda each: each.tokens)),
+        list(data.batches(distinct, lambda each: each.tokens)),
         accelerator.process_index,
         accelerator.num_processes,
     )
@@ -127,34 +118,6 @@ def token_logps(trainer: Any, model: Any, batch: Sequence[Example]) -> torch.Ten
     return logps
 
 
-def takes_masks(model: Any, prompt: list[int], completions: Sequence[list[int]]) -> bool:
-    """Whether completions that share their prompt are to `model` what they are apart; where not, it is told on stderr.
-
-    Not so for a recurrent state, or for a sliding window that the sequences do not fit into.
-    """
-    sequences = [torch.tensor(prompt + ids) for ids in completions]
-    ids = pad_sequence(sequences, batch_first=True)
-    lengths = torch.tensor([len(each) for each in sequences])
-    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-    labels = ids.masked_fill((mask == 0) | (torch.arange(ids.shape[1]) < len(prompt)), losses.IGNORED)
-    ids, mask, labels = (each.to(model.device) for each in (ids, mask, labels))
-    members = torch.arange(len(ids), device=ids.device)[None]
-    targets = labels[:, 1:][labels[:, 1:] != losses.IGNORED]
-    logps = []
-    for inputs, where in (prefix.apart(ids, mask, labels), prefix.share(ids, mask, labels, members)):
-        with torch.no_grad():
-            hidden = model.base_model(**inputs, use_cache=False).last_hidden_state[where]
-            logps.append(fused.TokenLogps.apply(hidden, model.get_output_embeddings().weight, targets)[0])
-    difference = (logps[0] - logps[1]).abs().max().item()
-    if difference <= _TOLERANCE[model.dtype]:
-        return True
-    ranks.say(
-        f"note: {type(model).__name__} does not take a mask of ours (log-probabilities differ by {difference:.3g}): "
-        f"every prompt is encoded once for each completion, as TRL does"
-    )
-    return False
-
-
 def columns(example: Example) -> dict[str, Any]:
     """The columns that TRL's preference collator reads."""
     chosen, rejected = example.completions
@@ -164,15 +127,3 @@ def columns(example: Example) -> dict[str, Any]:
 def _gathered(mine: Mapping[str, Pair]) -> dict[str, Pair]:
     everyones = accelerate.utils.gather_object([dict(mine)])
     return {name: pair for found in everyones for name, pair in found.items()}
-
-
-def batches(items: Iterable[T], tokens: Callable[[T], int], most: int = BATCH_TOKENS) -> Iterator[list[T]]:
-    """Items of like length together, longest first, as many as `most` tokens hold with padding; at least one."""
-    batch: list[T] = []
-    for item in sorted(items, key=tokens, reverse=True):
-        if batch and tokens(batch[0]) * (len(batch) + 1) > most:
-            yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch

@@ -157,21 +157,26 @@ class StepSorted(torch.utils.data.Sampler[int]):  # type: ignore[misc]
             yield from rows[whole:]
 
 
-def step_sorted(trainer: Any, drawn: Any) -> Any:
-    """`drawn` with the rows of each step sorted; as it is when it is not TRL's plain random order.
-
-    The length of a row is that of all its lists of ids together.
-    """
-    rows, args = trainer.train_dataset, trainer.args
+def epoch_seeded(trainer: Any, drawn: Any) -> Any:
+    """TRL's plain random order by epochs; `drawn` as it is when it is none."""
     if type(drawn) is not torch.utils.data.RandomSampler:
+        return drawn
+    rows = trainer.train_dataset
+    # As accelerate seeds the sampler that it would put in the place of a random one.
+    plan = SeedableRandomSampler(rows, generator=drawn.generator, data_seed=trainer.args.data_seed)
+    plain = torch.utils.data.RandomSampler(rows, generator=torch.Generator())
+    return EpochSeeded(plain, plan.initial_seed, trainer)
+
+
+def step_sorted(trainer: Any, drawn: Any) -> Any:
+    """`epoch_seeded` with the rows of each step sorted, by the length of all their lists of ids together."""
+    rows, args, drawn = trainer.train_dataset, trainer.args, epoch_seeded(trainer, drawn)
+    if not isinstance(drawn, EpochSeeded):
         return drawn
     ids = [name for name in rows.column_names if name.endswith("_ids")]
     lengths = [sum(map(len, row)) for row in zip(*(rows[name] for name in ids), strict=True)]
     step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    # As accelerate seeds the sampler that it would put in the place of a random one.
-    seed = SeedableRandomSampler(rows, generator=drawn.generator, data_seed=args.data_seed).initial_seed
-    plain = torch.utils.data.RandomSampler(rows, generator=torch.Generator())
-    return StepSorted(EpochSeeded(plain, seed, trainer), lengths, args.train_batch_size, step)
+    return StepSorted(drawn, lengths, args.train_batch_size, step)
 
 
 class WholeCheckpoints:

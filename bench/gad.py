@@ -279,7 +279,7 @@ class Judge:
         """The scores before the step."""
         import torch
 
-        from advtrain import scoring
+        from advtrain import data
 
         starts = self.tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=True)
         replies = self.tokenizer(teacher, add_special_tokens=False)["input_ids"]
@@ -288,7 +288,7 @@ class Judge:
         teachers = [start + ids for start, ids in zip(starts["input_ids"], ends, strict=True)]
         scores = torch.zeros(len(students))
         with torch.no_grad():
-            for places in scoring.batches(range(len(students)), lambda place: len(students[place])):
+            for places in data.batches(range(len(students)), lambda place: len(students[place])):
                 scores[places] = self._scores([students[place] for place in places])
         log_metric("discriminator/loss", self._step(students, teachers))
         return [float(score) for score in scores]
@@ -297,13 +297,13 @@ class Judge:
         """One on all pairs by the loss of Bradley and Terry, which is returned."""
         import torch
 
-        from advtrain import scoring
+        from advtrain import data
 
         def positions(place: int) -> int:
             return 2 * max(len(students[place]), len(teachers[place]))
 
         total = 0.0
-        for places in scoring.batches(range(len(students)), positions):
+        for places in data.batches(range(len(students)), positions):
             scores = self._scores([side[place] for side in (students, teachers) for place in places])
             student, teacher = scores.view(2, -1)
             loss = torch.nn.functional.softplus(student - teacher).sum() / len(students)

@@ -3,7 +3,7 @@
 import pytest
 
 from advcore import ConfigError, engine
-from advtrain import losses, models, replies, scoring
+from advtrain import data, losses, models, replies
 from advtrain.config import Discriminator as Config
 from advtrain.config import Lora, RunConfig
 from advtrain.discriminator import Discriminator, Group
@@ -136,9 +136,9 @@ def test_the_loss_is_the_mean_over_prompts_of_what_the_pure_function_gives(make)
 
 
 def test_how_groups_are_batched_changes_no_step(make, monkeypatch):
-    weights, batches = [], scoring.batches
+    weights, batches = [], data.batches
     for most in (4096, 1):
-        monkeypatch.setattr(scoring, "batches", lambda *items, most=most: batches(*items, most))
+        monkeypatch.setattr(data, "batches", lambda *items, most=most: batches(*items, most))
         judge = make()
         for _ in range(3):
             judge.play([GROUP, OTHER], learn=True)

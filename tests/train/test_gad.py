@@ -118,7 +118,9 @@ def test_a_run_warms_up_plays_and_keeps_what_it_needs(make, tmp_path):
     assert manifest["held_out"]["step"] == held_out.best(held_out.measured(folder))["step"]
     assert manifest["rows"] == {"read": 14, "trained": 4, "held_out": 10, "truncated": 5, "dropped": 0}
     assert not (folder / "best").exists()
+    (folder / "checkpoints").mkdir()  # as a kill between the manifest and the end leaves it
     assert run.run(make(), folder) == manifest
+    assert not (folder / "checkpoints").exists()
 
 
 def test_the_same_run_twice_gives_the_same_numbers_and_another_seed_does_not(make, tmp_path):
@@ -164,6 +166,10 @@ def test_the_stages_apart_are_the_stages_in_one_run(make, tmp_path):
     assert len(steps) == 7
     assert steps[0]["kl"] == pytest.approx(0, abs=1e-7)
     assert steps[0]["discriminator/loss"] < math.log(2)  # it had learnt
+    with open(start, "ab") as file:
+        file.write(b"other weights")
+    with pytest.raises(ConfigError, match="holds a run with another start_sha256"):
+        run.run(config, tmp_path / "gad")
 
 
 def logits(trainer, ids):
@@ -279,12 +285,15 @@ def test_the_papers_dataset_is_read_by_its_own_column(make, tmp_path):
         ({"trl": {"top_p": 0.9}}, 'trl.top_p is read by gad.rollouts = "vllm" only'),
         ({"trl": {"max_completion_length": 9}}, "trl.max_completion_length is set by gad.max_new_tokens"),
         ({"trl": {"num_iterations": 2}}, "trl.num_iterations is set by"),
-        ({"discriminator": {"start": "nowhere.safetensors"}}, "nowhere.safetensors"),
+        ({"discriminator": {"start": "nowhere.safetensors"}}, "there is no file nowhere.safetensors"),
+        ({"adapter": "nowhere"}, "adapter nowhere has no adapter_config.json"),
+        ({"gad": {"rollouts": "vllm"}}, "pip install vllm"),
     ],
 )
 def test_what_cannot_be_trained_is_one_clear_line(make, tmp_path, sections, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         run.run(make(**sections), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()  # to be put right, and run there
 
 
 def test_an_evaluation_of_ones_own_chooses_the_checkpoint(make, tmp_path):
@@ -330,7 +339,7 @@ def test_a_plan_counts_the_steps_of_both_stages_and_the_tokens_of_all_samples(ma
 
 
 def test_an_architecture_that_ignores_the_mask_is_trained_without_sharing(build, monkeypatch, capsys):
-    monkeypatch.setattr("advtrain.scoring._TOLERANCE", {torch.float32: -1.0})
+    monkeypatch.setattr("advtrain.prefix._TOLERANCE", {torch.float32: -1.0})
     trainer = build()
     assert "encoded once for each completion" in capsys.readouterr().err
     assert not trainer.judge.shares

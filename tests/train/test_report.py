@@ -129,6 +129,7 @@ def test_a_gad_run_shows_both_players_and_its_held_out_answers_as_text(config, t
     } <= titles  # fmt: skip
     assert not {"b", "i"} & {tag for tag, _ in page.tags}
     assert any(words.startswith("<i>") for words in page.words)
+    assert any(re.match(r"that of step [48], by its score of ", words) for words in page.words)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys):

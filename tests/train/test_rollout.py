@@ -1,8 +1,10 @@
 """Sampling in place: what transformers' own `generate` gives, with less work."""
 
+import copy
+
 import pytest
 
-from advtrain import models, rollout
+from advtrain import CheckpointError, models, rollout
 
 torch = pytest.importorskip("torch")
 PROMPTS = [[5, 6, 7, 8, 9], [11], [20, 21, 22]]
@@ -52,6 +54,18 @@ def test_samples_follow_the_distribution_at_the_temperature(model):
     likely = probability.argsort(descending=True)[:20]
     deviation = (4000 * probability * (1 - probability)).sqrt()
     assert ((counts - 4000 * probability).abs() < 4 * deviation + 1)[likely].all()
+
+
+def test_logits_that_are_no_numbers_are_told_and_not_drawn_from(model):
+    broken = copy.deepcopy(model)
+    torch.nn.init.constant_(broken.get_output_embeddings().weight, torch.nan)
+    with pytest.raises(CheckpointError, match=r"a lower train\.learning_rate"):
+        rollout.sample(broken, PROMPTS, 1, 0.8, 3, [9999])
+
+
+def test_a_draw_at_the_very_end_is_the_last_token(model, monkeypatch):
+    monkeypatch.setattr(torch, "rand_like", torch.ones_like)
+    assert rollout.sample(model, PROMPTS[:1], 1, 1.0, 1, [9999]) == [[model.config.vocab_size - 1]]
 
 
 def test_the_same_seed_samples_the_same_and_another_does_not(model):

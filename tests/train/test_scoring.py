@@ -104,12 +104,12 @@ def test_tokens_that_are_weighted_one_by_one_take_trls_own_reference(build):
 def test_a_forward_pass_without_gradients_stays_within_its_budget():
     tokens = operator.attrgetter("tokens")
     examples = [example(number, prompt=number) for number in range(100, 1000, 30)]
-    found = list(scoring.batches(examples, tokens))
+    found = list(data.batches(examples, tokens))
     assert sorted(each.exercise_id for batch in found for each in batch) == sorted(
         e.exercise_id for e in examples
     )
-    assert all(len(batch) * max(e.tokens for e in batch) <= scoring.BATCH_TOKENS for batch in found)
-    assert [len(batch) for batch in scoring.batches([example(1, prompt=5000), example(2)], tokens)] == [1, 1]
+    assert all(len(batch) * max(e.tokens for e in batch) <= data.BATCH_TOKENS for batch in found)
+    assert [len(batch) for batch in data.batches([example(1, prompt=5000), example(2)], tokens)] == [1, 1]
 
 
 def test_the_rows_of_a_step_stay_its_own_and_come_longest_first():
@@ -138,10 +138,21 @@ def test_epochs_are_drawn_anew_and_the_same_again(build):
     assert list(sampler) == first
 
 
+def test_rows_that_do_not_move_are_drawn_as_trl_draws_them(build, monkeypatch):
+    def drawn():
+        built = build([example(number, prompt=3 + number) for number in range(12)], **joint)
+        return [batch["input_ids"].tolist() for batch in built.get_train_dataloader()]
+
+    joint = {"dpo": {"loss_type": ["sft"]}, "train": {"batch_size": 1}}
+    ours = drawn()
+    monkeypatch.delattr(dpo.PairTrainer, "_get_train_sampler")
+    assert ours == drawn()
+
+
 @pytest.mark.parametrize(
     ("options", "whose"),
     [
-        ({"dpo": {"loss_type": ["sigmoid", "sft"]}}, torch.utils.data.RandomSampler),
+        ({"dpo": {"loss_type": ["sigmoid", "sft"]}}, trainer.EpochSeeded),
         ({"trl": {"train_sampling_strategy": "sequential"}}, torch.utils.data.SequentialSampler),
         ({}, trainer.StepSorted),
     ],
