@@ -40,13 +40,23 @@ def encode(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt
         )
         return str(text)
 
-    def ids(text: str) -> list[int]:
-        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return encode_with(render, _ids(tokenizer), _control(tokenizer), messages)
 
-    # Some tokenizers add runs of blanks, which control nothing: cutting those would take indentation apart.
+
+def encode_text(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of `text` by itself, of which none is a control token."""
+    alone = [{"role": "", "content": text}]
+    return encode_with(lambda rendered: rendered[0]["content"], _ids(tokenizer), _control(tokenizer), alone)
+
+
+def _ids(tokenizer: Any) -> Callable[[str], list[int]]:
+    return lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _control(tokenizer: Any) -> list[str]:
+    """Some tokenizers add runs of blanks, which control nothing: cutting those would take indentation apart."""
     added = tokenizer.added_tokens_decoder.values()
-    control = [token.content for token in added if token.special or token.content.strip()]
-    return encode_with(render, ids, control, messages)
+    return [token.content for token in added if token.special or token.content.strip()]
 
 
 def encode_with(

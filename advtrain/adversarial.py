@@ -65,8 +65,8 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
         self.gad: Gad = config.gad
         self.judge_tokenizer = player_tokenizer
         self.judge = Discriminator(
-            player.to(self.accelerator.device), config.discriminator, self.args.weight_decay,
-            self.args.max_grad_norm, config.seed,
+            player.to(self.accelerator.device), config.discriminator, batch_size=config.train.batch_size,
+            weight_decay=self.args.weight_decay, max_grad_norm=self.args.max_grad_norm, seed=config.seed,
         )  # fmt: skip
         self.shares = True
         """Whether samples may share their prompt: not in a model that takes no mask of ours."""
@@ -202,7 +202,7 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
                 with self.accelerator.autocast():
                     ids = rollout.sample(
                         model, prompt_ids[::num_generations], num_generations, self.gad.temperature,
-                        self.gad.max_new_tokens, self.eos_token_ids, self._tokenizer.pad_token_id,
+                        self.gad.max_new_tokens, self.eos_token_ids,
                     )  # fmt: skip
                 logps = None
         self.tokens["rollout"] += sum(map(len, ids))

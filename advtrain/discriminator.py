@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from advcore import ConfigError, engine
-from advtrain import CheckpointError, data, losses, models, prefix, ranks
+from advtrain import CheckpointError, losses, models, prefix, ranks
 from advtrain.config import Discriminator as Config
 
 LOSSES = {"bradley_terry": losses.bradley_terry, "cross_entropy": losses.real_or_fake}
@@ -55,9 +55,18 @@ class Discriminator:
     """`model` is a PeftModel that has the adapter `models.DISCRIMINATOR`, the student's or one of its own."""
 
     def __init__(
-        self, model: Any, config: Config, weight_decay: float, max_grad_norm: float, seed: int
+        self,
+        model: Any,
+        config: Config,
+        *,
+        batch_size: int,
+        weight_decay: float,
+        max_grad_norm: float,
+        seed: int,
     ) -> None:
-        self.model, self.config, self.max_grad_norm = model, config, max_grad_norm
+        """`batch_size` is in prompts a forward pass, each with all its replies."""
+        self.model, self.config = model, config
+        self.batch_size, self.max_grad_norm = batch_size, max_grad_norm
         self.shares = True
         """Replies to one prompt share it in a forward pass; not for a model that takes no mask of ours."""
         base = model.get_base_model()
@@ -83,7 +92,7 @@ class Discriminator:
         found: dict[int, tuple[Tensor, Tensor]] = {}
         total = 0.0
         with models.as_adapter(self.model, models.DISCRIMINATOR), torch.set_grad_enabled(learn):
-            for places in data.batches(range(len(groups)), lambda place: groups[place].tokens):
+            for places in self._batches(groups):
                 teacher_B, student_BN = self._scores([groups[place] for place in places])
                 loss = self._loss(teacher_B, student_BN).sum() / len(groups)
                 if learn:
@@ -98,6 +107,11 @@ class Discriminator:
         norm = self._step() if learn else 0.0
         teacher, student = zip(*(found[place] for place in range(len(groups))), strict=True)
         return Scores(torch.stack(teacher), torch.stack(student), total, norm)
+
+    def _batches(self, groups: Sequence[Group]) -> list[list[int]]:
+        """Places of groups of like length."""
+        order = sorted(range(len(groups)), key=lambda place: groups[place].tokens, reverse=True)
+        return [order[at : at + self.batch_size] for at in range(0, len(order), self.batch_size)]
 
     def rewards(self, student_BN: Tensor, groups: Sequence[Group]) -> Tensor:
         """What the student is given for its samples: the scores, clamped and debiased as configured."""

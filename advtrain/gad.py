@@ -101,7 +101,7 @@ def steps(config: RunConfig, rows: int, processes: int = 1) -> tuple[int, int]:
     """Optimizer steps of the warm-up, and of both stages. Raises ConfigError for fewer rows than one step takes."""
     per_step = config.train.batch_size * config.train.gradient_accumulation * processes
     per_epoch = rows // per_step
-    if not per_epoch:
+    if per_epoch < 1:
         raise ConfigError(
             f"{max(0, rows)} rows to train on, without gad.held_out, are fewer than the {per_step} of one step"
         )

@@ -111,15 +111,7 @@ class HeldOut:
         policy = built.accelerator.unwrap_model(built.model)
         base, prompts = policy.get_base_model(), [prompt for prompt, _ in teachers]
         with built.accelerator.autocast():
-            ids = rollout.sample(
-                base,
-                prompts,
-                1,
-                0.0,
-                built.gad.max_new_tokens,
-                built.eos_token_ids,
-                built._tokenizer.pad_token_id,
-            )
+            ids = rollout.sample(base, prompts, 1, 0.0, built.gad.max_new_tokens, built.eos_token_ids)
             with policy.disable_adapter():
                 if self._teachers is None:
                     self._teachers = probe.features(base, teachers)

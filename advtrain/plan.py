@@ -43,9 +43,9 @@ def _steps(config: RunConfig, rows: int) -> int:
 
 
 def _row_tokens(config: RunConfig, example: Example) -> int:
-    """That go through the student together for one row; samples are taken to be as long as they may be."""
-    if config.method == "gad":
-        return len(example.prompt) + config.gad.samples * config.gad.max_new_tokens
+    """That go through a model together for one row; samples are taken to be as long as they may be."""
+    if config.method == "gad":  # the discriminator reads the teacher's reply beside the samples
+        return len(example.prompt) + (1 + config.gad.samples) * config.gad.max_new_tokens
     return example.tokens
 
 

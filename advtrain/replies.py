@@ -59,13 +59,21 @@ def encode(
     tokenizer: Any, prompt: Sequence[Message], replies: Sequence[Reply]
 ) -> tuple[list[int], list[list[int]]]:
     """`prompt_ids`, and of each reply its text and, if it is finished, the token that ends it."""
-    start, frame, end = prompt_ids(tokenizer, prompt), data.frame(tokenizer), end_of_turn(tokenizer)
-    found = []
-    for reply in replies:
-        turn = [*prompt, {"role": "assistant", "content": reply.text}]
-        whole = chat.encode(tokenizer, turn, add_generation_prompt=False)
-        found.append(whole[len(start) : len(whole) - len(frame.end)] + [end] * reply.finished)
-    return start, found
+    start, end = prompt_ids(tokenizer, prompt), end_of_turn(tokenizer)
+    return start, [
+        _text_ids(tokenizer, prompt, start, reply.text) + [end] * reply.finished for reply in replies
+    ]
+
+
+def _text_ids(tokenizer: Any, prompt: Sequence[Message], start: list[int], text: str) -> list[int]:
+    """As the template has them behind the prompt. Where that would not give the text back, because the two merge into
+    one token or the template takes something away, those of the text by itself: nothing that was said goes unseen."""
+    turn = [*prompt, {"role": "assistant", "content": text}]
+    whole = chat.encode(tokenizer, turn, add_generation_prompt=False)
+    ids = whole[len(start) : len(whole) - len(data.frame(tokenizer).end)]
+    if whole[: len(start)] == start and tokenizer.decode(ids) == text:
+        return ids
+    return chat.encode_text(tokenizer, text)
 
 
 def cut(tokenizer: Any, prompt: Sequence[Message], reply: Reply, most: int) -> Reply:

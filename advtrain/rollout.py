@@ -50,8 +50,7 @@ def _appended(states: Tensor, new: Tensor) -> Tensor:
 
 
 def sample(
-    model: Any, prompts: Sequence[list[int]], count: int, temperature: float, most: int, stop: Collection[int],
-    pad: int = 0,
+    model: Any, prompts: Sequence[list[int]], count: int, temperature: float, most: int, stop: Collection[int]
 ) -> list[list[int]]:  # fmt: skip
     """`count` replies to each prompt, in its order: ids up to and with the first of `stop`, at most `most`.
 
@@ -68,7 +67,7 @@ def sample(
                 range(len(prompts)), lambda at: count * (len(prompts[at]) + most), BATCH_TOKENS
             ):
                 some = [prompts[at] for at in places]
-                ids = _sampled(model, some, count, temperature, most, torch.tensor(sorted(stop)), pad)
+                ids = _sampled(model, some, count, temperature, most, torch.tensor(sorted(stop)))
                 found |= {at: ids[turn * count : (turn + 1) * count] for turn, at in enumerate(places)}
     finally:
         model.train(training)
@@ -76,10 +75,10 @@ def sample(
 
 
 def _sampled(
-    model: Any, prompts: Sequence[list[int]], count: int, temperature: float, most: int, stop: Tensor, pad: int
+    model: Any, prompts: Sequence[list[int]], count: int, temperature: float, most: int, stop: Tensor
 ) -> list[list[int]]:  # fmt: skip
     width = max(map(len, prompts))
-    rows = [[pad] * (width - len(ids)) + ids for ids in prompts]
+    rows = [[0] * (width - len(ids)) + ids for ids in prompts]  # padding is masked: any id will do
     kept = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]
     ids, mask = torch.tensor(rows, device=model.device), torch.tensor(kept, device=model.device)
     cache = _roomy_cache(model)

@@ -55,7 +55,7 @@ def _sample(config: RunConfig, policy: Any, tokenizer: Any, examples: Sequence[E
             most, temperature = config.gad.max_new_tokens, config.gad.temperature
             for at, ids in zip(
                 rows,
-                rollout.sample(base, prompts, 1, temperature, most, stop, tokenizer.pad_token_id or 0),
+                rollout.sample(base, prompts, 1, temperature, most, stop),
                 strict=True,
             ):
                 reply = replies.decode(tokenizer, ids, stop)

@@ -7,7 +7,7 @@ order, teacher's replies, samples a prompt and seed, on the CPU:
   is what it does on a GPU, forced; for its reward a discriminator with weights of its own, all of them trained: AdamW
   on float32, forward passes in the student's dtype, as FSDP's mixed precision has it. It reads the samples for the
   rewards without gradients, then for its step each sample with the teacher's reply beside it: that reply as often as
-  there are samples. Batches hold as many positions as ours do, of like length.
+  there are samples. A forward pass holds no more positions than ours, of like length.
 - `own`: ours, with a discriminator base of its own weights (`discriminator.model`).
 - `advtrain`: ours as it is by default: the discriminator is an adapter on the student's weights.
 
@@ -264,6 +264,7 @@ class Judge:
         from advtrain import models
 
         self.tokenizer, self.dtype, self.most = tokenizer, dtype, config.gad.max_new_tokens
+        self.batch_size, self.samples = config.train.batch_size, config.gad.samples
         self.max_grad_norm = options.max_grad_norm
         self.model = transformers.AutoModel.from_pretrained(
             models.locate(config.model), dtype=torch.float32, attn_implementation="sdpa"
@@ -286,14 +287,20 @@ class Judge:
         ends = [[*ids, self.tokenizer.eos_token_id][: self.most] for ids in replies]
         students = [start + ids for start, ids in zip(starts["input_ids"], completion_ids, strict=True)]
         teachers = [start + ids for start, ids in zip(starts["input_ids"], ends, strict=True)]
+        size = self.samples
+        groups = [
+            len(starts["input_ids"][at]) + sum(map(len, completion_ids[at : at + size])) + len(ends[at])
+            for at in range(0, len(students), size)
+        ]
+        most = self.batch_size * max(groups)
         scores = torch.zeros(len(students))
         with torch.no_grad():
-            for places in data.batches(range(len(students)), lambda place: len(students[place])):
+            for places in data.batches(range(len(students)), lambda place: len(students[place]), most):
                 scores[places] = self._scores([students[place] for place in places])
-        log_metric("discriminator/loss", self._step(students, teachers))
+        log_metric("discriminator/loss", self._step(students, teachers, most))
         return [float(score) for score in scores]
 
-    def _step(self, students: Sequence[list[int]], teachers: Sequence[list[int]]) -> float:
+    def _step(self, students: Sequence[list[int]], teachers: Sequence[list[int]], most: int) -> float:
         """One on all pairs by the loss of Bradley and Terry, which is returned."""
         import torch
 
@@ -303,7 +310,7 @@ class Judge:
             return 2 * max(len(students[place]), len(teachers[place]))
 
         total = 0.0
-        for places in data.batches(range(len(students)), positions):
+        for places in data.batches(range(len(students)), positions, most):
             scores = self._scores([side[place] for side in (students, teachers) for place in places])
             student, teacher = scores.view(2, -1)
             loss = torch.nn.functional.softplus(student - teacher).sum() / len(students)

@@ -2,15 +2,15 @@
 
 ANSWERS is what `advgen answer` left, or JSONL with `prompt` and `teacher_response`. Prompts are split once: some to
 train on, some to test on; the teacher's replies are cut where the student's are. One warm-up is shared. From it GAD
-goes on by policy gradient, with a discriminator that learns and with one that is frozen, and SeqKD by cross-entropy
-for as many epochs: all read the same prompts with the same teacher's tokens as often. SODA learns from the base on
-the same rows.
+goes on by policy gradient, with a discriminator that learns and with one that is frozen, and SeqKD by cross-entropy;
+SODA learns from the base. All take as many steps on the same prompts, of which GAD's held-out ones are none, at
+constant rates and with the same clipping and decay.
 
 Then each student answers the test prompts at the temperature of training, and judges that no training saw say how
 well they tell its answers from the teacher's: a new discriminator (LoRA and head), trained on some of the test
 prompts and asked about the others, and the linear probe. The lower, the closer; at 50 % they cannot tell. Intervals
-are of 95 % over prompts, Wilson's, or the bootstrap's of paired differences. Everything resumes; OUT holds the runs,
-`answers/` and `summary.json`.
+are of 95 % over prompts: the bootstrap's, Wilson's for the probe. Everything resumes; OUT holds the runs, `answers/`
+with what every student said, and `summary.json`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,16 +27,20 @@ from typing import Any
 
 import torch
 
-from advcore import stats
-from advcore.runs import progress, write_atomic, write_json
+from advcore import ConfigError, DataError, stats
+from advcore.runs import Progress, progress, write_atomic, write_json
 from advtrain import config as configs
-from advtrain import data, held_out, losses, models, probe, replies, rollout, run
+from advtrain import data, gad, held_out, losses, models, probe, replies, rollout, run
 from advtrain.config import Discriminator as Rival
 from advtrain.config import Lora, RunConfig, Sft
 from advtrain.discriminator import Discriminator, Group
 from advtrain.replies import Reply
 
 FOLDS, EPOCHS, RATE, BATCH = 2, 4, 2e-4, 8  # of the fresh discriminator
+DEALS = 3  # of the prompts to folds: one moves the share that is told apart by 4 points
+OPTIMISER = {
+    "lr_scheduler_type": "constant", "max_grad_norm": gad.GRAD_CLIP, "weight_decay": gad.WEIGHT_DECAY,
+}  # fmt: skip
 
 
 def main() -> None:
@@ -46,24 +51,43 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="sets", help="section.key=value")
     parser.add_argument("--test", type=int, default=120, help="prompts to test on")
     args = parser.parse_args()
+    if args.test < 2 * FOLDS:
+        sys.exit(f"error: --test {args.test} prompts are too few for {FOLDS} folds")
+    try:
+        compare(args)
+    except (ConfigError, DataError) as error:
+        sys.exit(f"error: {error}")
+
+
+def compare(args: argparse.Namespace) -> None:
     config = configs.load(args.config, args.sets)
     train, test = split(args.answers, args.out, config, args.test)
     students = trained(replace(config, dataset=str(train)), args.out)
-    teacher = [json.loads(line) for line in test.read_text().splitlines()]
-    folder = args.out / "answers"
-    summary = {name: measured(config, each, teacher, folder / name) for name, each in students.items()}
+    teacher, folder = rows_of(test), args.out / "answers"
+    said = {name: measured(config, each, teacher, folder / name) for name, each in students.items()}
+    summary = {name: figures(row, said["seqkd"]) for name, row in said.items()}
     write_json(args.out / "summary.json", summary)
     show(summary)
+
+
+def rows_of(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def split(answers: str, out: Path, config: RunConfig, count: int) -> tuple[Path, Path]:
     """Files of the rows to train on and to test on."""
     tokenizer, most = models.load_tokenizer(config.model), config.gad.max_new_tokens
     rows = [cut(tokenizer, row, most) for row in data.load(answers, "gad").rows]
+    if len(rows) < 2 * count:
+        raise DataError(f"{answers} has {len(rows)} replies, too few to test on {count} prompts")
     files = out / "train.jsonl", out / "test.jsonl"
     for file, part in zip(files, held_out.split(rows, count, seed=0), strict=True):
-        write_atomic(file, "".join(json.dumps(row) + "\n" for row in part))
+        write_rows(file, part)
     return files
+
+
+def write_rows(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    write_atomic(file, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def cut(tokenizer: Any, row: dict[str, Any], most: int) -> dict[str, Any]:
@@ -74,22 +98,45 @@ def cut(tokenizer: Any, row: dict[str, Any], most: int) -> dict[str, Any]:
     return {"prompt": prompt, "teacher_response": reply.text, "finish_reason": reason}
 
 
+def read_by_gad(config: RunConfig, file: Path) -> Path:
+    """A file of the rows that GAD trains on, in whole steps: those that fit, without its held-out ones."""
+    tokenizer, room = models.load_tokenizer(config.model), config.max_length - config.gad.max_new_tokens
+    fitting = [
+        row
+        for row in rows_of(Path(config.dataset))
+        if len(replies.prompt_ids(tokenizer, row["prompt"])) <= room
+    ]
+    rows, _ = held_out.split(fitting, config.gad.held_out, config.seed)
+    step = config.train.batch_size * config.train.gradient_accumulation
+    write_rows(file, rows[: len(rows) // step * step])
+    return file
+
+
 def trained(config: RunConfig, out: Path) -> dict[str, str]:
     """Name -> adapter, '' for the student as it was; runs that are finished are left alone."""
-    gad, train = config.gad, config.train
-    run.run(replace(config, gad=replace(gad, stages=("warmup",))), out / "warmup")
-    warm = replace(config, adapter=str(out / "warmup" / "last"), gad=replace(gad, stages=("gad",)))
+    options, train = config.gad, config.train
+    run.run(replace(config, gad=replace(options, stages=("warmup",))), out / "warmup")
+    warm = replace(config, adapter=str(out / "warmup" / "last"), gad=replace(options, stages=("gad",)))
     start = str(out / "warmup" / "discriminator.safetensors")
     for name, frozen in (("gad", False), ("frozen", True)):
-        rival = replace(config.discriminator, start=start, frozen=frozen)
-        run.run(replace(warm, discriminator=rival), out / name)
-    slower = replace(train, learning_rate=gad.warmup_learning_rate)
-    run.run(replace(warm, method="sft", sft=Sft(config="gad"), train=slower), out / "seqkd")
-    soda = replace(config, method="dpo", dpo=replace(config.dpo, config="gad"))
-    longer = replace(train, epochs=gad.warmup_epochs + train.epochs)
-    run.run(replace(soda, train=longer), out / "soda")
+        player = replace(config.discriminator, start=start, frozen=frozen)
+        run.run(replace(warm, discriminator=player), out / name)
+    rival = replace(config, dataset=str(read_by_gad(config, out / "rivals.jsonl")), trl=OPTIMISER)
+    faster = replace(train, learning_rate=options.warmup_learning_rate)
+    seqkd = replace(rival, adapter=warm.adapter, method="sft", sft=Sft(config="gad"), train=faster)
+    run.run(seqkd, out / "seqkd")
+    longer = replace(train, epochs=options.warmup_epochs + train.epochs)
+    soda = replace(rival, method="dpo", dpo=replace(config.dpo, config="gad"), train=longer)
+    run.run(soda, out / "soda")
+    steps = {name: len(read_losses(out / name)) for name in ("warmup", "gad", "frozen", "seqkd", "soda")}
+    if not steps["gad"] == steps["frozen"] == steps["seqkd"] == steps["soda"] - steps["warmup"]:
+        sys.exit(f"error: not as many steps each: {steps}; make the epochs whole numbers")
     folders = ("warmup/last", "seqkd/adapter", "gad/last", "frozen/last", "soda/adapter")
     return {"base": "", **{name.partition("/")[0]: str(out / name) for name in folders}}
+
+
+def read_losses(folder: Path) -> list[float]:
+    return [row["loss"] for row in rows_of(folder / "metrics.jsonl") if "loss" in row]
 
 
 # --- judges that no training saw -----------------------------------------------------------------------------------
@@ -134,59 +181,79 @@ def answered(config: RunConfig, adapter: str, tokenizer: Any, prompts: Sequence[
     ids = [replies.prompt_ids(tokenizer, prompt) for prompt in prompts]
     stop, most = replies.stop_ids(base, tokenizer), config.gad.max_new_tokens
     torch.manual_seed(0)
-    drawn = rollout.sample(base, ids, 1, config.gad.temperature, most, stop, tokenizer.pad_token_id)
+    drawn = rollout.sample(base, ids, 1, config.gad.temperature, most, stop)
     return [replies.decode(tokenizer, each, stop) for each in drawn]
 
 
 def fresh(config: RunConfig, groups: Sequence[Group]) -> list[float]:
-    """Of each prompt, whether a discriminator that was trained on the other folds tells the sides apart."""
-    order = random.Random(1).sample(range(len(groups)), len(groups))
+    """Of each prompt, how often discriminators that were trained on the other folds tell the sides apart."""
     told = [0.0] * len(groups)
-    with progress("fresh discriminator", FOLDS * EPOCHS) as bar:
-        for fold in range(FOLDS):
-            held = order[fold::FOLDS]
-            rest = [at for at in order if at not in held]
-            rival = replace(config, discriminator=Rival(learning_rate=RATE), seed=fold)
-            player = models.load_discriminator(rival, models.load_policy(config.model, "", Lora(), fold))
-            judge = Discriminator(player, rival.discriminator, 0.01, 1.0, fold)
-            for epoch in range(EPOCHS):
-                drawn = random.Random(epoch).sample(rest, len(rest))
-                for at in range(0, len(drawn), BATCH):
-                    judge.play([groups[place] for place in drawn[at : at + BATCH]], learn=True)
-                bar.advance()
-            scores = judge.play([groups[at] for at in held], learn=False)
-            shares = losses.told_apart(scores.teacher_B, scores.student_BN).tolist()
-            for at, share in zip(held, shares, strict=True):
-                told[at] = share
+    with progress("fresh discriminator", DEALS * FOLDS * EPOCHS) as bar:
+        for deal in range(DEALS):
+            order = random.Random(deal).sample(range(len(groups)), len(groups))
+            for fold in range(FOLDS):
+                held = order[fold::FOLDS]
+                judge = taught(
+                    config, [groups[at] for at in order if at not in held], deal * FOLDS + fold, bar
+                )
+                scores = judge.play([groups[at] for at in held], learn=False)
+                shares = losses.told_apart(scores.teacher_B, scores.student_BN).tolist()
+                for at, share in zip(held, shares, strict=True):
+                    told[at] += share / DEALS
     return told
+
+
+def taught(config: RunConfig, groups: Sequence[Group], seed: int, bar: Progress) -> Discriminator:
+    """A new one, after some epochs on these groups."""
+    rival = replace(config, discriminator=Rival(learning_rate=RATE), seed=seed)
+    player = models.load_discriminator(rival, models.load_policy(config.model, "", Lora(), seed))
+    judge = Discriminator(
+        player, rival.discriminator, batch_size=BATCH, weight_decay=0.01, max_grad_norm=1.0, seed=seed
+    )
+    for epoch in range(EPOCHS):
+        drawn = random.Random(epoch).sample(groups, len(groups))
+        for at in range(0, len(drawn), BATCH):
+            judge.play(drawn[at : at + BATCH], learn=True)
+        bar.advance()
+    return judge
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
+def figures(row: dict[str, Any], seqkd: dict[str, Any]) -> dict[str, Any]:
+    """Means and intervals; `against_seqkd` is the difference in `told_apart`, below 0 where it is closer to the teacher
+    than SeqKD."""
+    gaps = [mine - other for mine, other in zip(row["told_apart"], seqkd["told_apart"], strict=True)]
+    probed = fmean(row["probe"])
+    return {
+        "told_apart": with_interval(row["told_apart"]), "against_seqkd": with_interval(gaps),
+        "probe": [probed, *stats.wilson(sum(row["probe"]), len(row["probe"]))],
+        **{name: fmean(row[name]) for name in ("tokens", "teacher_tokens", "finished", "rouge_l")},
+    }  # fmt: skip
+
+
+def with_interval(values: Sequence[float]) -> list[float]:
+    return [fmean(values), *stats.bootstrap_mean([[value] for value in values], seed=0)]
+
+
 def show(summary: dict[str, dict[str, Any]]) -> None:
-    """One line a student; below 0 against SeqKD is closer to the teacher than SeqKD is."""
     print(
         "| student | told apart, fresh discriminator | against SeqKD | probe | tokens | finished | ROUGE-L |"
     )
     print("|---|---|---|---|---|---|---|")
     for name, row in summary.items():
-        gaps = [
-            mine - other
-            for mine, other in zip(row["told_apart"], summary["seqkd"]["told_apart"], strict=True)
-        ]
-        low, high = stats.bootstrap_mean([[gap] for gap in gaps], seed=0)
+        gap, low, high = row["against_seqkd"]
         cells = (
-            name, share(row["told_apart"]), f"{fmean(gaps):+.2f} [{low:+.2f}, {high:+.2f}]", share(row["probe"]),
-            f"{fmean(row['tokens']):.0f} of {fmean(row['teacher_tokens']):.0f}", f"{fmean(row['finished']):.0%}",
-            f"{fmean(row['rouge_l']):.3f}",
+            name, share(row["told_apart"]), f"{gap:+.2f} [{low:+.2f}, {high:+.2f}]", share(row["probe"]),
+            f"{row['tokens']:.0f} of {row['teacher_tokens']:.0f}", f"{row['finished']:.0%}", f"{row['rouge_l']:.3f}",
         )  # fmt: skip
         print(f"| {' | '.join(cells)} |")
 
 
-def share(values: Sequence[float]) -> str:
-    low, high = stats.wilson(sum(values), len(values))
-    return f"{fmean(values):.0%} [{low:.0%}, {high:.0%}]"
+def share(figure: Sequence[float]) -> str:
+    mean, low, high = figure
+    return f"{mean:.0%} [{low:.0%}, {high:.0%}]"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """The discriminator of GAD: one score for one text, whoever wrote it, and a step that is the one worked out by hand."""
 
+import copy
+
 import pytest
 
 from advcore import ConfigError, engine
-from advtrain import data, losses, models, replies
+from advtrain import losses, models, replies
 from advtrain.config import Discriminator as Config
 from advtrain.config import Lora, RunConfig
 from advtrain.discriminator import Discriminator, Group
@@ -21,13 +23,20 @@ def make(tiny, monkeypatch):
     """A function that makes a discriminator on a new policy."""
     monkeypatch.setattr(engine, "precision", lambda: (torch.float32, "to compare digits"))
 
-    def made(weight_decay=0.0, **options):
+    def made(weight_decay=0.0, batch_size=4, **options):
         config = RunConfig(
             method="gad", dataset="none", model=tiny, discriminator=Config(learning_rate=1e-2, **options)
         )
         policy = models.load_policy(tiny, "", Lora(), seed=0)
         player = models.load_discriminator(config, policy)
-        return Discriminator(player, config.discriminator, weight_decay, 0.2, seed=0)
+        return Discriminator(
+            player,
+            config.discriminator,
+            batch_size=batch_size,
+            weight_decay=weight_decay,
+            max_grad_norm=0.2,
+            seed=0,
+        )
 
     return made
 
@@ -46,6 +55,19 @@ def stirred(judge):
             if "lora_B" in name:
                 weight.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
     return judge
+
+
+@pytest.mark.parametrize("text", ["\n\nSo", " so", "so \n", "\n", "\n<|im_end|>"])
+def test_what_a_template_would_swallow_of_a_reply_is_read_all_the_same(tokenizer, text):
+    trimming, merging = copy.deepcopy(tokenizer), copy.deepcopy(tokenizer)
+    trimming.chat_template = trimming.chat_template.replace("message['content']", "message['content'] | trim")
+    assert trimming.chat_template != tokenizer.chat_template
+    merging.add_tokens(["assistant\n\n", "assistant\n ", "\n\n"])
+    for each in (trimming, merging):
+        start, (ids,) = replies.encode(each, PROMPT, [Reply(text, True)])
+        assert start == replies.prompt_ids(each, PROMPT)
+        assert each.decode(ids[:-1]) == text
+        assert ids.count(each.eos_token_id) == 1
 
 
 def test_scores_are_those_of_a_forward_pass_for_every_sequence(make):
@@ -135,14 +157,16 @@ def test_the_loss_is_the_mean_over_prompts_of_what_the_pure_function_gives(make)
     assert scores.loss == pytest.approx(expected, abs=1e-6)
 
 
-def test_how_groups_are_batched_changes_no_step(make, monkeypatch):
-    weights, batches = [], data.batches
-    for most in (4096, 1):
-        monkeypatch.setattr(data, "batches", lambda *items, most=most: batches(*items, most))
-        judge = make()
+def test_how_groups_are_batched_changes_no_step(make):
+    weights, passes = [], []
+    for batch_size in (2, 1):
+        judge = make(batch_size=batch_size)
+        backbone = judge.model.get_base_model().base_model
+        backbone.register_forward_pre_hook(lambda *_, size=batch_size: passes.append(size))
         for _ in range(3):
             judge.play([GROUP, OTHER], learn=True)
         weights.append(judge.state()["weights"])
+    assert passes == [2] * 3 + [1] * 6
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, atol=1e-4, rtol=1e-3)
 

@@ -103,7 +103,7 @@ if world > 1:
     torch.distributed.init_process_group("gloo")
 config = RunConfig(method="gad", dataset="none", model=sys.argv[1], discriminator=Config(learning_rate=1e-2))
 player = models.load_discriminator(config, models.load_policy(config.model, "", Lora(), 0))
-judge = Discriminator(player, config.discriminator, 0.0, 0.2, 0)
+judge = Discriminator(player, config.discriminator, batch_size=4, weight_decay=0.0, max_grad_norm=0.2, seed=0)
 groups = [Group([5, 6], [40 + at, 41], [[50], [60, 61 + at, 62]]) for at in range(4)]
 for _ in range(3):
     judge.play(groups[rank::world], learn=True)

@@ -11,6 +11,7 @@ from advtrain import (
     CheckpointError,
     adversarial,
     alarms,
+    attention,
     gad,
     held_out,
     losses,
@@ -153,6 +154,23 @@ def test_a_run_that_was_killed_goes_on_to_the_last_digit(make, tmp_path, monkeyp
     assert whole(tmp_path / "killed") == whole(tmp_path / "whole")
 
 
+def test_layers_that_are_computed_again_for_their_gradients_change_nothing(make, tmp_path, tiny, monkeypatch):
+    def steps(name, **trl):
+        passes = []
+        monkeypatch.setattr(attention, "_apart", lambda *given: passes.append(1) or apart(*given))
+        run.run(make(discriminator={"model": tiny}, trl=trl), tmp_path / name)
+        names = ("loss", "grad_norm", "discriminator/loss", "discriminator/grad_norm")
+        return len(passes), [
+            [row[each] for each in names] for row in metrics(tmp_path / name) if "loss" in row
+        ]
+
+    apart = attention._apart
+    once, plain = steps("plain")
+    more, again = steps("again", gradient_checkpointing=True)
+    assert more > once
+    assert again == plain
+
+
 def test_the_stages_apart_are_the_stages_in_one_run(make, tmp_path):
     run.run(make(gad={"held_out": 0, "stages": ["warmup"]}), tmp_path / "warm")
     assert len([row for row in metrics(tmp_path / "warm") if "loss" in row]) == 7
@@ -264,7 +282,8 @@ def test_the_papers_dataset_is_read_by_its_own_column(make, tmp_path):
     file = tmp_path / "lmsys.jsonl"
     row = {"content": [{"role": "user", "content": "Hi."}], "teacher_response": "Hello."}
     file.write_text((json.dumps(row) + "\n") * 3)
-    _, _, examples = run.prepare(make(dataset=str(file)))
+    config = make(dataset=str(file), gad={"held_out": 0}, discriminator={"alone_steps": 0})
+    _, _, examples = run.prepare(config)
     assert len(examples) == 3
 
 
@@ -277,6 +296,7 @@ def test_the_papers_dataset_is_read_by_its_own_column(make, tmp_path):
             {"gad": {"held_out": 13}},
             "1 rows to train on, without gad.held_out, are fewer than the 2 of one step",
         ),
+        ({"gad": {"held_out": 20}}, "0 rows to train on, without gad.held_out, are fewer than"),
         ({"gad": {"held_out": 4}}, "fewer than 10 prompts tell nothing"),
         ({"gad": {"evaluation": "judge it"}}, "does not say where the {answers} go"),
         ({"gad": {"warmup_epochs": 0.1}}, "a stage has no step"),
