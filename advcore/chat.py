@@ -8,9 +8,11 @@ encode through this page. The way back, the code in a reply, is here too: data s
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Message = dict[str, str]
@@ -47,6 +49,48 @@ def encode_text(tokenizer: Any, text: str) -> list[int]:
     """Token ids of `text` by itself, of which none is a control token."""
     alone = [{"role": "", "content": text}]
     return encode_with(lambda rendered: rendered[0]["content"], _ids(tokenizer), _control(tokenizer), alone)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a chat template puts around a reply."""
+
+    dropped: int
+    """Tokens of the generation prompt that are not there once a reply follows."""
+    lead: list[int]
+    """Between the prompt and the reply's text, such as an empty block of thoughts."""
+    end: list[int]
+    """Behind the text."""
+
+
+@functools.cache
+def frame(tokenizer: Any) -> Frame:
+    """That of the template of `tokenizer`, seen on two replies of a letter."""
+    prompt = [{"role": "user", "content": "a"}]
+    start = encode(tokenizer, prompt, add_generation_prompt=True)
+    one, other = (
+        encode(tokenizer, [*prompt, {"role": "assistant", "content": text}], add_generation_prompt=False)
+        for text in ("a", "b")
+    )
+    shared = common_prefix(start, one)
+    one, other = one[shared:], other[shared:]
+    return Frame(
+        dropped=len(start) - shared, lead=one[: common_prefix(one, other)],
+        end=one[len(one) - common_prefix(one[::-1], other[::-1]) :],
+    )  # fmt: skip
+
+
+def common_prefix(left: list[int], right: list[int]) -> int:
+    for position, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return position
+    return min(len(left), len(right))
+
+
+def end_of_turn(tokenizer: Any) -> int | None:
+    """The control token that ends a reply in this tokenizer's template; None where there is none."""
+    control = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    return next((token for token in frame(tokenizer).end if token in control), None)
 
 
 def _ids(tokenizer: Any) -> Callable[[str], list[int]]:

@@ -457,9 +457,11 @@ class TransformersEngine(Engine):
         return [TemperatureLogitsWarper(sampling.temperature), *nucleus, _Draw(seeds)]
 
     def _stop_ids(self) -> list[int]:
+        """Those of the generation config and the tokenizer, which of a base model are not those of its template."""
         stop = self._model.generation_config.eos_token_id
         ids = stop if isinstance(stop, list) else [stop]
-        return sorted({token for token in (*ids, self._tokenizer.eos_token_id) if token is not None})
+        named = (*ids, self._tokenizer.eos_token_id, chat.end_of_turn(self._tokenizer))
+        return sorted({token for token in named if token is not None})
 
 
 class _Draw:

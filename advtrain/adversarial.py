@@ -271,12 +271,16 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
         return output
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        self._measure()
+
+    def _measure(self) -> None:
+        """After a checkpoint, so that an evaluation that fails can be mended and made up for."""
         if self.held:
             with trainer.writing(self.held.folder):
                 self.held.measure(self)
-        super()._save_checkpoint(model, trial)
-        if self.held and ranks.is_main():
-            self.held.prune()
+            if ranks.is_main():
+                self.held.prune()
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
@@ -334,5 +338,8 @@ class _Stages(transformers.TrainerCallback):  # type: ignore[misc]
             self._built.model.zero_grad(set_to_none=True)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._built.held and ranks.is_main():
-            self._built.held.forget_after(state.global_step)
+        held = self._built.held
+        if held and ranks.is_main():
+            held.forget_after(state.global_step)
+        if held and ranks.agreed(state.global_step > 0 and not held.knows(state.global_step)):
+            self._built._measure()

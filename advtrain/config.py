@@ -61,6 +61,8 @@ class Train:
             "train.", epochs=self.epochs, batch_size=self.batch_size, checkpoint_steps=self.checkpoint_steps,
             gradient_accumulation=self.gradient_accumulation,
         )  # fmt: skip
+        if self.learning_rate <= 0:  # of NaN nothing is given
+            raise ConfigError(f"train.learning_rate is {self.learning_rate}, not above 0")
         if not 0 <= self.warmup_ratio < 1:
             raise ConfigError(f"train.warmup_ratio is {self.warmup_ratio}, not in [0, 1)")
 
@@ -104,8 +106,8 @@ class Sft:
 class Gad:
     stages: tuple[Literal["warmup", "gad"], ...] = ("warmup", "gad")
     """`warmup`: cross-entropy of the student on the teacher's replies, while the discriminator learns to tell them from
-    the student's; `gad`: policy gradient on the discriminator's score. Apart, the second takes `adapter` and
-    `discriminator.start` from the first."""
+    the student's; `gad`: policy gradient on the discriminator's score. Apart, the second takes as `adapter` and
+    `discriminator.start` what the first left in `last` and `discriminator.safetensors`."""
     warmup: Literal["both", "student", "discriminator"] = "both"
     """Who learns in the warm-up."""
     warmup_epochs: float = 1.0
@@ -216,6 +218,11 @@ class RunConfig:
         _positive("", max_length=self.max_length)
         if self.reference == "previous" and not self.adapter:
             raise ConfigError('reference = "previous" needs `adapter`, the adapter of the round before')
+        judge = self.discriminator
+        if self.method == "gad" and judge.frozen and not judge.start and self.gad.stages == ("gad",):
+            raise ConfigError(
+                "discriminator.frozen without a warm-up needs discriminator.start, or it knows nothing"
+            )
 
 
 def load(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:

@@ -6,7 +6,6 @@ control token stays text. Trains nothing and loads no model. Called by `run` and
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -196,44 +195,8 @@ def _encode_row(
         chat.encode(tokenizer, prompt + completion, add_generation_prompt=False) for completion in completions
     ]
     if cut:
-        whole = [ids[: len(ids) - len(frame(tokenizer).end)] for ids in whole]
-    return min(common_prefix(prompt_ids, ids) for ids in whole), whole
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What a chat template puts around a reply."""
-
-    dropped: int
-    """Tokens of the generation prompt that are not there once a reply follows."""
-    lead: list[int]
-    """Between the prompt and the reply's text, such as an empty block of thoughts."""
-    end: list[int]
-    """Behind the text."""
-
-
-@functools.cache
-def frame(tokenizer: Any) -> Frame:
-    """That of the template of `tokenizer`, seen on two replies of a letter."""
-    prompt = [{"role": "user", "content": "a"}]
-    start = chat.encode(tokenizer, prompt, add_generation_prompt=True)
-    one, other = (
-        chat.encode(tokenizer, [*prompt, {"role": "assistant", "content": text}], add_generation_prompt=False)
-        for text in ("a", "b")
-    )
-    shared = common_prefix(start, one)
-    one, other = one[shared:], other[shared:]
-    return Frame(
-        dropped=len(start) - shared, lead=one[: common_prefix(one, other)],
-        end=one[len(one) - common_prefix(one[::-1], other[::-1]) :],
-    )  # fmt: skip
-
-
-def common_prefix(left: list[int], right: list[int]) -> int:
-    for position, (a, b) in enumerate(zip(left, right, strict=False)):
-        if a != b:
-            return position
-    return min(len(left), len(right))
+        whole = [ids[: len(ids) - len(chat.frame(tokenizer).end)] for ids in whole]
+    return min(chat.common_prefix(prompt_ids, ids) for ids in whole), whole
 
 
 def messages(value: Any, role: str) -> list[Message]:

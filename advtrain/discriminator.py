@@ -64,7 +64,7 @@ class Discriminator:
         max_grad_norm: float,
         seed: int,
     ) -> None:
-        """`batch_size` is in prompts a forward pass, each with all its replies."""
+        """`batch_size`: prompts a forward pass, each with all its replies. A `max_grad_norm` of 0 clips nothing."""
         self.model, self.config = model, config
         self.batch_size, self.max_grad_norm = batch_size, max_grad_norm
         self.shares = True
@@ -156,7 +156,7 @@ class Discriminator:
     def _step(self) -> float:
         """The optimizer's, on the mean of all ranks' gradients; returns their norm before it is clipped."""
         ranks.average([weight.grad for weight in self.weights.values()])
-        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.max_grad_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.max_grad_norm or math.inf)
         self.optimizer.step()
         self.optimizer.zero_grad()  # to None: the student's norm is taken over all of the model's gradients
         return float(norm)

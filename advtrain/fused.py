@@ -74,6 +74,12 @@ def score_selected(
     model.forward = forward
 
 
+def is_linear(model: Any) -> bool:
+    """Whether the head's logits are divided by what its input is divided by: not with a bias or a soft cap."""
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return model.get_output_embeddings().bias is None and cap is None
+
+
 def _is_plain(model: Any) -> bool:
     """Whether the head is a frozen matrix and nothing more, on a device without TRL's kernel."""
     head, config = model.get_output_embeddings(), model.config.get_text_config()

@@ -30,7 +30,7 @@ GRAD_CLIP, WEIGHT_DECAY = 0.2, 0.01
 REFUSED = {
     "lr_scheduler_type", "lr_scheduler_kwargs", "mask_truncated_completions", "entropy_coef", "use_adaptive_entropy",
     "chat_template_kwargs", "shuffle_dataset", "save_strategy", "logging_strategy", "logging_steps", "reward_weights",
-    "use_liger_kernel", "eval_strategy", "eval_on_start", "auto_find_batch_size",
+    "use_liger_kernel", "eval_strategy", "eval_on_start", "auto_find_batch_size", "data_seed",
 }  # fmt: skip
 # And for what `rollout` does in its own way.
 SAMPLING = {
@@ -43,7 +43,8 @@ def options(config: RunConfig, folder: Path) -> trl.GRPOConfig:
     """TRL's options for this run. Raises ConfigError for a `[trl]` key that cannot be used."""
     if found := REFUSED & config.trl.keys():
         raise ConfigError(f'trl.{min(found)} does not go with method = "gad"')
-    if config.gad.rollouts == "transformers" and (found := SAMPLING & config.trl.keys()):
+    of_vllm = SAMPLING | {key for key in config.trl if key.startswith("vllm_")}
+    if config.gad.rollouts == "transformers" and (found := of_vllm & config.trl.keys()):
         raise ConfigError(f'trl.{min(found)} is read by gad.rollouts = "vllm" only')
     if config.gad.rollouts == "vllm" and importlib.util.find_spec("vllm") is None:
         raise ConfigError('gad.rollouts = "vllm" needs its package: pip install vllm')
@@ -70,9 +71,12 @@ def build(
     Raises ConfigError for a `[trl]` key or a discriminator that cannot be used, and for fewer rows than a step takes.
     """
     arguments = options(config, folder)
-    rows = [_row(config, tokenizer, example) for example in examples if not example.dropped]
+    trained, held = split(config, examples)
+    rows = [_row(config, tokenizer, example) for example in trained]
+    held_rows = [_row(config, tokenizer, example) for example in held]
     _check_template(tokenizer, rows[0])
-    rows, held = held_out.split(rows, config.gad.held_out, config.seed)
+    if config.gad.temperature != 1 and not fused.is_linear(policy.get_base_model()):
+        raise ConfigError(f"{config.model} bends its logits behind the head: set gad.temperature = 1.0")
     warm_steps, all_steps = steps(config, len(rows), arguments.world_size)
     if arguments.max_steps < 0:
         arguments.max_steps = all_steps
@@ -80,21 +84,47 @@ def build(
     own = config.discriminator.model
     built = AdversarialTrainer(
         config, player, models.load_tokenizer(own) if own else tokenizer, warm_steps,
-        HeldOut(folder, held, config.gad.evaluation) if held else None,
+        HeldOut(folder, held_rows, config.gad.evaluation) if held else None,
         model=policy, args=arguments, train_dataset=datasets.Dataset.from_list(rows), processing_class=tokenizer,
     )  # fmt: skip
-    prompt, ids = max(map(built.teacher_ids, rows + held), key=lambda pair: len(pair[0]) + len(pair[1]))
-    longest = [(ids * config.gad.max_new_tokens)[: config.gad.max_new_tokens]] * 2
-    built.shares = prefix.takes_masks(policy.get_base_model(), prompt, longest)
-    built.judge.shares = prefix.takes_masks(player.get_base_model(), prompt, longest) if own else built.shares
+    _try_sharing(built, rows + held_rows)
     if own and arguments.gradient_checkpointing:
         player.enable_input_require_grads()
         player.gradient_checkpointing_enable()
+        player.train()  # else nothing is computed again
+        trl.trainer.utils.disable_dropout_in_model(player)
     if config.discriminator.start:
         built.judge.load(Path(config.discriminator.start), _stands_on(config))
     for model in {policy, player}:
         fused.fuse_lora(model)
     return built
+
+
+def split(config: RunConfig, examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+    """Of those that were not dropped, the ones to train on and the ones held out."""
+    rows = [
+        {"prompt": replies.of_teacher(example.row)[0], "example": example}
+        for example in examples
+        if not example.dropped
+    ]
+    trained, held = held_out.split(rows, config.gad.held_out, config.seed)
+    return [row["example"] for row in trained], [row["example"] for row in held]
+
+
+def _try_sharing(built: AdversarialTrainer, rows: Sequence[dict[str, Any]]) -> None:
+    """Settle for both players whether replies may share their prompt; on the longest row, with replies as long as they
+    may be."""
+
+    def shares(model: Any, prompt: list[int], reply: list[int]) -> bool:
+        longest = (reply * built.gad.max_new_tokens)[: built.gad.max_new_tokens]
+        return prefix.takes_masks(model.get_base_model(), prompt, [longest] * 2)
+
+    policy = built.accelerator.unwrap_model(built.model)
+    row = max(rows, key=lambda row: sum(map(len, built.teacher_ids(row))))
+    built.shares = built.judge.shares = shares(policy, *built.teacher_ids(row))
+    if built.judge.model is not policy:
+        group = built.grouped(row["prompt"], [Reply(row["text"], row["finished"])])
+        built.judge.shares = shares(built.judge.model, group.prompt, group.teacher)
 
 
 def steps(config: RunConfig, rows: int, processes: int = 1) -> tuple[int, int]:
@@ -103,7 +133,7 @@ def steps(config: RunConfig, rows: int, processes: int = 1) -> tuple[int, int]:
     per_epoch = rows // per_step
     if per_epoch < 1:
         raise ConfigError(
-            f"{max(0, rows)} rows to train on, without gad.held_out, are fewer than the {per_step} of one step"
+            f"{rows} rows to train on, without gad.held_out, are fewer than the {per_step} of one step"
         )
     epochs = {"warmup": config.gad.warmup_epochs, "gad": config.train.epochs}
     taken = {stage: round(per_epoch * epochs[stage]) for stage in config.gad.stages}

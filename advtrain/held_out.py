@@ -1,7 +1,7 @@
 """Prompts that nobody is trained on: each checkpoint of GAD answers them and is measured by that, and the best stays.
 
 The score is that of a command, such as a judge's, or of the probe. `held_out.jsonl` has a row a checkpoint, `answers`
-what it answered, `best/step-N` the adapter of the highest score. Called by `gad` and `report`.
+what it answered, `best/step-N` the adapter of the highest score. Called by `gad` and `adversarial`.
 """
 
 from __future__ import annotations
@@ -65,6 +65,9 @@ class HeldOut:
     def forget_after(self, step: int) -> None:
         """Drop what a resumed run is about to measure again."""
         trainer.keep_until(self.folder / "held_out.jsonl", step)
+
+    def knows(self, step: int) -> bool:
+        return step in [row["step"] for row in measured(self.folder)]
 
     def measure(self, built: Any) -> None:
         """Answer, score, and keep the adapter if it is the best so far. All ranks come here; the main one works."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from advcore import engine, runs, settings
-from advtrain import losses, models
+from advtrain import gad, losses, models
 from advtrain.config import RunConfig
 from advtrain.data import Dataset, Example
 
@@ -56,12 +56,15 @@ def _version(library: str) -> str:
 
 def counts(examples: Sequence[Example], config: RunConfig) -> dict[str, Any]:
     """Rows read, and what becomes of them."""
-    kept = sum(not example.dropped for example in examples)
-    held = {"held_out": min(config.gad.held_out, kept)} if config.method == "gad" else {}
+    trained = [example for example in examples if not example.dropped]
+    held: dict[str, int] = {}
+    if config.method == "gad":
+        trained, others = gad.split(config, examples)
+        held = {"held_out": len(others)}
     return {
         "rows": {
             "read": len(examples),
-            "trained": kept - held.get("held_out", 0),
+            "trained": len(trained),
             **held,
             "truncated": sum(example.truncated and not example.dropped for example in examples),
             "dropped": sum(example.dropped for example in examples),
@@ -70,9 +73,11 @@ def counts(examples: Sequence[Example], config: RunConfig) -> dict[str, Any]:
 
 
 def _outcome(folder: Path) -> dict[str, Any]:
-    """The adapter's hash, and the last line of the metrics: what the trainer reports when it ends."""
-    last = (folder / "metrics.jsonl").read_text().splitlines()[-1]
-    return {"adapter_sha256": _hash_folder(str(folder / "adapter")), "training": json.loads(last)}
+    """The adapter's hash, and where the last step came to: nothing that hangs on how often the run was stopped."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    last = next(row for row in reversed(rows) if "loss" in row)
+    training = {name: last[name] for name in ("step", "epoch", "loss")}
+    return {"adapter_sha256": _hash_folder(str(folder / "adapter")), "training": training}
 
 
 def policy_id(config: RunConfig, adapter: str) -> str:

@@ -84,6 +84,8 @@ class Size:
     """Width of a block's middle; four times the hidden size where the model's config has no word for it."""
     layers: int
     vocabulary: int
+    cached: int
+    """Numbers that attention keeps of a token while it samples."""
 
 
 def size(model: str, adapter: str, lora: Lora) -> Size:
@@ -100,8 +102,15 @@ def size(model: str, adapter: str, lora: Lora) -> Size:
     return Size(
         parameters=parameters, trainable=trainable, hidden=config.hidden_size, layers=config.num_hidden_layers,
         feed_forward=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
-        vocabulary=config.vocab_size,
+        vocabulary=config.vocab_size, cached=2 * config.num_hidden_layers * _heads_width(config),
     )  # fmt: skip
+
+
+def _heads_width(config: Any) -> int:
+    """Of the keys of a layer."""
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return int((getattr(config, "num_key_value_heads", None) or heads) * width)
 
 
 def _lora_config(adapter: str, lora: Lora) -> peft.LoraConfig:

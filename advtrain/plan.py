@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from advcore import engine, settings
-from advtrain import gad, manifest, models, run
+from advtrain import gad, manifest, models, rollout, run
 from advtrain.config import RunConfig
 from advtrain.data import Example
 
@@ -20,15 +20,16 @@ def plan(config: RunConfig) -> dict[str, Any]:
     config = run.with_measured_flips(config)
     _, _, examples = run.prepare(config)
     kept = [example for example in examples if not example.dropped]
+    counts = manifest.counts(examples, config)
     size = models.size(config.model, config.adapter, config.lora)
     longest = sorted((_row_tokens(config, example) for example in kept), reverse=True)[
         : config.train.batch_size
     ]
     return {
         "config": settings.resolved(config),
-        **manifest.counts(examples, config),
+        **counts,
         "tokens_an_epoch": sum(example.tokens for example in kept),
-        "steps": _steps(config, len(kept)),
+        "steps": _steps(config, counts["rows"]["trained"]),
         "parameters": size.parameters,
         "trainable_parameters": size.trainable,
         "memory_bytes": _memory(config, size, sum(longest)),
@@ -37,7 +38,7 @@ def plan(config: RunConfig) -> dict[str, Any]:
 
 def _steps(config: RunConfig, rows: int) -> int:
     if config.method == "gad":
-        return gad.steps(config, rows - config.gad.held_out)[1]
+        return gad.steps(config, rows)[1]
     per_step = config.train.batch_size * config.train.gradient_accumulation
     return math.ceil(math.ceil(rows / per_step) * config.train.epochs)
 
@@ -57,24 +58,30 @@ def _memory(config: RunConfig, size: models.Size, tokens: int) -> dict[str, int]
     8h in float32 for two norms and 6h + 4f numbers for attention and feed-forward; on a GPU, where layers are
     recomputed, their inputs and one layer whole. Head: the logits of 256 tokens in float32 and their gradient.
     `margin_pass`: the weights in float32, after training. On top come the libraries (0.5 GB) and, on a CPU, the
-    allocator's gaps: a 135M student with 1,280 tokens a pass took 1.9 GB, 2.3 with them.
+    allocator's gaps: a 135M student with 1,280 tokens a pass took 1.9 GB, 2.3 with them. GAD has a discriminator's
+    adapter beside the student's and, but for `gad.beta = 0`, the reference's weights; `rollouts` is what sampling
+    takes.
     """
     dtype, _ = engine.precision()
-    parameters = size.parameters + _whole_reference(config)
+    parameters = size.parameters + _other_model(config)
     kept = size.hidden * 8 + (6 * size.hidden + 4 * size.feed_forward) * dtype.itemsize
     a_token = kept + size.layers * size.hidden * dtype.itemsize if models.on_gpu() else size.layers * kept
     parts = {
         "weights": parameters * dtype.itemsize,
-        "adapter": size.trainable * 16,
+        "adapter": size.trainable * (16 if config.method != "gad" else 32 + 4 * (config.gad.beta > 0)),
         "activations": tokens * a_token,
         "head": 2 * 256 * size.vocabulary * 4,
     }
-    return {**parts, "training": sum(parts.values()), "margin_pass": parameters * 4}
+    drawn = min(tokens * config.train.gradient_accumulation, rollout.BATCH_TOKENS)
+    sampling = parts["weights"] + parts["adapter"] + drawn * size.cached * dtype.itemsize
+    besides = {"dpo": {"margin_pass": parameters * 4}, "sft": {}, "gad": {"rollouts": sampling}}
+    return {**parts, "training": sum(parts.values()), **besides[config.method]}
 
 
-def _whole_reference(config: RunConfig) -> int:
-    """Parameters of a reference that is a model of its own, which stays in memory beside the policy."""
+def _other_model(config: RunConfig) -> int:
+    """Parameters of what stays in memory beside the policy: a reference or a discriminator with weights of its own."""
     reference = models.reference(config) if config.method == "dpo" else ""
-    if not reference or models.is_adapter(reference):
+    other = config.discriminator.model if config.method == "gad" else reference
+    if not other or models.is_adapter(other):
         return 0
-    return models.size(reference, "", config.lora).parameters
+    return models.size(other, "", config.lora).parameters

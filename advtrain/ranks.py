@@ -13,14 +13,24 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+def number() -> int:
+    """Of this process, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def is_main() -> bool:
     """Whether this process writes the run's files and speaks for all."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return number() == 0
+
+
+def count() -> int:
+    """How many processes there are."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def wait() -> None:
     """Until every process has come here. The process group must be there: TRL's options make it."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if count() > 1:
         import accelerate
 
         accelerate.PartialState().wait_for_everyone()
@@ -28,7 +38,7 @@ def wait() -> None:
 
 def agreed(value: T) -> T:
     """The main process's `value`, in all: what one sees on a shared disk another may not see yet."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if count() > 1:
         import accelerate.utils
 
         (value,) = accelerate.utils.broadcast_object_list([value])
@@ -37,7 +47,7 @@ def agreed(value: T) -> T:
 
 def average(tensors: Sequence[Any]) -> None:
     """Put the mean over all processes in the place of each tensor."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if count() > 1:
         import torch
 
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -49,7 +59,7 @@ def average(tensors: Sequence[Any]) -> None:
 
 def leave() -> None:
     """End the process group: one that a process simply leaves can abort the others."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if count() > 1:
         import accelerate
 
         accelerate.PartialState().destroy_process_group()

@@ -39,10 +39,9 @@ def of_teacher(row: Row) -> tuple[list[Message], Reply]:
 
 def end_of_turn(tokenizer: Any) -> int:
     """The token that ends a reply in this tokenizer's template. Raises ConfigError where none does."""
-    control = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
-    for token in data.frame(tokenizer).end:
-        if token in control:
-            return token
+    token = chat.end_of_turn(tokenizer)
+    if token is not None:
+        return token
     raise ConfigError(
         "the chat template ends a reply without a control token: nothing would tell that it has ended"
     )
@@ -50,7 +49,7 @@ def end_of_turn(tokenizer: Any) -> int:
 
 def prompt_ids(tokenizer: Any, prompt: Sequence[Message]) -> list[int]:
     """Up to where the text of a reply begins."""
-    frame = data.frame(tokenizer)
+    frame = chat.frame(tokenizer)
     start = chat.encode(tokenizer, prompt, add_generation_prompt=True)
     return start[: len(start) - frame.dropped] + frame.lead
 
@@ -70,7 +69,7 @@ def _text_ids(tokenizer: Any, prompt: Sequence[Message], start: list[int], text:
     one token or the template takes something away, those of the text by itself: nothing that was said goes unseen."""
     turn = [*prompt, {"role": "assistant", "content": text}]
     whole = chat.encode(tokenizer, turn, add_generation_prompt=False)
-    ids = whole[len(start) : len(whole) - len(data.frame(tokenizer).end)]
+    ids = whole[len(start) : len(whole) - len(chat.frame(tokenizer).end)]
     if whole[: len(start)] == start and tokenizer.decode(ids) == text:
         return ids
     return chat.encode_text(tokenizer, text)

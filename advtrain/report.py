@@ -30,7 +30,7 @@ HELD_OUT = {
 CURVES = {
     "Told apart: by the discriminator, by length alone": ("discriminator/accuracy", "length/longer"),
     "Discriminator's loss": ("discriminator/loss",),
-    "Score of the teacher, of the student": ("discriminator/teacher", "rewards/discriminator/mean"),
+    "Score of the teacher, reward of the student": ("discriminator/teacher", "rewards/discriminator/mean"),
     "Deviation of the student's scores": ("rewards/discriminator/std",),
     "Tokens of a reply": ("length/teacher", "length/student"),
     "ROUGE-L to the teacher": ("rouge_l",),
@@ -87,7 +87,7 @@ def write(folder: Path) -> Path:
         [*_curves(held, HELD_OUT), *_curves(metrics, CURVES), *_margin_charts(margins, rows)],
         parent=_without_home(_parent(manifest)), manifest=manifest, rounds=_rounds(folder), trouble=trouble,
         warnings=manifest.get("warnings", []), groups=_groups(margins, rows),
-        samples=held[-1]["samples"] if held else [],
+        samples=_samples(held, manifest),
     )  # fmt: skip
     runs.write_atomic(folder / "report.html", html)
     return folder / "report.html"
@@ -178,6 +178,13 @@ def _margin_charts(margins: Sequence[dict[str, Any]], rows: Sequence[dict[str, A
             )
         )
     return charts
+
+
+def _samples(held: Sequence[dict[str, Any]], manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Held-out answers of the checkpoint that was chosen; until there is one, of the last."""
+    chosen = (manifest.get("held_out") or {}).get("step")
+    rows = [row for row in held if row["step"] == chosen] or held[-1:]
+    return list(rows[0]["samples"]) if rows else []
 
 
 def _histogram(values: Sequence[float]) -> list[Point]:

@@ -2,7 +2,8 @@
 
 Beside `generate` of transformers: a prompt is read once for all its samples, keys and values are written into room
 that is there instead of being copied for every token, and a reply that has ended leaves the batch. Knows no text and no
-reward. Called by `gad` and `soda`. Shapes: P prompts, S samples in the batch, T positions so far, V vocabulary.
+reward. Called by `adversarial`, `held_out` and `soda`. Shapes: P prompts, S samples in the batch, T positions so far,
+V vocabulary.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from advtrain import data, ranks
 from advtrain.config import RunConfig
 from advtrain.data import Dataset, Example
 
-MAY_CHANGE = ("report_to",)  # of a resumed run: it changes nothing of what is trained
+MAY_CHANGE = ("report_to", "evaluation")  # of a resumed run: they change nothing of what is trained
 LISTED = 5  # rows named one by one before the rest is only counted
 
 
@@ -71,11 +71,11 @@ def prepare(config: RunConfig) -> tuple[Dataset, Any, list[Example]]:
     reply = config.gad.max_new_tokens if _samples(config) else 0
     examples = data.encode(tokenizer, dataset.rows, _dataset_config(config), config.max_length, reply)
     _report_lengths(examples, config)
-    kept = sum(not example.dropped for example in examples)
-    if not kept:
+    if all(example.dropped for example in examples):
         raise DataError(f"no prompt of {dataset.source} fits max_length = {config.max_length}")
     if config.method == "gad":
-        _method(config).steps(config, kept - config.gad.held_out)
+        trained, _ = _method(config).split(config, examples)
+        _method(config).steps(config, len(trained), ranks.count())
     return dataset, tokenizer, examples
 
 

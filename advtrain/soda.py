@@ -8,10 +8,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 
 from advcore import runs
 from advtrain import ranks, replies, rollout
@@ -27,50 +29,56 @@ def pairs(
 ) -> list[Example]:
     """The examples with a reply of the policy as it is behind the teacher's; those that were dropped stay as they are.
 
-    Replies are in `snapshot.jsonl`: a run that goes on samples the rest.
+    Ranks share the prompts, each with a `snapshot-RANK.jsonl`: a run that goes on samples what is in none.
     """
-    file = folder / "snapshot.jsonl"
-    if ranks.is_main():
-        _sample(config, policy, tokenizer, examples, file)
+    done = ranks.agreed(_read(folder))
+    left = [at for at, example in enumerate(examples) if not example.dropped and at not in done]
+    batches = [left[start : start + AT_ONCE] for start in range(0, len(left), AT_ONCE)]
+    rank, count = ranks.number(), ranks.count()
+    _sample(config, policy, tokenizer, examples, batches[rank::count], folder / f"snapshot-{rank}.jsonl")
     ranks.wait()
-    said = {row["row"]: Reply(row["text"], row["finished"]) for row in _read(file)}
+    said = _read(folder)
     return [
         example if example.dropped else _pair(config, tokenizer, example, said[at])
         for at, example in enumerate(examples)
     ]
 
 
-def _sample(config: RunConfig, policy: Any, tokenizer: Any, examples: Sequence[Example], file: Path) -> None:
-    base = policy.get_base_model()
+def _sample(
+    config: RunConfig, policy: Any, tokenizer: Any, examples: Sequence[Example], batches: Sequence[list[int]],
+    file: Path,
+) -> None:  # fmt: skip
+    base = policy.to(PartialState().device).get_base_model()
     stop = replies.stop_ids(base, tokenizer)
-    known = _read(file)
-    runs.write_atomic(file, "".join(json.dumps(row) + "\n" for row in known))  # without a line that was cut
-    done = {row["row"] for row in known}
-    left = [at for at, example in enumerate(examples) if not example.dropped and at not in done]
-    with runs.progress("snapshot", len(left)) as progress:
-        for start in range(0, len(left), AT_ONCE):
-            rows = left[start : start + AT_ONCE]
+    whole = [line for line in _lines(file) if line.endswith("\n")]  # without one that was cut
+    runs.write_atomic(file, "".join(whole))
+    with runs.progress("snapshot", sum(map(len, batches))) if ranks.is_main() else nullcontext() as progress:
+        for rows in batches:
             torch.manual_seed(config.seed + rows[0])
             prompts = [replies.prompt_ids(tokenizer, replies.of_teacher(examples[at].row)[0]) for at in rows]
             most, temperature = config.gad.max_new_tokens, config.gad.temperature
-            for at, ids in zip(
-                rows,
-                rollout.sample(base, prompts, 1, temperature, most, stop),
-                strict=True,
-            ):
+            drawn = rollout.sample(base, prompts, 1, temperature, most, stop)
+            for at, ids in zip(rows, drawn, strict=True):
                 reply = replies.decode(tokenizer, ids, stop)
                 runs.append_json(file, {"row": at, "text": reply.text, "finished": reply.finished})
-            progress.advance(len(rows))
+            if progress:
+                progress.advance(len(rows))
 
 
-def _read(file: Path) -> list[dict[str, Any]]:
-    """All but a line that a killed run left half-written."""
-    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines(keepends=True) if file.exists() else []
+
+
+def _read(folder: Path) -> dict[int, Reply]:
+    """By row, of all ranks; a line that a killed run left half-written is as good as none."""
+    lines = [line for file in sorted(folder.glob("snapshot-*.jsonl")) for line in _lines(file)]
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]
+    return {row["row"]: Reply(row["text"], row["finished"]) for row in rows}
 
 
 def _pair(config: RunConfig, tokenizer: Any, example: Example, reply: Reply) -> Example:
     prompt, teacher = replies.of_teacher(example.row)
     teacher = replies.cut(tokenizer, prompt, teacher, config.gad.max_new_tokens)
     start, ids = replies.encode(tokenizer, prompt, [teacher, reply])
-    return dataclasses.replace(example, prompt=start, completions=tuple(ids))
+    # A sample of nothing but a cut is no reply that a teacher's could be preferred to.
+    return dataclasses.replace(example, prompt=start, completions=tuple(ids), dropped=not all(ids))

@@ -82,6 +82,8 @@ def options(config: RunConfig, folder: Path, cls: Any, **method: Any) -> Any:
             raise ConfigError(f"trl.{key} is set by {named.get(key, f'method = {config.method}')}")
         if key in DONE_HERE:
             raise ConfigError(f"trl.{key} would do nothing: advtrain loads the model and tokenises by itself")
+        if key == "save_only_model":
+            raise ConfigError("trl.save_only_model would leave checkpoints that no run can go on at")
         if key in REFERENCE_HERE:
             raise ConfigError(f"trl.{key} would change the reference, which `reference` alone decides")
     try:

@@ -42,7 +42,9 @@ from typing import Any
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 ARMS = ("plain", "own", "advtrain")
 PHASES = ("rollout", "discriminator", "student")
-SETTINGS = ("model", "steps", "batch_size", "accumulation", "samples", "new_tokens", "fixed")
+SETTINGS = (
+    "dataset", "prompt", "reply", "model", "steps", "batch_size", "accumulation", "samples", "new_tokens", "fixed",
+)  # fmt: skip
 
 
 def main() -> None:

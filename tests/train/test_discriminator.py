@@ -157,6 +157,15 @@ def test_the_loss_is_the_mean_over_prompts_of_what_the_pure_function_gives(make)
     assert scores.loss == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_norm_of_zero_clips_nothing(make):
+    unclipped, judge = make(), make()
+    unclipped.max_grad_norm, judge.max_grad_norm = 1e9, 0.0
+    for each in (unclipped, judge):
+        each.play([GROUP], learn=True)
+    for name, weight in judge.state()["weights"].items():
+        torch.testing.assert_close(weight, unclipped.state()["weights"][name])
+
+
 def test_how_groups_are_batched_changes_no_step(make):
     weights, passes = [], []
     for batch_size in (2, 1):

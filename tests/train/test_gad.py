@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 
 import pytest
 
@@ -156,19 +157,21 @@ def test_a_run_that_was_killed_goes_on_to_the_last_digit(make, tmp_path, monkeyp
 
 def test_layers_that_are_computed_again_for_their_gradients_change_nothing(make, tmp_path, tiny, monkeypatch):
     def steps(name, **trl):
-        passes = []
-        monkeypatch.setattr(attention, "_apart", lambda *given: passes.append(1) or apart(*given))
+        passes = Counter()
+        monkeypatch.setattr(
+            attention, "_apart", lambda module, *rest: passes.update([id(module)]) or apart(module, *rest)
+        )
         run.run(make(discriminator={"model": tiny}, trl=trl), tmp_path / name)
         names = ("loss", "grad_norm", "discriminator/loss", "discriminator/grad_norm")
-        return len(passes), [
-            [row[each] for each in names] for row in metrics(tmp_path / name) if "loss" in row
-        ]
+        return passes, [[row[each] for each in names] for row in metrics(tmp_path / name) if "loss" in row]
 
     apart = attention._apart
     once, plain = steps("plain")
     more, again = steps("again", gradient_checkpointing=True)
-    assert more > once
     assert again == plain
+    assert len(once) == len(more) == 4  # two layers of each player
+    assert min(more.values()) > min(once.values())
+    assert max(more.values()) > max(once.values())
 
 
 def test_the_stages_apart_are_the_stages_in_one_run(make, tmp_path):
@@ -308,12 +311,61 @@ def test_the_papers_dataset_is_read_by_its_own_column(make, tmp_path):
         ({"discriminator": {"start": "nowhere.safetensors"}}, "there is no file nowhere.safetensors"),
         ({"adapter": "nowhere"}, "adapter nowhere has no adapter_config.json"),
         ({"gad": {"rollouts": "vllm"}}, "pip install vllm"),
+        ({"trl": {"vllm_mode": "colocate"}}, 'trl.vllm_mode is read by gad.rollouts = "vllm" only'),
+        ({"trl": {"data_seed": 3}}, "trl.data_seed does not go with method"),
+        ({"trl": {"save_only_model": True}}, "checkpoints that no run can go on at"),
     ],
 )
 def test_what_cannot_be_trained_is_one_clear_line(make, tmp_path, sections, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         run.run(make(**sections), tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()  # to be put right, and run there
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"train": {"learning_rate": 0.0}}, "train.learning_rate is 0.0, not above 0"),
+        ({"train": {"learning_rate": -1.0}}, "train.learning_rate is -1.0, not above 0"),
+        ({"gad": {"stages": ["gad"]}, "discriminator": {"frozen": True}}, "or it knows nothing"),
+    ],
+)
+def test_a_config_that_could_not_learn_is_refused(make, sections, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        make(**sections)
+
+
+def test_a_student_that_bends_its_logits_is_sampled_at_temperature_one_or_not_at_all(build, monkeypatch):
+    load = models.load_policy
+
+    def capped(*given):
+        policy = load(*given)
+        policy.get_base_model().config.final_logit_softcapping = 30.0
+        return policy
+
+    monkeypatch.setattr(models, "load_policy", capped)
+    with pytest.raises(ConfigError, match=r"set gad\.temperature = 1\.0"):
+        build()
+    build(gad={"temperature": 1.0})
+
+
+def test_an_evaluation_that_fails_is_mended_and_made_up_for(make, tmp_path):
+    good, folder = """sh -c "echo '{\\"score\\": 1}' # {answers}" """, tmp_path / "run"
+    with pytest.raises(CheckpointError, match="mend it and run again"):
+        run.run(make(gad={"evaluation": "false {answers}"}), folder)
+    assert (folder / "checkpoints" / "checkpoint-1").is_dir()
+    run.run(make(gad={"evaluation": good}), folder)
+    assert [row["step"] for row in held_out.measured(folder)] == [1, 2, 3, 4]
+    run.run(make(gad={"evaluation": good}), tmp_path / "whole")
+    assert (folder / "held_out.jsonl").read_text() == (tmp_path / "whole" / "held_out.jsonl").read_text()
+
+
+def test_prompts_in_several_rows_are_counted_as_they_are_held_out(make, rows_file, tmp_path):
+    rows_file.write_text(rows_file.read_text() * 2)
+    config = make()
+    manifest = run.run(config, tmp_path / "run")
+    assert (manifest["rows"]["held_out"], manifest["rows"]["trained"]) == (10, 8)
+    assert plan.plan(config)["steps"] == manifest["training"]["step"] == 8
 
 
 def test_an_evaluation_of_ones_own_chooses_the_checkpoint(make, tmp_path):
@@ -332,16 +384,16 @@ def test_an_evaluation_of_ones_own_chooses_the_checkpoint(make, tmp_path):
 def test_soda_prefers_the_teacher_to_what_the_student_said_before_it_was_trained(make, tmp_path, tokenizer):
     config = make(method="dpo", dpo={"config": "gad"})
     manifest = run.run(config, tmp_path / "run")
-    snapshot = (tmp_path / "run" / "snapshot.jsonl").read_text().splitlines()
+    snapshot = (tmp_path / "run" / "snapshot-0.jsonl").read_text().splitlines()
     assert [json.loads(line)["row"] for line in snapshot] == list(range(14))
     assert manifest["margins"]["count"] == 14
     assert manifest["margins"]["mean"] > 0
     _, _, examples = run.prepare(config)
     policy = models.load_policy(config.model, "", config.lora, config.seed)
-    (tmp_path / "run" / "snapshot.jsonl").write_text("\n".join(snapshot[:3]) + "\n" + snapshot[3][:9])
+    (tmp_path / "run" / "snapshot-0.jsonl").write_text("\n".join(snapshot[:3]) + "\n" + snapshot[3][:9])
     again = soda.pairs(config, policy, tokenizer, examples, tmp_path / "run")
     assert [each.completions[0] for each in again] == [gad_ids(tokenizer, each) for each in again]
-    assert len((tmp_path / "run" / "snapshot.jsonl").read_text().splitlines()) == 14
+    assert len((tmp_path / "run" / "snapshot-0.jsonl").read_text().splitlines()) == 14
 
 
 def gad_ids(tokenizer, example):
