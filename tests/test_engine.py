@@ -49,6 +49,20 @@ def make_adapter(tiny, folder, scale):
     return str(folder)
 
 
+def test_a_base_model_stops_where_its_template_ends_a_turn(tiny, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(tiny), AutoModelForCausalLM.from_pretrained(tiny)
+    end, tokenizer.eos_token = tokenizer.eos_token_id, tokenizer.pad_token
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    running = engine.open_engine(str(tmp_path))
+    gather(running, (HELLO, Sampling(max_tokens=1)))
+    assert running._stop_ids() == sorted({tokenizer.eos_token_id, end})
+    assert end != tokenizer.eos_token_id
+
+
 def test_greedy_replies_do_not_depend_on_the_batch_they_share(tiny):
     running = engine.open_engine(tiny)
     sampling = Sampling(temperature=0.0, max_tokens=8)
