@@ -36,8 +36,8 @@ from advtrain.config import Lora, RunConfig, Sft
 from advtrain.discriminator import Discriminator, Group
 from advtrain.replies import Reply
 
-FOLDS, EPOCHS, RATE, BATCH = 2, 4, 2e-4, 8  # of the fresh discriminator
-DEALS = 3  # of the prompts to folds: one moves the share that is told apart by 4 points
+FOLDS, EPOCHS, RATE, BATCH = 2, 3, 1e-3, 8  # of the fresh discriminator
+DEALS = 2  # of the prompts to folds: one moves the share that is told apart by 4 points
 OPTIMISER = {
     "lr_scheduler_type": "constant", "max_grad_norm": gad.GRAD_CLIP, "weight_decay": gad.WEIGHT_DECAY,
 }  # fmt: skip
