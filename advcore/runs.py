@@ -51,8 +51,7 @@ def sha256_of_files(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         with open(file, "rb") as opened:
-            while chunk := opened.read(1 << 20):
-                digest.update(chunk)
+            hashlib.file_digest(opened, lambda: digest)
     return digest.hexdigest()
 
 

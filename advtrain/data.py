@@ -1,7 +1,8 @@
 """A dataset revision to token ids: where rows come from, what they must hold, how they become ids, masks and batches.
 
 The text is rendered and encoded here and nowhere else, through `advcore.chat`, so that text which spells a
-control token stays text. Trains nothing and loads no model. Called by `run` and `margins`.
+control token stays text. Trains nothing and loads no model. Called by `run`; `batches` by whoever packs
+a forward pass.
 """
 
 from __future__ import annotations

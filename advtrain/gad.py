@@ -74,7 +74,6 @@ def build(
     trained, held = split(config, examples)
     rows = [_row(config, tokenizer, example) for example in trained]
     held_rows = [_row(config, tokenizer, example) for example in held]
-    _check_template(tokenizer, rows[0])
     if config.gad.temperature != 1 and not fused.is_linear(policy.get_base_model()):
         raise ConfigError(f"{config.model} bends its logits behind the head: set gad.temperature = 1.0")
     warm_steps, all_steps = steps(config, len(rows), arguments.world_size)
@@ -102,13 +101,9 @@ def build(
 
 def split(config: RunConfig, examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
     """Of those that were not dropped, the ones to train on and the ones held out."""
-    rows = [
-        {"prompt": replies.of_teacher(example.row)[0], "example": example}
-        for example in examples
-        if not example.dropped
-    ]
-    trained, held = held_out.split(rows, config.gad.held_out, config.seed)
-    return [row["example"] for row in trained], [row["example"] for row in held]
+    kept = [example for example in examples if not example.dropped]
+    prompts = [replies.of_teacher(example.row)[0] for example in kept]
+    return held_out.split(kept, prompts, config.gad.held_out, config.seed)
 
 
 def _try_sharing(built: AdversarialTrainer, rows: Sequence[dict[str, Any]]) -> None:
@@ -152,16 +147,6 @@ def _row(config: RunConfig, tokenizer: Any, example: Example) -> dict[str, Any]:
     prompt, reply = replies.of_teacher(example.row)
     reply = replies.cut(tokenizer, prompt, reply, config.gad.max_new_tokens)
     return {"prompt": prompt, "text": reply.text, "finished": reply.finished}
-
-
-def _check_template(tokenizer: Any, row: dict[str, Any]) -> None:
-    """Raise ConfigError where a student that says just what the teacher did would be read otherwise."""
-    _, (ids,) = replies.encode(tokenizer, row["prompt"], [Reply(row["text"], True)])
-    again = replies.decode(tokenizer, ids, {replies.end_of_turn(tokenizer)})
-    if replies.encode(tokenizer, row["prompt"], [again])[1] != [ids]:
-        raise ConfigError(
-            "the chat template does not give a reply back as it was written: the discriminator would win by its form"
-        )
 
 
 def _stands_on(config: RunConfig) -> str:

@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from advcore import engine, rouge, runs, stats
 from advtrain import CheckpointError, models, probe, ranks, replies, rollout, trainer
@@ -23,14 +23,18 @@ from advtrain.replies import Reply
 
 SHOWN = 3  # answers with the discriminator's scores, for the report
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
-def split(rows: Sequence[Row], held_out: int, seed: int) -> tuple[list[Row], list[Row]]:
-    """Those to train on and those held out, each in their order: `held_out` prompts, which are in no other row."""
-    first = {json.dumps(row["prompt"]): row for row in reversed(rows)}  # of each prompt
-    held = set(random.Random(seed).sample(sorted(first), min(held_out, len(first))))
-    others = [row for row in rows if json.dumps(row["prompt"]) not in held]
-    return others, [row for row in rows if row is first[key := json.dumps(row["prompt"])] and key in held]
+def split(rows: Sequence[T], prompts: Sequence[Any], held_out: int, seed: int) -> tuple[list[T], list[T]]:
+    """Those to train on and those held out, each in their order: `held_out` of the rows' prompts, which are in no other
+    row."""
+    keys = [json.dumps(prompt) for prompt in prompts]
+    first = {key: at for at, key in reversed(list(enumerate(keys)))}
+    held = random.Random(seed).sample(sorted(first), min(held_out, len(first)))
+    others = set(first) - set(held)
+    trained = [row for row, key in zip(rows, keys, strict=True) if key in others]
+    return trained, [rows[at] for at in sorted(first[key] for key in held)]
 
 
 def measured(folder: Path) -> list[Row]:

@@ -1,8 +1,8 @@
 """Rewards, margins and the numbers that tell whether they mean anything: tensors in, tensors out.
 
 Knows no config, no model and no file. Of DPO and of the policy gradient TRL computes the loss that is trained, these
-functions what is reported of it; the discriminator's loss is here. Called by `margins` and `discriminator`. Shapes: B
-pairs or prompts, N samples of a prompt.
+functions what is reported of it; the discriminator's loss is here. Called by `margins`, `discriminator` and the
+toy recipe. Shapes: B pairs or prompts, N samples of a prompt.
 """
 
 from __future__ import annotations

@@ -81,7 +81,8 @@ def split(answers: str, out: Path, config: RunConfig, count: int) -> tuple[Path,
     if len(rows) < 2 * count:
         raise DataError(f"{answers} has {len(rows)} replies, too few to test on {count} prompts")
     files = out / "train.jsonl", out / "test.jsonl"
-    for file, part in zip(files, held_out.split(rows, count, seed=0), strict=True):
+    parts = held_out.split(rows, [row["prompt"] for row in rows], count, seed=0)
+    for file, part in zip(files, parts, strict=True):
         write_rows(file, part)
     return files
 
@@ -106,7 +107,7 @@ def read_by_gad(config: RunConfig, file: Path) -> Path:
         for row in rows_of(Path(config.dataset))
         if len(replies.prompt_ids(tokenizer, row["prompt"])) <= room
     ]
-    rows, _ = held_out.split(fitting, config.gad.held_out, config.seed)
+    rows, _ = held_out.split(fitting, [row["prompt"] for row in fitting], config.gad.held_out, config.seed)
     step = config.train.batch_size * config.train.gradient_accumulation
     write_rows(file, rows[: len(rows) // step * step])
     return file

@@ -73,7 +73,7 @@ def test_two_processes_stop_in_the_second_epoch_go_on_together_and_come_to_the_m
 
 
 def test_two_processes_play_one_game(launch, tiny, tmp_path):
-    """Both take the same steps of the discriminator: the saved one depends on the samples of both."""
+    """Both stages to their end, with held-out prompts that no rank trains on; one process writes."""
     file = tmp_path / "replies.jsonl"
     rows = [{"prompt": f"Add {number}.", "teacher_response": f"x + {number}"} for number in range(18)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -473,7 +473,7 @@ def test_an_alarm_rings_once_while_it_lasts_and_again_when_it_comes_back():
 
 def test_a_prompt_is_held_out_as_a_whole():
     rows = [{"prompt": [{"role": "user", "content": str(at % 5)}], "row": at} for at in range(15)]
-    train, held = held_out.split(rows, 2, seed=0)
+    train, held = held_out.split(rows, [row["prompt"] for row in rows], 2, seed=0)
     prompts = [{row["prompt"][0]["content"] for row in part} for part in (train, held)]
     assert len(held) == len(prompts[1]) == 2
     assert len(train) == 9
