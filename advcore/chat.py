@@ -80,6 +80,14 @@ def frame(tokenizer: Any) -> Frame:
     )  # fmt: skip
 
 
+def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+    """Up to where the text of a reply begins: what a template puts before it, such as an empty block of thoughts, is
+    part of the prompt, so that a model is asked as it was trained."""
+    around = frame(tokenizer)
+    start = encode(tokenizer, messages, add_generation_prompt=True)
+    return start[: len(start) - around.dropped] + around.lead
+
+
 def common_prefix(left: list[int], right: list[int]) -> int:
     for position, (a, b) in enumerate(zip(left, right, strict=False)):
         if a != b:

@@ -423,7 +423,7 @@ class TransformersEngine(Engine):
                 self._batch(group[start : start + MAX_SEQUENCES])
 
     def _encode(self, messages: list[Message]) -> list[int]:
-        return chat.encode(self._tokenizer, messages, add_generation_prompt=True)
+        return chat.prompt_ids(self._tokenizer, messages)
 
     def _batch(self, encoded: list[tuple[_Job, list[int]]]) -> None:
         torch, sampling = self._torch, encoded[0][0].sampling

@@ -23,7 +23,7 @@ import transformers
 import trl
 from torch.nn.utils.rnn import pad_sequence
 
-from advcore import ConfigError
+from advcore import ConfigError, chat
 from advtrain import (
     alarms,
     discriminator,
@@ -143,7 +143,8 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
             self._generate_and_score_completions(batch)
         sequences = [self.teacher_ids(row) for row in batch[:: self.num_generations]]
         tokens = torch.tensor(sum(len(reply) for _, reply in sequences), device=self.accelerator.device)
-        self.tokens["student"] += sum(len(prompt) + len(reply) for prompt, reply in sequences)
+        if self.student_learns:
+            self.tokens["student"] += sum(len(prompt) + len(reply) for prompt, reply in sequences)
         total = self.accelerator.gather(tokens).sum()
         sequences.sort(key=lambda each: -len(each[0]) - len(each[1]))
         size = len(sequences) // self.args.steps_per_generation
@@ -187,7 +188,7 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
 
     def _tokenize_prompts(self, prompts: Sequence[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
         """What spells a control token stays text."""
-        return [replies.prompt_ids(self._tokenizer, prompt) for prompt in prompts], None, {}
+        return [chat.prompt_ids(self._tokenizer, prompt) for prompt in prompts], None, {}
 
     def _generate_single_turn(
         self, prompt_ids: Any, images: Any, fields: Any, num_generations: int, **options: Any
@@ -211,6 +212,8 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
         if "advantages" in inputs:
             return super()._compute_loss(model, inputs)
+        if not self.student_learns:
+            return torch.zeros((), device=self.accelerator.device, requires_grad=True)
         mask = inputs["completion_mask"]
         logps, entropies, _ = self._get_per_token_logps_and_entropies(
             model, torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], 1),
@@ -218,9 +221,8 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
         )  # fmt: skip
         # Each process's share of the mean over all tokens of the step: gradients are averaged over processes.
         weight = self.accelerator.num_processes / inputs["num_items_in_batch"]
-        loss = -(logps * mask).sum() * weight
         self._metrics["train"]["entropy"].append((entropies * mask).sum().item() / mask.sum().item())
-        return loss * self.student_learns
+        return -(logps * mask).sum() * weight
 
     # --- the other player --------------------------------------------------------------------------------------
 

@@ -79,6 +79,9 @@ def build(
     warm_steps, all_steps = steps(config, len(rows), arguments.world_size)
     if arguments.max_steps < 0:
         arguments.max_steps = all_steps
+    if arguments.use_vllm:  # it knows the model's own ends of a reply, not the template's
+        stop = {"stop_token_ids": sorted(replies.stop_ids(policy.get_base_model(), tokenizer))}
+        arguments.generation_kwargs = stop | (arguments.generation_kwargs or {})
     player = models.load_discriminator(config, policy)
     own = config.discriminator.model
     built = AdversarialTrainer(

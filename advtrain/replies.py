@@ -1,9 +1,8 @@
 """A reply to a prompt, as text and as token ids: the teacher's and the student's go through here, so that both are cut
 and read alike.
 
-Renders and encodes through `advcore.chat`: what spells a control token stays text. What a template puts between a
-prompt and a reply (an empty block of thoughts) is part of the prompt here, for the sampler too. Loads no model. Called
-by `gad`, `adversarial`, `held_out` and `soda`.
+Renders and encodes through `advcore.chat`: what spells a control token stays text. Loads no model. Called by `gad`,
+`adversarial`, `held_out` and `soda`.
 """
 
 from __future__ import annotations
@@ -47,18 +46,11 @@ def end_of_turn(tokenizer: Any) -> int:
     )
 
 
-def prompt_ids(tokenizer: Any, prompt: Sequence[Message]) -> list[int]:
-    """Up to where the text of a reply begins."""
-    frame = chat.frame(tokenizer)
-    start = chat.encode(tokenizer, prompt, add_generation_prompt=True)
-    return start[: len(start) - frame.dropped] + frame.lead
-
-
 def encode(
     tokenizer: Any, prompt: Sequence[Message], replies: Sequence[Reply]
 ) -> tuple[list[int], list[list[int]]]:
-    """`prompt_ids`, and of each reply its text and, if it is finished, the token that ends it."""
-    start, end = prompt_ids(tokenizer, prompt), end_of_turn(tokenizer)
+    """Ids of the prompt, and of each reply its text and, if it is finished, the token that ends it."""
+    start, end = chat.prompt_ids(tokenizer, prompt), end_of_turn(tokenizer)
     return start, [
         _text_ids(tokenizer, prompt, start, reply.text) + [end] * reply.finished for reply in replies
     ]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from advcore import runs
+from advcore import chat, runs
 from advtrain import ranks, replies, rollout
 from advtrain.config import RunConfig
 from advtrain.data import Example
@@ -55,7 +55,7 @@ def _sample(
     with runs.progress("snapshot", sum(map(len, batches))) if ranks.is_main() else nullcontext() as progress:
         for rows in batches:
             torch.manual_seed(config.seed + rows[0])
-            prompts = [replies.prompt_ids(tokenizer, replies.of_teacher(examples[at].row)[0]) for at in rows]
+            prompts = [chat.prompt_ids(tokenizer, replies.of_teacher(examples[at].row)[0]) for at in rows]
             most, temperature = config.gad.max_new_tokens, config.gad.temperature
             drawn = rollout.sample(base, prompts, 1, temperature, most, stop)
             for at, ids in zip(rows, drawn, strict=True):

@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from advcore import ConfigError, DataError, stats
+from advcore import ConfigError, DataError, chat, stats
 from advcore.runs import Progress, progress, write_atomic, write_json
 from advtrain import config as configs
 from advtrain import data, gad, held_out, losses, models, probe, replies, rollout, run
@@ -103,9 +103,7 @@ def read_by_gad(config: RunConfig, file: Path) -> Path:
     """A file of the rows that GAD trains on, in whole steps: those that fit, without its held-out ones."""
     tokenizer, room = models.load_tokenizer(config.model), config.max_length - config.gad.max_new_tokens
     fitting = [
-        row
-        for row in rows_of(Path(config.dataset))
-        if len(replies.prompt_ids(tokenizer, row["prompt"])) <= room
+        row for row in rows_of(Path(config.dataset)) if len(chat.prompt_ids(tokenizer, row["prompt"])) <= room
     ]
     rows, _ = held_out.split(fitting, [row["prompt"] for row in fitting], config.gad.held_out, config.seed)
     step = config.train.batch_size * config.train.gradient_accumulation
@@ -179,7 +177,7 @@ def measured(
 def answered(config: RunConfig, adapter: str, tokenizer: Any, prompts: Sequence[Any]) -> list[Reply]:
     """One sample to each prompt, as in training."""
     base = models.load_policy(config.model, adapter, Lora(), seed=0).get_base_model()
-    ids = [replies.prompt_ids(tokenizer, prompt) for prompt in prompts]
+    ids = [chat.prompt_ids(tokenizer, prompt) for prompt in prompts]
     stop, most = replies.stop_ids(base, tokenizer), config.gad.max_new_tokens
     torch.manual_seed(0)
     drawn = rollout.sample(base, ids, 1, config.gad.temperature, most, stop)

@@ -63,6 +63,18 @@ def test_a_base_model_stops_where_its_template_ends_a_turn(tiny, tmp_path):
     assert end != tokenizer.eos_token_id
 
 
+def test_what_a_template_puts_before_a_reply_is_read_and_not_written(tiny, tmp_path):
+    folder = shutil.copytree(tiny, tmp_path / "thinking")
+    template = folder / "chat_template.jinja"
+    thought = "('no thoughts' if message['role'] == 'assistant' else '') + message['content']"
+    template.write_text(template.read_text().replace("message['content']", thought))
+    plain, thinking = (
+        gather(engine.open_engine(path), (HELLO, Sampling(max_tokens=1)))[0] for path in (tiny, str(folder))
+    )
+    lead = engine.open_engine(tiny)._tokenizer("no thoughts", add_special_tokens=False)["input_ids"]
+    assert thinking.prompt_tokens == plain.prompt_tokens + len(lead)
+
+
 def test_greedy_replies_do_not_depend_on_the_batch_they_share(tiny):
     running = engine.open_engine(tiny)
     sampling = Sampling(temperature=0.0, max_tokens=8)

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from advcore import ConfigError, engine
+from advcore import ConfigError, chat, engine
 from advtrain import losses, models, replies
 from advtrain.config import Discriminator as Config
 from advtrain.config import Lora, RunConfig
@@ -65,7 +65,7 @@ def test_what_a_template_would_swallow_of_a_reply_is_read_all_the_same(tokenizer
     merging.add_tokens(["assistant\n\n", "assistant\n ", "\n\n"])
     for each in (trimming, merging):
         start, (ids,) = replies.encode(each, PROMPT, [Reply(text, True)])
-        assert start == replies.prompt_ids(each, PROMPT)
+        assert start == chat.prompt_ids(each, PROMPT)
         assert each.decode(ids[:-1]) == text
         assert ids.count(each.eos_token_id) == 1
 
