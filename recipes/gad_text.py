@@ -10,7 +10,7 @@ Then each student answers the test prompts at the temperature of training, and j
 well they tell its answers from the teacher's: a new discriminator (LoRA and head), trained on some of the test
 prompts and asked about the others, and the linear probe. The lower, the closer; at 50 % they cannot tell. Intervals
 are of 95 % over prompts: the bootstrap's, Wilson's for the probe. Everything resumes; OUT holds the runs, `answers/`
-with what every student said, and `summary.json`.
+with what every student said, `summary.json`, and in `curves.html` the frozen discriminator beside the one that learns.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import torch
 from advcore import ConfigError, DataError, chat, stats
 from advcore.runs import Progress, progress, write_atomic, write_json
 from advtrain import config as configs
-from advtrain import data, gad, held_out, losses, models, probe, replies, rollout, run
+from advtrain import data, gad, held_out, losses, models, probe, replies, report, rollout, run
 from advtrain.config import Discriminator as Rival
 from advtrain.config import Lora, RunConfig, Sft
 from advtrain.discriminator import Discriminator, Group
@@ -38,6 +38,15 @@ from advtrain.replies import Reply
 
 FOLDS, EPOCHS, RATE, BATCH = 2, 3, 1e-3, 8  # of the fresh discriminator
 DEALS = 2  # of the prompts to folds: one moves the share that is told apart by 4 points
+CURVES = {
+    "Tokens of a sample": ("metrics.jsonl", "length/student"),
+    "Score of a sample": ("metrics.jsonl", "rewards/discriminator/mean"),
+    "Samples told from the teacher's": ("metrics.jsonl", "discriminator/accuracy"),
+    "KL to the student of the warm-up, nats": ("metrics.jsonl", "kl"),
+    "Held-out prompts: tokens of an answer": ("held_out.jsonl", "length/student"),
+    "Held-out prompts: the probe's chance for the student": ("held_out.jsonl", "score"),
+    "Held-out prompts: ROUGE-L to the teacher": ("held_out.jsonl", "rouge_l"),
+}
 OPTIMISER = {
     "lr_scheduler_type": "constant", "max_grad_norm": gad.GRAD_CLIP, "weight_decay": gad.WEIGHT_DECAY,
 }  # fmt: skip
@@ -63,6 +72,7 @@ def compare(args: argparse.Namespace) -> None:
     config = configs.load(args.config, args.sets)
     train, test = split(args.answers, args.out, config, args.test)
     students = trained(replace(config, dataset=str(train)), args.out)
+    draw(args.out)
     teacher, folder = rows_of(test), args.out / "answers"
     said = {name: measured(config, each, teacher, folder / name) for name, each in students.items()}
     summary = {name: figures(row, said["seqkd"]) for name, row in said.items()}
@@ -136,6 +146,20 @@ def trained(config: RunConfig, out: Path) -> dict[str, str]:
 
 def read_losses(folder: Path) -> list[float]:
     return [row["loss"] for row in rows_of(folder / "metrics.jsonl") if "loss" in row]
+
+
+def draw(out: Path) -> None:
+    """GAD's curves for both discriminators; step 0 of the held-out ones is the student as the warm-up left it."""
+    charts = []
+    for title, (file, key) in CURVES.items():
+        warm = [{**rows_of(out / "warmup" / file)[-1], "step": 0}] if file == "held_out.jsonl" else []
+        rows = {name: [*warm, *rows_of(out / name / file)] for name in ("gad", "frozen")}
+        lines = {name: [(row["step"], row[key]) for row in each if key in row] for name, each in rows.items()}
+        charts.append(report.Chart(title=title, lines=lines))
+    lead = "Both go on from one warm-up, whose discriminator the frozen one stays."
+    write_atomic(
+        out / "curves.html", report.page("GAD with a discriminator that learns or is frozen", lead, charts)
+    )
 
 
 # --- judges that no training saw -----------------------------------------------------------------------------------
