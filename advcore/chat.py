@@ -2,7 +2,8 @@
 
 A chat template turns roles into control tokens such as `<|im_end|>`. A model that writes that very string in its reply
 must not thereby end a turn when the reply is fed back, so control strings inside `content` are cut in two before
-encoding: the ids decode to the same text and hold no control token. The data side, the trainer and the engine all
+encoding: the ids hold no control token, and decode to the same text (a tokenizer that begins every piece of text with
+a blank, as SentencePiece does, leaves one at the cut). The data side, the trainer and the engine all
 encode through this page. The way back, the code in a reply, is here too: data side and evaluation read alike.
 """
 
@@ -14,6 +15,8 @@ import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from advcore import ConfigError
 
 Message = dict[str, str]
 
@@ -59,33 +62,52 @@ class Frame:
     """Tokens of the generation prompt that are not there once a reply follows."""
     lead: list[int]
     """Between the prompt and the reply's text, such as an empty block of thoughts."""
+    before: str
+    """What the text's first token takes in of the template, such as a blank."""
     end: list[int]
     """Behind the text."""
 
 
 @functools.cache
 def frame(tokenizer: Any) -> Frame:
-    """That of the template of `tokenizer`, seen on two replies of a letter."""
+    """That of the template of `tokenizer`, seen on two replies of a letter. ConfigError where it shows neither."""
     prompt = [{"role": "user", "content": "a"}]
     start = encode(tokenizer, prompt, add_generation_prompt=True)
     one, other = (
         encode(tokenizer, [*prompt, {"role": "assistant", "content": text}], add_generation_prompt=False)
         for text in ("a", "b")
     )
+    if one == other:
+        raise ConfigError("the chat template leaves out what a reply says")
     shared = common_prefix(start, one)
     one, other = one[shared:], other[shared:]
+    begin, end = common_prefix(one, other), len(one) - common_prefix(one[::-1], other[::-1])
+    seen = str(tokenizer.decode(one[begin:end]))
     return Frame(
-        dropped=len(start) - shared, lead=one[: common_prefix(one, other)],
-        end=one[len(one) - common_prefix(one[::-1], other[::-1]) :],
+        dropped=len(start) - shared, lead=one[:begin], before=seen.removesuffix("a") if seen.endswith("a") else "",
+        end=one[end:],
     )  # fmt: skip
 
 
 def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
-    """Up to where the text of a reply begins: what a template puts before it, such as an empty block of thoughts, is
-    part of the prompt, so that a model is asked as it was trained."""
+    """Up to where the text of a reply begins: what a template puts before one that is there, such as an empty block of
+    thoughts, is part of the prompt."""
     around = frame(tokenizer)
     start = encode(tokenizer, messages, add_generation_prompt=True)
     return start[: len(start) - around.dropped] + around.lead
+
+
+def reply_ids(tokenizer: Any, messages: Sequence[Message], text: str) -> list[int]:
+    """Of a reply's text behind `prompt_ids` of the messages, as the template has it there. Where that would not give
+    the text back, because the two merge into one token or the template takes something away, those of the text by
+    itself: nothing that was said goes unseen."""
+    around, start = frame(tokenizer), prompt_ids(tokenizer, messages)
+    turn = [*messages, {"role": "assistant", "content": text}]
+    whole = encode(tokenizer, turn, add_generation_prompt=False)
+    ids = whole[len(start) : len(whole) - len(around.end)]
+    if whole[: len(start)] == start and tokenizer.decode(ids) == around.before + text:
+        return ids
+    return encode_text(tokenizer, around.before + text)
 
 
 def common_prefix(left: list[int], right: list[int]) -> int:
@@ -99,6 +121,14 @@ def end_of_turn(tokenizer: Any) -> int | None:
     """The control token that ends a reply in this tokenizer's template; None where there is none."""
     control = {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
     return next((token for token in frame(tokenizer).end if token in control), None)
+
+
+def stop_ids(model: Any, tokenizer: Any) -> set[int]:
+    """The tokens that end a reply of `model`: what its generation config and its tokenizer name, which of a base model
+    are not those of its template, and the template's."""
+    named = model.generation_config.eos_token_id
+    named = named if isinstance(named, list) else [named]
+    return {*named, tokenizer.eos_token_id, end_of_turn(tokenizer)} - {None}
 
 
 def _ids(tokenizer: Any) -> Callable[[str], list[int]]:

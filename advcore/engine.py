@@ -397,7 +397,9 @@ class TransformersEngine(Engine):
         except ImportError:
             raise ConfigError("model folders need transformers: pip install 'advdistill[local]'") from None
         base = self.folder
-        if (self.folder / "adapter_config.json").exists():
+        # An adapter is asked as it was trained, without thoughts; another model as its template has it.
+        self._trained_here = (self.folder / "adapter_config.json").exists()
+        if self._trained_here:
             name = adapter_base(self.folder)
             base = weights.dense(name) if name in embedded() else Path(name)
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -423,12 +425,14 @@ class TransformersEngine(Engine):
                 self._batch(group[start : start + MAX_SEQUENCES])
 
     def _encode(self, messages: list[Message]) -> list[int]:
-        return chat.prompt_ids(self._tokenizer, messages)
+        if self._trained_here:
+            return chat.prompt_ids(self._tokenizer, messages)
+        return chat.encode(self._tokenizer, messages, add_generation_prompt=True)
 
     def _batch(self, encoded: list[tuple[_Job, list[int]]]) -> None:
         torch, sampling = self._torch, encoded[0][0].sampling
         width = max(len(ids) for _, ids in encoded)
-        eos, pad = self._stop_ids(), self._tokenizer.pad_token_id
+        eos, pad = sorted(chat.stop_ids(self._model, self._tokenizer)), self._tokenizer.pad_token_id
         if pad is None:  # as Llama 3 has it; the mask hides padding, so that any id will do
             pad = next(iter(eos), 0)
         rows = [[pad] * (width - len(ids)) + ids for _, ids in encoded]
@@ -455,13 +459,6 @@ class TransformersEngine(Engine):
 
         nucleus = [TopPLogitsWarper(sampling.top_p)] if sampling.top_p < 1 else []
         return [TemperatureLogitsWarper(sampling.temperature), *nucleus, _Draw(seeds)]
-
-    def _stop_ids(self) -> list[int]:
-        """Those of the generation config and the tokenizer, which of a base model are not those of its template."""
-        stop = self._model.generation_config.eos_token_id
-        ids = stop if isinstance(stop, list) else [stop]
-        named = (*ids, self._tokenizer.eos_token_id, chat.end_of_turn(self._tokenizer))
-        return sorted({token for token in named if token is not None})
 
 
 class _Draw:

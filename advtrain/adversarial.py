@@ -76,8 +76,10 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
         self.tokens = Counter[str]()
         self.add_callback(alarms.Sayer())
         self.add_callback(_Stages(self))
+        if self.use_vllm:
+            self.vllm_generation.sync_weights = models.unharmed(self.vllm_generation.sync_weights, self.model)
         base = self.model.get_base_model()
-        self.eos_token_ids = sorted(replies.stop_ids(base, self._tokenizer))
+        self.eos_token_ids = sorted(chat.stop_ids(base, self._tokenizer))
         del base.forward  # TRL's head, whose temperature is fixed: the warm-up has another
         trl.trainer.utils.add_fused_lm_head(
             base, cast_lm_head_to_fp32=self.args.cast_lm_head_to_fp32, outputs=("log_probs", "entropy")
@@ -138,7 +140,7 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
 
     def _warmed(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The teacher's replies; the discriminator takes its step on samples that the student does not learn from."""
-        self.beta = 0.0
+        self.beta, self.vllm_importance_sampling_correction = 0.0, False
         if self.discriminator_learns:
             self._generate_and_score_completions(batch)
         sequences = [self.teacher_ids(row) for row in batch[:: self.num_generations]]
@@ -177,6 +179,7 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
         if self.state.global_step == self.warm_steps and models.REFERENCE in self.model.peft_config:
             models.copy_adapter(self.model, models.POLICY, models.REFERENCE)
         self.beta = self.gad.beta
+        self.vllm_importance_sampling_correction = self.args.vllm_importance_sampling_correction
         whole = self._generate_and_score_completions(batch)
         mask = torch.cat([whole["prompt_mask"], whole["completion_mask"]], 1)
         self.tokens["student"] += int(mask.sum())
@@ -212,7 +215,9 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
         if "advantages" in inputs:
             return super()._compute_loss(model, inputs)
-        if not self.student_learns:
+        if (
+            not self.student_learns
+        ):  # no gradient at all: with one of zeros weights decay, and AdamW counts a step
             return torch.zeros((), device=self.accelerator.device, requires_grad=True)
         mask = inputs["completion_mask"]
         logps, entropies, _ = self._get_per_token_logps_and_entropies(
@@ -327,17 +332,14 @@ def _measured(
 
 
 class _Stages(transformers.TrainerCallback):  # type: ignore[misc]
-    """Where the warm-up ends there is a checkpoint, to compare others with; who does not learn takes no step."""
+    """Where the warm-up ends there is a checkpoint, to compare others with; and a run that goes on measures what it
+    missed."""
 
     def __init__(self, built: AdversarialTrainer) -> None:
         self._built = built
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         control.should_save |= state.global_step == self._built.warm_steps
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if not self._built.student_learns:  # else weights decay, and AdamW counts a step
-            self._built.model.zero_grad(set_to_none=True)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         held = self._built.held

@@ -145,9 +145,10 @@ def encode(
     """Every row as an `Example`, in order; rows that do not fit are marked, not left out.
 
     A prompt must leave room for `max_completion` tokens, where completions are cut then; 0 cuts at `max_length` alone.
-    A completion is what the chat template adds after the generation prompt: its tokens and the end of its turn, but for
-    a teacher's reply whose `finish_reason` is `length`. Raises DataError, naming the row, for a prompt or completion
-    that is neither text nor messages.
+    A completion is what the chat template adds after the generation prompt: its tokens and the end of its turn. Of the
+    `gad` config it is the reply's text and the token that ends it, as GAD reads it, without that token where its
+    `finish_reason` is `length`. Raises DataError, naming the row, for a prompt or completion that is neither text nor
+    messages.
     """
     prompt_column, *columns = NEEDED[config]
     examples = []
@@ -155,8 +156,11 @@ def encode(
         try:
             prompt = messages(row[prompt_column], "user")
             completions = [messages(row[column], "assistant") for column in columns]
-            cut = config == "gad" and row.get("finish_reason") == "length"
-            start, whole = _encode_row(tokenizer, prompt, completions, cut)
+            if config == "gad":
+                ended = row.get("finish_reason") != "length"
+                start, whole = _encode_reply(tokenizer, prompt, completions[0], ended)
+            else:
+                start, whole = _encode_row(tokenizer, prompt, completions)
         except (TypeError, jinja2.TemplateError) as error:  # a template can refuse an order of roles
             raise DataError(f"row {number}: {error}") from None
         end = min(max_length, start + max_completion) if max_completion else max_length
@@ -187,17 +191,26 @@ def near_copies(examples: Sequence[Example]) -> int:
 
 
 def _encode_row(
-    tokenizer: Any, prompt: list[Message], completions: list[list[Message]], cut: bool
+    tokenizer: Any, prompt: list[Message], completions: list[list[Message]]
 ) -> tuple[int, list[list[int]]]:
     """Ids of the prompt with each completion, and where the completion starts: a template may render the prompt
-    otherwise once a reply follows; it then starts where they part. One that was cut does not end its turn."""
+    otherwise once a reply follows; it then starts where they part."""
     prompt_ids = chat.encode(tokenizer, prompt, add_generation_prompt=True)
     whole = [
         chat.encode(tokenizer, prompt + completion, add_generation_prompt=False) for completion in completions
     ]
-    if cut:
-        whole = [ids[: len(ids) - len(chat.frame(tokenizer).end)] for ids in whole]
     return min(chat.common_prefix(prompt_ids, ids) for ids in whole), whole
+
+
+def _encode_reply(
+    tokenizer: Any, prompt: list[Message], reply: list[Message], ended: bool
+) -> tuple[int, list[list[int]]]:
+    """As `_encode_row`, of a teacher's reply."""
+    if len(reply) != 1:
+        raise TypeError(f"teacher_response is {len(reply)} messages, not one reply")
+    start, end = chat.prompt_ids(tokenizer, prompt), chat.end_of_turn(tokenizer)
+    ending = chat.frame(tokenizer).end if end is None else [end]
+    return len(start), [start + chat.reply_ids(tokenizer, prompt, reply[0]["content"]) + ending * ended]
 
 
 def messages(value: Any, role: str) -> list[Message]:

@@ -155,6 +155,8 @@ class Discriminator:
 
     def _step(self) -> float:
         """The optimizer's, on the mean of all ranks' gradients; returns their norm before it is clipped."""
+        for weight in self.weights.values():  # what no reply of this rank came to has none
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
         ranks.average([weight.grad for weight in self.weights.values()])
         norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.max_grad_norm or math.inf)
         self.optimizer.step()

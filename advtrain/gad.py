@@ -16,7 +16,7 @@ from typing import Any
 import datasets
 import trl
 
-from advcore import ConfigError, engine
+from advcore import ConfigError, chat, engine
 from advtrain import alarms, fused, held_out, models, prefix, ranks, replies, trainer
 from advtrain.adversarial import AdversarialTrainer
 from advtrain.config import RunConfig
@@ -30,13 +30,11 @@ GRAD_CLIP, WEIGHT_DECAY = 0.2, 0.01
 REFUSED = {
     "lr_scheduler_type", "lr_scheduler_kwargs", "mask_truncated_completions", "entropy_coef", "use_adaptive_entropy",
     "chat_template_kwargs", "shuffle_dataset", "save_strategy", "logging_strategy", "logging_steps", "reward_weights",
-    "use_liger_kernel", "eval_strategy", "eval_on_start", "auto_find_batch_size", "data_seed",
+    "use_liger_kernel", "eval_strategy", "eval_on_start", "auto_find_batch_size", "data_seed", "fp16", "bf16",
+    "generation_kwargs", "cache_implementation", "use_transformers_continuous_batching", "use_transformers_paged",
 }  # fmt: skip
 # And for what `rollout` does in its own way.
-SAMPLING = {
-    "top_p", "top_k", "min_p", "repetition_penalty", "generation_kwargs", "cache_implementation",
-    "use_transformers_continuous_batching", "use_transformers_paged",
-}  # fmt: skip
+SAMPLING = {"top_p", "top_k", "min_p", "repetition_penalty"}
 
 
 def options(config: RunConfig, folder: Path) -> trl.GRPOConfig:
@@ -80,8 +78,8 @@ def build(
     if arguments.max_steps < 0:
         arguments.max_steps = all_steps
     if arguments.use_vllm:  # it knows the model's own ends of a reply, not the template's
-        stop = {"stop_token_ids": sorted(replies.stop_ids(policy.get_base_model(), tokenizer))}
-        arguments.generation_kwargs = stop | (arguments.generation_kwargs or {})
+        stop = sorted(chat.stop_ids(policy.get_base_model(), tokenizer))
+        arguments.generation_kwargs = {"stop_token_ids": stop}
     player = models.load_discriminator(config, policy)
     own = config.discriminator.model
     built = AdversarialTrainer(
@@ -110,18 +108,19 @@ def split(config: RunConfig, examples: Sequence[Example]) -> tuple[list[Example]
 
 
 def _try_sharing(built: AdversarialTrainer, rows: Sequence[dict[str, Any]]) -> None:
-    """Settle for both players whether replies may share their prompt; on the longest row, with replies as long as they
-    may be."""
+    """Settle for both players whether replies may share their prompt; on the longest, with replies as long as they may
+    be."""
 
     def shares(model: Any, prompt: list[int], reply: list[int]) -> bool:
         longest = (reply * built.gad.max_new_tokens)[: built.gad.max_new_tokens]
         return prefix.takes_masks(model.get_base_model(), prompt, [longest] * 2)
 
     policy = built.accelerator.unwrap_model(built.model)
-    row = max(rows, key=lambda row: sum(map(len, built.teacher_ids(row))))
-    built.shares = built.judge.shares = shares(policy, *built.teacher_ids(row))
+    encoded = (built.teacher_ids(row) for row in rows)
+    built.shares = built.judge.shares = shares(policy, *max(encoded, key=lambda each: len(each[0])))
     if built.judge.model is not policy:
-        group = built.grouped(row["prompt"], [Reply(row["text"], row["finished"])])
+        groups = (built.grouped(row["prompt"], [Reply(row["text"], row["finished"])]) for row in rows)
+        group = max(groups, key=lambda each: len(each.prompt))
         built.judge.shares = shares(built.judge.model, group.prompt, group.teacher)
 
 

@@ -97,8 +97,7 @@ class HeldOut:
 
     def _measured(self, built: Any) -> Row:
         teachers = [built.teacher_ids(row) for row in self.rows]
-        ids, chances = self._answered(built, teachers)
-        texts = [replies.decode(built._tokenizer, each, built.eos_token_ids) for each in ids]
+        texts, ids, chances = self._answered(built, teachers)
         answers = [
             {"prompt": row["prompt"], "response": reply.text, "reference": row["text"]}
             for row, reply in zip(self.rows, texts, strict=True)
@@ -113,17 +112,26 @@ class HeldOut:
             "samples": self._shown(built, answers, texts),
         }  # fmt: skip
 
-    def _answered(self, built: Any, teachers: Sequence[probe.Reply]) -> tuple[list[list[int]], list[float]]:
-        """Ids of the answers, and of each the chance that the probe gives it to be the teacher's."""
+    def _answered(
+        self, built: Any, teachers: Sequence[probe.Reply]
+    ) -> tuple[list[Reply], list[list[int]], list[float]]:
+        """The answers, their ids, read from text as the teacher's are, and the chance that the probe gives each to be
+        the teacher's."""
         policy = built.accelerator.unwrap_model(built.model)
         base, prompts = policy.get_base_model(), [prompt for prompt, _ in teachers]
         with built.accelerator.autocast():
-            ids = rollout.sample(base, prompts, 1, 0.0, built.gad.max_new_tokens, built.eos_token_ids)
+            drawn = rollout.sample(base, prompts, 1, 0.0, built.gad.max_new_tokens, built.eos_token_ids)
+            texts = [replies.decode(built._tokenizer, each, built.eos_token_ids) for each in drawn]
+            ids = [
+                # Half a character alone is no text: it stays what it was.
+                replies.encode(built._tokenizer, row["prompt"], [text])[1][0] or each
+                for row, text, each in zip(self.rows, texts, drawn, strict=True)
+            ]
             with policy.disable_adapter():
                 if self._teachers is None:
                     self._teachers = probe.features(base, teachers)
                 students = probe.features(base, list(zip(prompts, ids, strict=True)))
-        return ids, probe.taken_for_teacher(self._teachers, students).tolist()
+        return texts, ids, probe.taken_for_teacher(self._teachers, students).tolist()
 
     def _score(self, step: int, answers: Sequence[Mapping[str, Any]], chances: Sequence[float]) -> float:
         """What the command says of the answers; without one the mean of the probe's chances."""

@@ -5,7 +5,7 @@ Does not train and does not fetch: embedded names come from `advcore.weights`. C
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +214,21 @@ def load_discriminator(config: RunConfig, policy: Any) -> Any:
         return model.to(policy.device)
     policy.add_adapter(DISCRIMINATOR, _lora_config("", config.lora))
     return policy
+
+
+def unharmed(merges: Callable[[], None], policy: Any) -> Callable[[], None]:
+    """`merges`, after which the base is what it was: PEFT adds the adapter to it and takes it away again, each time
+    with a rounding. A copy of the weights stays in the CPU's memory."""
+    bases = {name: weight for name, weight in policy.named_parameters() if ".base_layer." in name}
+    kept = {name: weight.detach().to("cpu", copy=True) for name, weight in bases.items()}
+
+    def merged() -> None:
+        merges()
+        with torch.no_grad():
+            for name, weight in bases.items():
+                weight.copy_(kept[name])
+
+    return merged
 
 
 def copy_adapter(model: Any, source: str, target: str) -> None:

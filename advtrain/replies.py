@@ -52,19 +52,8 @@ def encode(
     """Ids of the prompt, and of each reply its text and, if it is finished, the token that ends it."""
     start, end = chat.prompt_ids(tokenizer, prompt), end_of_turn(tokenizer)
     return start, [
-        _text_ids(tokenizer, prompt, start, reply.text) + [end] * reply.finished for reply in replies
+        chat.reply_ids(tokenizer, prompt, reply.text) + [end] * reply.finished for reply in replies
     ]
-
-
-def _text_ids(tokenizer: Any, prompt: Sequence[Message], start: list[int], text: str) -> list[int]:
-    """As the template has them behind the prompt. Where that would not give the text back, because the two merge into
-    one token or the template takes something away, those of the text by itself: nothing that was said goes unseen."""
-    turn = [*prompt, {"role": "assistant", "content": text}]
-    whole = chat.encode(tokenizer, turn, add_generation_prompt=False)
-    ids = whole[len(start) : len(whole) - len(chat.frame(tokenizer).end)]
-    if whole[: len(start)] == start and tokenizer.decode(ids) == text:
-        return ids
-    return chat.encode_text(tokenizer, text)
 
 
 def cut(tokenizer: Any, prompt: Sequence[Message], reply: Reply, most: int) -> Reply:
@@ -77,11 +66,5 @@ def decode(tokenizer: Any, ids: list[int], stop: Collection[int]) -> Reply:
     """What was sampled; control tokens other than the one that ended it are seen as text, half a character is not."""
     finished = ids[-1] in stop
     text = tokenizer.decode(ids[: len(ids) - finished], skip_special_tokens=False)
+    text = text.removeprefix(chat.frame(tokenizer).before)
     return Reply(text if finished else text.rstrip(_BROKEN), finished)
-
-
-def stop_ids(model: Any, tokenizer: Any) -> set[int]:
-    """The tokens that end a reply of `model`: what its generation config and its tokenizer name, and the template's."""
-    named = model.generation_config.eos_token_id
-    named = named if isinstance(named, list) else [named]
-    return {end_of_turn(tokenizer), tokenizer.eos_token_id, *named} - {None}

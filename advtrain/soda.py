@@ -49,7 +49,7 @@ def _sample(
     file: Path,
 ) -> None:  # fmt: skip
     base = policy.to(PartialState().device).get_base_model()
-    stop = replies.stop_ids(base, tokenizer)
+    stop = chat.stop_ids(base, tokenizer)
     whole = [line for line in _lines(file) if line.endswith("\n")]  # without one that was cut
     runs.write_atomic(file, "".join(whole))
     with runs.progress("snapshot", sum(map(len, batches))) if ranks.is_main() else nullcontext() as progress:

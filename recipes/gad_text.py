@@ -63,13 +63,15 @@ def main() -> None:
     if args.test < 2 * FOLDS:
         sys.exit(f"error: --test {args.test} prompts are too few for {FOLDS} folds")
     try:
-        compare(args)
+        config = configs.load(args.config, args.sets)
+        if not config.gad.held_out:
+            raise ConfigError("gad.held_out = 0 leaves nothing to draw curves of; hold some prompts out")
+        compare(config, args)
     except (ConfigError, DataError) as error:
         sys.exit(f"error: {error}")
 
 
-def compare(args: argparse.Namespace) -> None:
-    config = configs.load(args.config, args.sets)
+def compare(config: RunConfig, args: argparse.Namespace) -> None:
     train, test = split(args.answers, args.out, config, args.test)
     students = trained(replace(config, dataset=str(train)), args.out)
     draw(args.out)
@@ -202,7 +204,7 @@ def answered(config: RunConfig, adapter: str, tokenizer: Any, prompts: Sequence[
     """One sample to each prompt, as in training."""
     base = models.load_policy(config.model, adapter, Lora(), seed=0).get_base_model()
     ids = [chat.prompt_ids(tokenizer, prompt) for prompt in prompts]
-    stop, most = replies.stop_ids(base, tokenizer), config.gad.max_new_tokens
+    stop, most = chat.stop_ids(base, tokenizer), config.gad.max_new_tokens
     torch.manual_seed(0)
     drawn = rollout.sample(base, ids, 1, config.gad.temperature, most, stop)
     return [replies.decode(tokenizer, each, stop) for each in drawn]

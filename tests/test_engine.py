@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from advcore import ConfigError, TeacherError, engine
+from advcore import ConfigError, TeacherError, chat, engine
 from advcore.engine import Sampling
 from advcore.testing import tiny_model
 from advgen.config import ModelConfig
@@ -59,20 +59,21 @@ def test_a_base_model_stops_where_its_template_ends_a_turn(tiny, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     running = engine.open_engine(str(tmp_path))
     gather(running, (HELLO, Sampling(max_tokens=1)))
-    assert running._stop_ids() == sorted({tokenizer.eos_token_id, end})
+    assert chat.stop_ids(running._model, running._tokenizer) == {tokenizer.eos_token_id, end}
     assert end != tokenizer.eos_token_id
 
 
-def test_what_a_template_puts_before_a_reply_is_read_and_not_written(tiny, tmp_path):
+def test_an_adapter_reads_what_a_template_puts_before_a_reply_and_another_model_writes_it(tiny, tmp_path):
     folder = shutil.copytree(tiny, tmp_path / "thinking")
     template = folder / "chat_template.jinja"
     thought = "('no thoughts' if message['role'] == 'assistant' else '') + message['content']"
     template.write_text(template.read_text().replace("message['content']", thought))
-    plain, thinking = (
-        gather(engine.open_engine(path), (HELLO, Sampling(max_tokens=1)))[0] for path in (tiny, str(folder))
-    )
-    lead = engine.open_engine(tiny)._tokenizer("no thoughts", add_special_tokens=False)["input_ids"]
-    assert thinking.prompt_tokens == plain.prompt_tokens + len(lead)
+    adapter = make_adapter(str(folder), tmp_path / "adapter", 1.0)
+    plain, trained = (engine.open_engine(path) for path in (str(folder), adapter))
+    asked = plain._tokenizer.decode(plain._encode(HELLO))
+    assert asked.endswith("assistant\n")
+    assert trained._tokenizer.decode(trained._encode(HELLO)) == asked + "no thoughts"
+    assert gather(trained, (HELLO, Sampling(max_tokens=1)))[0].prompt_tokens == len(trained._encode(HELLO))
 
 
 def test_greedy_replies_do_not_depend_on_the_batch_they_share(tiny):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from advcore import ConfigError, DataError, contract
+from advcore import ConfigError, DataError, chat, contract
 from advtrain import data, replies, scoring
 
 
@@ -137,6 +137,39 @@ def test_what_a_template_puts_before_a_reply_is_no_part_of_the_end_of_its_turn(t
     start, (ids, cut) = replies.encode(thinking, prompt, [reply, replies.Reply("so", False)])
     assert thinking.decode(start).endswith("assistant\n<think></think>")
     assert (thinking.decode(ids), thinking.decode(cut)) == ("so<|im_end|>", "so")
+
+
+def test_a_blank_that_a_template_puts_before_a_reply_is_read_on_both_sides_alike(tokenizer):
+    spaced = copy.deepcopy(tokenizer)
+    spaced.chat_template = (
+        "{% for message in messages %}{% if message['role'] == 'user' %}{{ 'User: ' + message['content'] }}"
+        "{% else %}{{ ' Assistant: ' + message['content'] + eos_token }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ ' Assistant:' }}{% endif %}"
+    )
+    prompt, text = [{"role": "user", "content": "Say it."}], "a value"
+    start, (ids,) = replies.encode(spaced, prompt, [replies.Reply(text, True)])
+    assert spaced.decode(start + ids) == "User: Say it. Assistant: a value<|im_end|>"
+    turn = [*prompt, {"role": "assistant", "content": text}]
+    assert start + ids == chat.encode(spaced, turn, add_generation_prompt=False)
+    assert replies.decode(spaced, ids, {spaced.eos_token_id}) == replies.Reply(text, True)
+
+
+def test_sft_reads_a_teachers_reply_as_gad_does(tokenizer):
+    rows = [{"prompt": "Say it.", "teacher_response": "x" * length} for length in range(1, 14)]
+    examples = data.encode(tokenizer, rows, "gad", 2048, 8)
+    whole = [replies.of_teacher(row) for row in rows]
+    for example, (prompt, reply) in zip(examples, whole, strict=True):
+        start, (ids,) = replies.encode(tokenizer, prompt, [reply])
+        assert (example.prompt, example.completions[0]) == (start, ids[:8])
+        assert example.truncated == (not replies.cut(tokenizer, prompt, reply, 8).finished)
+    assert {example.truncated for example in examples} == {True, False}
+
+
+def test_a_template_that_leaves_out_what_a_reply_says_is_refused(tokenizer):
+    mute = copy.deepcopy(tokenizer)
+    mute.chat_template = "{% for message in messages %}{{ message['role'] + eos_token }}{% endfor %}"
+    with pytest.raises(ConfigError, match="leaves out what a reply says"):
+        chat.frame(mute)
 
 
 def test_a_template_without_an_end_of_turn_is_refused(tokenizer):

@@ -57,6 +57,30 @@ def stirred(judge):
     return judge
 
 
+def test_a_base_that_an_adapter_was_merged_into_and_out_of_is_what_it_was(tiny, monkeypatch):
+    monkeypatch.setattr(engine, "precision", lambda: (torch.bfloat16, "to see rounding"))
+    policy = models.load_policy(tiny, "", Lora(), seed=0)
+
+    def stir():
+        for name, weight in policy.named_parameters():
+            if "lora_B" in name:
+                weight.data.normal_(std=0.1)
+
+    def merge():
+        stir()
+        policy.merge_adapter()
+        policy.unmerge_adapter()
+
+    def base():
+        return {name: each.clone() for name, each in policy.named_parameters() if "lora_" not in name}
+
+    before = base()
+    models.unharmed(merge, policy)()
+    assert all(torch.equal(weight, before[name]) for name, weight in base().items())
+    merge()
+    assert not all(torch.equal(weight, before[name]) for name, weight in base().items())
+
+
 @pytest.mark.parametrize("text", ["\n\nSo", " so", "so \n", "\n", "\n<|im_end|>"])
 def test_what_a_template_would_swallow_of_a_reply_is_read_all_the_same(tokenizer, text):
     trimming, merging = copy.deepcopy(tokenizer), copy.deepcopy(tokenizer)

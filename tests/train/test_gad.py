@@ -18,6 +18,7 @@ from advtrain import (
     losses,
     models,
     plan,
+    prefix,
     replies,
     run,
     soda,
@@ -116,15 +117,11 @@ def test_a_run_warms_up_plays_and_keeps_what_it_needs(make, tmp_path):
         "tokens_per_s/rollout", "tokens_per_s/discriminator", "tokens_per_s/student",
     ):  # fmt: skip
         assert all(name in row for row in steps), name
-    assert ["entropy" in row for row in steps] == [
-        False,
-        True,
-        True,
-        True,
-    ]  # nor is the student asked while it waits
+    asked = ["entropy" in row for row in steps]
+    assert asked == [False, True, True, True]  # a student that waits is not
     assert [row["step"] for row in held_out.measured(folder)] == [1, 2, 3, 4]
     assert manifest["held_out"]["step"] == held_out.best(held_out.measured(folder))["step"]
-    assert manifest["rows"] == {"read": 14, "trained": 4, "held_out": 10, "truncated": 5, "dropped": 0}
+    assert manifest["rows"] == {"read": 14, "trained": 4, "held_out": 10, "truncated": 3, "dropped": 0}
     assert not (folder / "best").exists()
     (folder / "checkpoints").mkdir()  # as a kill between the manifest and the end leaves it
     assert run.run(make(), folder) == manifest
@@ -268,6 +265,17 @@ def test_one_player_alone_can_warm_up(build, who, student, judge):
     assert (trainer.student_learns, trainer.discriminator_learns) == (True, True)
 
 
+def test_a_student_that_waits_stays_as_it_was_while_the_discriminator_learns(build):
+    trainer = build(gad={"warmup": "discriminator"}, trl={"max_steps": 2, "weight_decay": 0.5})
+    student = {name: each.clone() for name, each in trainer.model.named_parameters() if ".default." in name}
+    judge = {name: each.clone() for name, each in trainer.judge.weights.items()}
+    trainer.train()
+    for name, weight in trainer.model.named_parameters():
+        assert name not in student or torch.equal(weight, student[name])
+    assert any(not torch.equal(weight, judge[name]) for name, weight in trainer.judge.weights.items())
+    assert not trainer.optimizer.state
+
+
 def test_a_warm_up_of_the_student_alone_samples_nothing(build, monkeypatch):
     trainer = build(gad={"warmup": "student"})
     monkeypatch.setattr("advtrain.rollout.sample", lambda *_: pytest.fail("it sampled"))
@@ -311,6 +319,7 @@ def test_the_papers_dataset_is_read_by_its_own_column(make, tmp_path):
         ({"gad": {"warmup_epochs": 0.1}}, "a stage has no step"),
         ({"discriminator": {"alone_steps": 2}}, "leaves the student none of the warm-up's 2 steps"),
         ({"trl": {"mask_truncated_completions": True}}, "does not go with method"),
+        ({"trl": {"fp16": True}}, 'trl.fp16 does not go with method = "gad"'),
         ({"trl": {"top_p": 0.9}}, 'trl.top_p is read by gad.rollouts = "vllm" only'),
         ({"trl": {"max_completion_length": 9}}, "trl.max_completion_length is set by gad.max_new_tokens"),
         ({"trl": {"num_iterations": 2}}, "trl.num_iterations is set by"),
@@ -429,6 +438,25 @@ def test_an_architecture_that_ignores_the_mask_is_trained_without_sharing(build,
     trainer.judge.shares = True
     shared = trainer.judge.play([trainer.grouped(row["prompt"], sides(row)) for row in batch[::3]], False)
     torch.testing.assert_close(apart.student_BN, shared.student_BN, atol=1e-5, rtol=0)
+
+
+def test_sharing_is_tried_on_the_longest_prompt_with_replies_as_long_as_they_may_be(
+    build, rows_file, monkeypatch
+):
+    rows = [json.loads(line) for line in rows_file.read_text().splitlines()]
+    rows[0]["prompt"] = "Say " + "a " * 40
+    rows[1]["teacher_response"] = "It is " + "b " * 90
+    rows_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    real, seen = prefix.takes_masks, []
+
+    def watched(base, prompt, completions):
+        seen.append((len(prompt), [len(each) for each in completions]))
+        return real(base, prompt, completions)
+
+    monkeypatch.setattr(prefix, "takes_masks", watched)
+    trainer = build()
+    prompts = [len(trainer.teacher_ids(row)[0]) for row in [*trainer.train_dataset, *trainer.held.rows]]
+    assert seen == [(max(prompts), [8, 8])]
 
 
 def sides(row):

@@ -15,6 +15,22 @@ SMALL = (
 )  # fmt: skip
 
 
+def test_curves_need_prompts_that_are_held_out():
+    command = [
+        sys.executable,
+        "gad_text.py",
+        "none",
+        "out",
+        "--config",
+        "gad_small.toml",
+        "--set",
+        "gad.held_out=0",
+    ]
+    done = subprocess.run(command, cwd=RECIPES, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "hold some prompts out" in done.stderr
+
+
 def test_all_rivals_take_as_many_steps_and_are_judged_and_a_second_call_changes_nothing(tmp_path):
     replies = tmp_path / "replies.jsonl"
     rows = [
