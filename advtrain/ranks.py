@@ -5,6 +5,7 @@ Alone, a process is the main one and waits for nobody.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -62,6 +63,7 @@ def leave() -> None:
     if count() > 1:
         import accelerate
 
+        gc.collect()  # a trainer that still refers to it keeps its threads, and those abort at the interpreter's end
         accelerate.PartialState().destroy_process_group()
 
 
