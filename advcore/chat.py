@@ -3,8 +3,8 @@
 A chat template turns roles into control tokens such as `<|im_end|>`. A model that writes that very string in its reply
 must not thereby end a turn when the reply is fed back, so control strings inside `content` are cut in two before
 encoding: the ids hold no control token, and decode to the same text (a tokenizer that begins every piece of text with
-a blank, as SentencePiece does, leaves one at the cut). The data side, the trainer and the engine all
-encode through this page. The way back, the code in a reply, is here too: data side and evaluation read alike.
+a blank, as SentencePiece does, leaves one at the cut). The data side, the trainer and the engine all encode through
+this page. The way back, the code in a reply, is here too: data side and evaluation read alike.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Frame:
 
 @functools.cache
 def frame(tokenizer: Any) -> Frame:
-    """That of the template of `tokenizer`, seen on two replies of a letter. ConfigError where it shows neither."""
+    """That of the template of `tokenizer`, seen on two replies of a letter. Raises ConfigError if it shows none."""
     prompt = [{"role": "user", "content": "a"}]
     start = encode(tokenizer, prompt, add_generation_prompt=True)
     one, other = (
@@ -97,11 +97,11 @@ def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
     return start[: len(start) - around.dropped] + around.lead
 
 
-def reply_ids(tokenizer: Any, messages: Sequence[Message], text: str) -> list[int]:
-    """Of a reply's text behind `prompt_ids` of the messages, as the template has it there. Where that would not give
-    the text back, because the two merge into one token or the template takes something away, those of the text by
-    itself: nothing that was said goes unseen."""
-    around, start = frame(tokenizer), prompt_ids(tokenizer, messages)
+def reply_ids(tokenizer: Any, messages: Sequence[Message], start: list[int], text: str) -> list[int]:
+    """Of a reply's text behind `start`, the `prompt_ids` of the messages, as the template has it there. Where that would
+    not give the text back, because the two merge into one token or the template takes something away, those of the
+    text by itself: nothing that was said goes unseen."""
+    around = frame(tokenizer)
     turn = [*messages, {"role": "assistant", "content": text}]
     whole = encode(tokenizer, turn, add_generation_prompt=False)
     ids = whole[len(start) : len(whole) - len(around.end)]

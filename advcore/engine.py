@@ -398,8 +398,8 @@ class TransformersEngine(Engine):
             raise ConfigError("model folders need transformers: pip install 'advdistill[local]'") from None
         base = self.folder
         # An adapter is asked as it was trained, without thoughts; another model as its template has it.
-        self._trained_here = (self.folder / "adapter_config.json").exists()
-        if self._trained_here:
+        self._is_adapter = (self.folder / "adapter_config.json").exists()
+        if self._is_adapter:
             name = adapter_base(self.folder)
             base = weights.dense(name) if name in embedded() else Path(name)
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -425,7 +425,7 @@ class TransformersEngine(Engine):
                 self._batch(group[start : start + MAX_SEQUENCES])
 
     def _encode(self, messages: list[Message]) -> list[int]:
-        if self._trained_here:
+        if self._is_adapter:
             return chat.prompt_ids(self._tokenizer, messages)
         return chat.encode(self._tokenizer, messages, add_generation_prompt=True)
 

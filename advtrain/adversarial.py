@@ -215,9 +215,7 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
         if "advantages" in inputs:
             return super()._compute_loss(model, inputs)
-        if (
-            not self.student_learns
-        ):  # no gradient at all: with one of zeros weights decay, and AdamW counts a step
+        if not self.student_learns:  # no gradient: with one of zeros weights decay, and AdamW counts a step
             return torch.zeros((), device=self.accelerator.device, requires_grad=True)
         mask = inputs["completion_mask"]
         logps, entropies, _ = self._get_per_token_logps_and_entropies(

@@ -210,7 +210,9 @@ def _encode_reply(
         raise TypeError(f"teacher_response is {len(reply)} messages, not one reply")
     start, end = chat.prompt_ids(tokenizer, prompt), chat.end_of_turn(tokenizer)
     ending = chat.frame(tokenizer).end if end is None else [end]
-    return len(start), [start + chat.reply_ids(tokenizer, prompt, reply[0]["content"]) + ending * ended]
+    return len(start), [
+        start + chat.reply_ids(tokenizer, prompt, start, reply[0]["content"]) + ending * ended
+    ]
 
 
 def messages(value: Any, role: str) -> list[Message]:

@@ -52,7 +52,7 @@ def encode(
     """Ids of the prompt, and of each reply its text and, if it is finished, the token that ends it."""
     start, end = chat.prompt_ids(tokenizer, prompt), end_of_turn(tokenizer)
     return start, [
-        chat.reply_ids(tokenizer, prompt, reply.text) + [end] * reply.finished for reply in replies
+        chat.reply_ids(tokenizer, prompt, start, reply.text) + [end] * reply.finished for reply in replies
     ]
 
 
