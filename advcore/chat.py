@@ -98,9 +98,9 @@ def prompt_ids(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
 
 
 def reply_ids(tokenizer: Any, messages: Sequence[Message], start: list[int], text: str) -> list[int]:
-    """Of a reply's text behind `start`, the `prompt_ids` of the messages, as the template has it there. Where that would
-    not give the text back, because the two merge into one token or the template takes something away, those of the
-    text by itself: nothing that was said goes unseen."""
+    """Of a reply's text behind `start`, the `prompt_ids` of the messages, as the template has it there. Where that
+    would not give the text back, because the two merge into one token or the template takes something away, those of
+    the text by itself: nothing that was said goes unseen."""
     around = frame(tokenizer)
     turn = [*messages, {"role": "assistant", "content": text}]
     whole = encode(tokenizer, turn, add_generation_prompt=False)
