@@ -26,6 +26,8 @@ from functools import partial
 from typing import Any, get_args
 
 from . import judge, zygote
+from .callee import is_entry_point
+from .inside import request
 from .report import Failure, Limits, Mode, Outcome, Output, Report, SandboxUnavailable, Status
 from .wire import Budget, CannotCross, Decoder, Encoder, WireError, dumps, loads
 
@@ -63,32 +65,12 @@ class _Evidence:
     stdout: bytes
 
 
-_Site = int | str
-"""An assert site by its index, or the name of a test method."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Family:
-    """Plans of a test text as it is and bent, for runs in the solution's own process."""
-
-    straight: bytes
-    twins: tuple[tuple[bytes, frozenset[_Site]], ...]
-    """Each with the sites that have to fail in it."""
-    needed: frozenset[_Site]
-    """What has to pass when nothing is bent."""
-    bendable: frozenset[_Site]
-
-
 _numbers = itertools.count()
 
 
 def _free_uid() -> int:
     """A uid for one slot alone, in this process and most likely beside others: the limit on threads counts by uid."""
     return zygote.SLOT_UIDS[(64 * os.getpid() + next(_numbers)) % len(zygote.SLOT_UIDS)]
-
-
-_Run = Callable[[Mode, bytes], tuple[Report, dict[str, Any]]]
-"""Mode, test text or plan -> report, the judge's record."""
 
 
 def level_of(layers: Iterable[str]) -> str:
@@ -336,25 +318,51 @@ class Sandbox:
     # --- checks ---------------------------------------------------------------------------------------------
 
     def check(
-        self, solution: str, tests: str, entry_point: str | None = None, wall_s: float | None = None
+        self,
+        solution: str,
+        tests: str,
+        entry_point: str | None = None,
+        wall_s: float | None = None,
+        fail_fast: bool = False,
     ) -> Report:
-        """One solution against one test text; `entry_point` goes to an uncalled `check(candidate)`, and a class of that
-        name is not believed what it says of its objects. `wall_s` stands in for that of the limits: for a run now and
-        then, since another one than the slot had before costs a start of the slot, some 0.1 s.
+        """One solution against one test text. `entry_point` is `f`, `Class.method` or `Class().method`: it goes to an
+        uncalled `check(candidate)`, is never taken from the standard library, and a class of that name is not believed
+        what it says of its objects. With `fail_fast` the first assert that does not hold is the last to run. `wall_s`
+        stands in for that of the limits: for a run now and then, since another one than the slot had before costs a start
+        of the slot, some 0.1 s. Raises ValueError for an entry point of another form.
         """
+        _known_form(entry_point)
+        header = {"entry_point": entry_point, "fail_fast": fail_fast}
         text = tests.encode("utf-8", "surrogatepass")
         with self._slot(wall_s) as slot:
-            run = partial(self._checked, slot, solution, entry_point)
-            report, verdict = run("split", text)
-            if "unsplittable" not in verdict:
+            report, verdict = self._checked(slot, "split", solution.encode("utf-8", "surrogatepass"), header, text)
+            if "unsplittable" not in verdict and "doubt" not in verdict:
                 return report
-            family = self._twins(slot, text)
-            return family if isinstance(family, Report) else _in_process(run, family)
+            return self._beside(slot, solution, header, text, report, verdict)
 
-    def check_many(self, pairs: Iterable[tuple[str, str] | tuple[str, str, str | None]]) -> list[Report]:
+    def _beside(
+        self, slot: Slot, solution: str, header: dict[str, Any], tests: bytes, report: Report, verdict: dict[str, Any]
+    ) -> Report:  # fmt: skip
+        """The tests again, in the solution's own process: what a copy or a proxy made fail may hold there. Where they
+        cannot be divided for that, nobody knows.
+        """
+        doubt = verdict.get("unsplittable") or verdict["doubt"]
+        made = self._sealed(slot, header, tests)
+        if isinstance(made, str):
+            return _undecided(report, f"{doubt or 'the tests set state of their process'}; {made}")
+        inside, answers = made
+        program = request(solution.encode("utf-8", "surrogatepass"), inside)
+        found, verdict = self._checked(slot, "in-process", program, header, answers)
+        if found.status == "test_error" and "unsplittable" not in verdict and not doubt:
+            return report  # there is nothing against what was seen before
+        return found
+
+    def check_many(
+        self, pairs: Iterable[tuple[str, str] | tuple[str, str, str | None]], fail_fast: bool = False
+    ) -> list[Report]:
         """In the order given, on every slot at once: what `check` takes, each in a tuple."""
         with ThreadPoolExecutor(len(self._slots)) as pool:
-            return list(pool.map(lambda pair: self.check(*pair), pairs))
+            return list(pool.map(lambda pair: self.check(*pair, fail_fast=fail_fast), pairs))
 
     async def acheck(self, solution: str, tests: str, entry_point: str | None = None) -> Report:
         import asyncio  # only asynchronous callers need it, and they have it already
@@ -379,13 +387,16 @@ class Sandbox:
     ) -> list[Output]:
         """What the entry point returns for each tuple of arguments, all in one process; `wall_s` as in `check`.
 
-        Raises wire.CannotCross when an argument is not made of exact builtin types. The outputs are the solution's own
+        Raises ValueError for an entry point of a form that `check` does not know, and wire.CannotCross when an argument is
+        not made of exact builtin types. The outputs are the solution's own
         word: what it computes, or makes up, nobody compares here.
         """
+        _known_form(entry_point)
         calls = [_encoded(tuple(args)) for args in args_list]
         request = {"entry_point": entry_point, "calls": calls}
         with self._slot(wall_s) as slot:
-            evidence, limits = self._evidence(slot, zygote.CALL, solution, dumps(request)), slot.limits
+            program = solution.encode("utf-8", "surrogatepass")
+            evidence, limits = self._evidence(slot, zygote.CALL, program, dumps(request)), slot.limits
         if isinstance(evidence, str):
             return [Output(status="sandbox_error", error=evidence)] * len(args_list)
         return _outputs(evidence, len(args_list), limits)
@@ -411,10 +422,8 @@ class Sandbox:
         finally:
             self._free.put(slot)
 
-    def _evidence(self, slot: Slot, kind: int, solution: str, request: bytes) -> _Evidence | str:
+    def _evidence(self, slot: Slot, kind: int, program: bytes, request: bytes) -> _Evidence | str:
         """Tried again on a fresh slot when the slot is lost; in the end, the infrastructure's own words."""
-        # a lone surrogate is the compiler's to refuse, inside
-        program = solution.encode("utf-8", "surrogatepass")
         lost = ""
         for _ in range(_ATTEMPTS):
             try:
@@ -432,13 +441,14 @@ class Sandbox:
             return slot.run(kind, solution, request)
 
     def _checked(
-        self, slot: Slot, solution: str, entry_point: str | None, mode: Mode, tests: bytes
+        self, slot: Slot, mode: Mode, program: bytes, header: dict[str, Any], tests: bytes
     ) -> tuple[Report, dict[str, Any]]:
-        """The report, and the judge's own record, which is empty when there is none. `tests` is a text, or for
-        in-process mode a plan.
+        """The report, and the judge's own record, which is empty when there is none. In-process, both texts are the halves
+        that `_sealed` made.
         """
-        kind, text_bytes = (zygote.SPLIT, len(tests)) if mode == "split" else (zygote.IN_PROCESS, 0)
-        evidence = self._evidence(slot, kind, solution, _request(entry_point, text_bytes, tests))
+        split = mode == "split"
+        wanted = _request(header, tests, len(tests) if split else 0)
+        evidence = self._evidence(slot, zygote.SPLIT if split else zygote.SEALED, program, wanted)
         stamp: dict[str, Any] = {"mode": mode, "level": self.level, "layers": self.layers}
         if isinstance(evidence, str):
             return Report(status="sandbox_error", error=_lost(evidence), **stamp), {}
@@ -447,62 +457,37 @@ class Sandbox:
         stamp["stdout"] = evidence.stdout[: self.limits.output_bytes].decode(errors="replace")
         if verdict is not None and "unsplittable" in verdict:
             return Report(status="test_error", **stamp), verdict
-        return _judged(verdict, evidence, mode, slot.limits, stamp), verdict or {}
+        return _judged(verdict, evidence, slot.limits, stamp), verdict or {}
 
-    def _twins(self, slot: Slot, tests: bytes) -> _Family | Report:
-        evidence = self._evidence(slot, zygote.TWINS, "", _request(None, len(tests), tests))
-        stamp: dict[str, Any] = {"mode": "in-process", "level": self.level, "layers": self.layers}
+    def _sealed(self, slot: Slot, header: dict[str, Any], tests: bytes) -> tuple[bytes, bytes] | str:
+        """The two halves of the tests, or why they cannot be divided."""
+        evidence = self._evidence(slot, zygote.SEAL, b"", _request(header, tests, len(tests)))
         if isinstance(evidence, str):
-            return Report(status="sandbox_error", error=_lost(evidence), **stamp)
+            return evidence
         try:
             made = loads(evidence.verdict)
-            twins = tuple((bytes.fromhex(plan), frozenset(bends)) for plan, bends in made["twins"])
-            needed, bendable = frozenset(made["needed"]), frozenset(made["bendable"])
-            return _Family(bytes.fromhex(made["straight"]), twins, needed, bendable)
+            if "unsealable" in made:
+                return str(made["unsealable"])
+            inside, answers = made["halves"]
+            return bytes.fromhex(inside), bytes.fromhex(answers)
         except (WireError, TypeError, ValueError, KeyError) as problem:
-            return Report(status="test_error", error=Failure(type="TestError", message=str(problem)), **stamp)
+            return str(problem)
 
 
-def _in_process(run: _Run, family: _Family) -> Report:
-    """A pass in the solution's own process stands when every site that has to pass did, and when every twin fails where
-    it was bent and nowhere else. Of what the solution wrote nothing is believed that the twins do not bear out.
-    """
-    report, verdict = run("in-process", family.straight)
-    if not report.passed:
-        return report
-    if not family.bendable:
-        message = "tests that cannot be split need an == or assertEqual with a literal that can be bent to prove a pass"
-        return replace(report, status="test_error", error=Failure(type="Tripwire", message=message))
-    if wrong := _contradiction(report, verdict, family.needed, frozenset()):
-        return replace(report, status="test_error", error=Failure(type="Tripwire", message=wrong))
-    for plan, bends in family.twins:
-        twin, verdict = run("in-process", plan)
-        if twin.status in ("sandbox_error", "timeout"):
-            return twin
-        if wrong := _contradiction(twin, verdict, family.bendable, bends):
-            message = f"in a twin of the tests, {wrong}"
-            return replace(report, status="tampered", error=Failure(type="Tripwire", message=message))
-    return report
+def _undecided(report: Report, why: str) -> Report:
+    """No verdict, with the reason in place of the failure that may be ours."""
+    error = Failure(type="Undecided", message=why[: judge.MAX_TEXT])
+    return replace(report, status="test_error", error=error)
 
 
-def _contradiction(report: Report, verdict: dict[str, Any], sites: Set[_Site], bends: Set[_Site]) -> str:
-    """The first of `sites` that did not fail although it is bent, or did not pass although it is not."""
-    found = dict(zip(_sites(verdict), report.outcomes, strict=False)) if verdict else {}
-    for site in sites:
-        if found.get(site) != (wanted := "fail" if site in bends else "pass"):
-            return f"assert {site} should be {wanted}, not {found.get(site)}"
-    return ""
+def _known_form(entry_point: str | None) -> None:
+    if entry_point is not None and not is_entry_point(entry_point):
+        raise ValueError(f"an entry point is f, Class.method or Class().method, not {entry_point!r}")
 
 
-def _sites(verdict: dict[str, Any]) -> list[_Site]:
-    """What twins call each site: its index, or the name of its test method."""
-    labels = verdict.get("labels", [])
-    return [*range(verdict["total"] - len(labels)), *labels]
-
-
-def _request(entry_point: str | None, text_bytes: int, tests: bytes) -> bytes:
-    """What `judge.Request` reads."""
-    return dumps({"entry_point": entry_point, "bytes": text_bytes}) + b"\n" + tests
+def _request(header: dict[str, Any], tests: bytes, text_bytes: int) -> bytes:
+    """What `judge.Request` reads: `text_bytes` of text, the rest is a plan."""
+    return dumps(header | {"bytes": text_bytes}) + b"\n" + tests
 
 
 def _lost(words: str) -> Failure:
@@ -511,7 +496,7 @@ def _lost(words: str) -> Failure:
 
 def _encoded(args: tuple[Any, ...]) -> Any:
     try:
-        return Encoder(exact=Budget()).encode(args)
+        return Encoder(exact=Budget(1 << 20)).encode(args)
     except RecursionError:
         raise CannotCross("an argument contains itself, or is nested too deeply") from None
 
@@ -521,13 +506,13 @@ def _outputs(evidence: _Evidence, count: int, limits: Limits) -> list[Output]:
         return [Output(status="output_limit", error="too much on standard output")] * count
     lines = evidence.verdict.split(b"\n")[:-1]
     outputs: list[Output] = []
-    budget = Budget()
+    budget = Budget.of_run()
     for line in lines[:count]:
         try:
             record = loads(line)
             if "load" in record:
                 return [_output(record["load"], ("error", "memory", "exited"), budget)] * count
-            outputs.append(_output(record, ("ok", "error", "memory", "exited"), budget))
+            outputs.append(_output(record, ("ok", "error", "memory", "exited", "output_limit"), budget))
         except (WireError, KeyError, TypeError) as problem:
             outputs.append(Output(status="tampered", error=str(problem)))
     status = _end_of_solution(evidence.result, limits)
@@ -539,10 +524,10 @@ def _output(record: dict[str, Any], allowed: tuple[str, ...], budget: Budget) ->
     status, error = record["status"], record.get("error")
     if status not in allowed or type(error) not in (str, type(None)):
         raise WireError("not the record of a call")
-    args = Decoder(exact=budget).decode(record["args"]) if "args" in record else None
+    args = Decoder(exact=budget.of_one_value()).decode(record["args"]) if "args" in record else None
     if type(args) not in (tuple, type(None)):
         raise WireError("arguments that are no tuple")
-    value = Decoder(exact=budget).decode(record["value"]) if status == "ok" else None
+    value = Decoder(exact=budget.of_one_value()).decode(record["value"]) if status == "ok" else None
     return Output(status=status, value=value, error=error, mutated_args=args)
 
 
@@ -586,7 +571,7 @@ def _is_failure(error: Any) -> bool:
 
 
 def _judged(
-    verdict: dict[str, Any] | None, evidence: _Evidence, mode: Mode, limits: Limits, stamp: dict[str, Any]
+    verdict: dict[str, Any] | None, evidence: _Evidence, limits: Limits, stamp: dict[str, Any]
 ) -> Report:
     """From evidence to status: a pass needs all of it to say so, a limit that was hit overrides it."""
     result = evidence.result
@@ -596,7 +581,7 @@ def _judged(
     elif result.timed_out:
         status, words = "timeout", f"no verdict within {limits.wall_s} s"
     elif verdict is None or result.judge_status != 0:
-        status, words = _without_verdict(result, mode, limits)
+        status, words = "test_error", "the test process ended without a verdict"
     elif verdict["status"] == "gone":
         status, words = _end_of_solution(result, limits), "the solution's process ended during the run"
     else:
@@ -604,12 +589,6 @@ def _judged(
     known = {} if verdict is None else _counts(verdict)
     error = Failure(type=status, message=words) if words else _failure(verdict)
     return Report(status=status, error=error, **known, **stamp)
-
-
-def _without_verdict(result: zygote.RunResult, mode: Mode, limits: Limits) -> tuple[Status, str]:
-    if mode == "in-process":
-        return _end_of_solution(result, limits), "the process ended without a verdict"
-    return "test_error", "the test process ended without a verdict"
 
 
 def _end_of_solution(result: zygote.RunResult, limits: Limits) -> Status:

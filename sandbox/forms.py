@@ -20,6 +20,7 @@ class Recorder(Protocol):
 
     def add(self, label: str) -> int: ...
     def passed(self, index: int) -> None: ...
+    def skipped(self, index: int) -> None: ...
     def differs(self, index: int, expected: str, got: str) -> None: ...
     def broke(self, index: int, soft: bool) -> None: ...
 
@@ -29,7 +30,8 @@ def run_unittest_classes(namespace: dict[str, Any], sites: Recorder) -> None:
     unittest = sys.modules.get("unittest")
     if unittest is None:
         return
-    cases = [c for c in namespace.values() if isinstance(c, type) and issubclass(c, unittest.TestCase)]
+    unittest.main = lambda *_, **__: None  # the tests are run here, whether they ask for it or not
+    cases = [c for c in namespace.values() if issubclass(type(c), type) and issubclass(c, unittest.TestCase)]
     for case in (case for case in cases if case.__module__ == namespace["__name__"]):
         unittest.defaultTestLoader.loadTestsFromTestCase(case).run(_recording(unittest, sites))
 
@@ -56,6 +58,10 @@ def _recording(unittest: types.ModuleType, sites: Recorder) -> Any:
 
         addFailure = addError
 
+        def addSkip(self, test: Any, reason: str) -> None:
+            if self.index >= 0 and getattr(getattr(test, test._testMethodName), "__unittest_skip__", False):
+                sites.skipped(self.index)
+
         def addSubTest(self, test: Any, part: Any, problem: Any) -> None:
             if problem:
                 self.addError(test, problem)
@@ -76,7 +82,7 @@ def run_doctest(tests: str, namespace: dict[str, Any], sites: Recorder) -> None:
 
     checker = doctest.OutputChecker()
     for example in doctest.DocTestParser().get_examples(tests):
-        shown = _Shown(namespace)
+        shown = Shown(namespace)
         if not example.want:
             shown.run(example.source)
             continue
@@ -96,7 +102,7 @@ def run_doctest(tests: str, namespace: dict[str, Any], sites: Recorder) -> None:
             sites.differs(index, want, got)
 
 
-class _Shown:
+class Shown:
     """Runs a statement as the interactive prompt would and keeps what it shows."""
 
     def __init__(self, namespace: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """Runs the tests, holds the expected values and writes the one verdict of a run.
 
-In split mode it never runs a line of the solution, but asks for it through `remote`: in the clerk's own process
-where the tests are plain, else in one forked for the run. In in-process mode solution and tests share a process, which
-the solution can then lie to: `box` accepts such a pass only when bent twins of the tests fail.
+It never runs a line of the solution, but asks for it through `remote`: in the clerk's own process where the tests are plain,
+else in one forked for the run. Where tests have to stand in the solution's process, `sealed` keeps what they expect
+here.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import os
 import socket
 import sys
 import types
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import callee, forms, split, twins
-from .remote import RemoteObject, RunEnded, Session, SolutionExited, is_class
-from .wire import CannotCross, Channel, dumps, loads, words_of
+from . import callee, forms, plain, pytest_form, split
+from .remote import Contract, RunEnded, Session, SolutionExited, is_class, ref
+from .wire import CannotCross, Channel, Decoder, Node, deep, dumps, loads, words_of
 
 GONE = 10
 """Exit code of a judge whose solution ended under its hands."""
@@ -46,19 +46,27 @@ class Unsplittable(BaseException):
 class Sites:
     """The record of a run: one outcome per assert site, and the first thing that went wrong."""
 
-    def __init__(self, count: int, session: Session | None = None) -> None:
-        self.outcomes = ["not_run"] * count
+    def __init__(self, plan: split.Plan, session: Session, fail_fast: bool = False) -> None:
+        self._plan, self._fail_fast = plan, fail_fast
+        self.outcomes = ["not_run"] * len(plan.required)
         self.runs = 0
         self.status: str | None = None
         self.error: dict[str, Any] | None = None
+        self.doubt = ""
+        """What a failure may be due to that no other way to run the tests would help."""
         self._session = session
         self._labels: list[str] = []
+        self._entered: set[int] = set()
+        self._skipped: set[int] = set()
         self._requests = 0
 
     def enter(self, index: int, fresh: bool) -> int:
         """`fresh`: what breaks in this assert before it asks the solution for anything is not the solution's doing."""
         self._requests = self._traffic() if fresh else 0
         return index
+
+    def entered(self, function: int) -> None:
+        self._entered.add(function)
 
     def mark(self) -> None:
         """From here on, a breakdown without a request to the solution is the tests' own."""
@@ -73,7 +81,11 @@ class Sites:
         right: Any,
         text: Callable[[], Any] | None = None,
     ) -> None:
-        if self._executed(index, _COMPARE[operation](left, right)):
+        if isinstance(left, type) or isinstance(right, type):
+            left, right = self._session.class_of(left), self._session.class_of(right)
+        with deep:
+            holds = _COMPARE[operation](left, right)
+        if self._executed(index, holds):
             return
         expected, got = (left, right) if flipped else (right, left)
         message = _text(text) or f"{_short(left)} {operation.strip('_')} {_short(right)} is false"
@@ -87,15 +99,6 @@ class Sites:
         self._record(index, "fail", "fail", "AssertionError", message, "a true value", _short(value))
         raise AssertionError(message)
 
-    @property
-    def imported(self) -> Set[str]:
-        """Names that the solution only took from the standard library."""
-        return self._session.imported if self._session else frozenset()
-
-    @property
-    def split(self) -> bool:
-        return self._session is not None
-
     def add(self, label: str) -> int:
         """One more site, found while the tests run."""
         self.outcomes.append("not_run")
@@ -105,6 +108,10 @@ class Sites:
 
     def passed(self, index: int) -> None:
         self._executed(index, True)
+
+    def skipped(self, index: int) -> None:
+        """A test that says itself that it is not to be run."""
+        self._skipped.add(index)
 
     def differs(self, index: int, expected: str, got: str) -> None:
         self.runs += 1
@@ -141,6 +148,7 @@ class Sites:
             self._note(problem, index)
         if not soft or isinstance(problem, RunEnded | Unsplittable):
             raise problem
+        self.stop_if_failed()
 
     def stumbled(self) -> None:
         """Called in the handler around a statement of the test text that is no assert."""
@@ -151,14 +159,28 @@ class Sites:
         self.mark()
         if isinstance(problem, RunEnded | Unsplittable):
             raise problem
+        self.stop_if_failed()
+
+    def ended_as(self, reason: str) -> None:
+        """The other side went before the tests were through."""
+        self._record(None, "error", reason, "SolutionEnded", "the solution's process ended during the run")
+
+    def undecided(self, reason: str) -> None:
+        """What the solution gave cannot be looked at from here."""
+        self._record(None, "error", "test_error", "CannotCross", reason)
+
+    def stop_if_failed(self) -> None:
+        """Where nobody asked for all outcomes, the first that is bad is the last."""
+        if self._fail_fast and self.status not in (None, "pass"):
+            raise RunEnded("stopped")
 
     def failed_to_load(self, problem: BaseException) -> None:
         """The solution raised at import: its own AssertionError is an error, not a failed test."""
-        status = "error" if isinstance(problem, AssertionError) else self._classify(problem)
+        status = self._classify(problem)
         self._record(None, "error", status, _kind(problem), words_of(problem))
 
     def _note(self, problem: BaseException, index: int | None) -> None:
-        if isinstance(problem, CannotCross) and self._session and self._session.unsplittable:
+        if isinstance(problem, CannotCross) and self._session.unsplittable:
             raise Unsplittable(str(problem)) from problem
         status = self._classify(problem)
         outcome = "fail" if status == "fail" else "error"
@@ -167,17 +189,25 @@ class Sites:
     def _classify(self, problem: BaseException) -> str:
         if isinstance(problem, RunEnded):
             return problem.reason
-        if isinstance(problem, SolutionExited) or (isinstance(problem, SystemExit) and self._session is None):
+        if isinstance(problem, SolutionExited):
             return "exited"
         if isinstance(problem, MemoryError):
             return "memory"
         if isinstance(problem, AssertionError):
-            return "fail"
-        asked = self._session is None or self._traffic() > self._requests
-        return "error" if asked or isinstance(problem, NameError | ImportError) else "test_error"
+            return "error" if isinstance(problem, Contract) else "fail"
+        asked = self._session.requests > self._requests
+        return "error" if asked or self._lacks_a_name(problem) else "test_error"
+
+    def _lacks_a_name(self, problem: BaseException) -> bool:
+        """Whether the tests found something missing that the solution should have; a library is the tests' to import."""
+        if isinstance(problem, ModuleNotFoundError):
+            return False
+        if isinstance(problem, NameError):
+            return problem.name not in sys.stdlib_module_names
+        return isinstance(problem, ImportError)
 
     def _traffic(self) -> int:
-        return self._session.requests if self._session else 0
+        return self._session.requests
 
     def _record(
         self, index: int | None, outcome: str, status: str, kind: str, message: str,
@@ -190,18 +220,17 @@ class Sites:
             facts = {"assert_index": index, "expected": expected, "got": got}
             self.error = {"type": kind, "message": message[:MAX_TEXT], **facts}
 
-    def verdict(self, required: Sequence[bool]) -> dict[str, Any]:
-        """`required` goes with the first sites; a pass needs those executed, and any at all."""
-        unreached = any(o == "not_run" for o, needed in zip(self.outcomes, required, strict=False) if needed)
-        if self.status is None and self._session and self._session.ended:
+    def verdict(self) -> Verdict:
+        """The record of the run. A pass needs every site that may run to have run, and any at all."""
+        if self.status is None and self._session.ended:
             self._record(
                 None, "error", self._session.ended, "SolutionEnded", "the tests caught the end of the run"
             )
         elif self.status is None and not self.runs:
             self.status = "no_tests"
-        elif self.status is None and unreached:
-            self._record(None, "error", "test_error", "TestError", "an assert was never reached")
-        return {
+        elif self.status is None and (missing := self._never_reached()):
+            self._record(None, "error", "test_error", "TestError", missing)
+        found = {
             "status": self.status or "pass",
             "labels": self._labels,
             "total": len(self.outcomes),
@@ -209,11 +238,32 @@ class Sites:
             "outcomes": self.outcomes,
             "error": self.error,
         }
+        if found["status"] in ("fail", "error") and self.doubt:
+            found |= {"status": "test_error", "error": {"type": "Undecided", "message": self.doubt}}
+        elif found["status"] != "pass" and (doubt := self._session.refused or self._plan.state):
+            found["doubt"] = doubt if isinstance(doubt, str) else ""
+        return found
+
+    def _never_reached(self) -> str:
+        """The first of what asserts and should have run."""
+        sites = [site for site, needed in enumerate(self._plan.required) if needed]
+        sites += range(len(self._plan.required), len(self.outcomes))
+        for site in sites:
+            if self.outcomes[site] == "not_run" and site not in self._skipped:
+                return f"assert {site} was never reached"
+        for group in self._plan.alternatives:
+            if all(self.outcomes[site] == "not_run" for site in group):
+                return f"none of the asserts {', '.join(map(str, group))} was reached"
+        for number, name in enumerate(self._plan.functions):
+            if number not in self._entered:
+                return f"nothing called {name}, which asserts"
+        return ""
 
 
 def _short(value: Any) -> str:
     try:
-        return repr(value)[:MAX_TEXT]
+        with deep:
+            return repr(value)[:MAX_TEXT]
     except (
         Exception,
         SolutionExited,
@@ -240,6 +290,7 @@ class Request:
     """What the supervisor wrote: a line of JSON and the test text; after that the clerk may have put its plan."""
 
     entry_point: str | None
+    fail_fast: bool
     tests: bytes
     plan: bytes
     _end: int
@@ -249,7 +300,7 @@ class Request:
         line, _, body = callee.read_all(fd).partition(b"\n")
         header = loads(line)
         size = header["bytes"]
-        return cls(header["entry_point"], body[:size], body[size:], len(line) + 1 + size)
+        return cls(header["entry_point"], header["fail_fast"], body[:size], body[size:], len(line) + 1 + size)
 
     def append(self, fd: int, plan: bytes) -> None:
         os.pwrite(fd, plan, self._end)
@@ -258,125 +309,226 @@ class Request:
 def judge_alone(sock: socket.socket, tests_fd: int, verdict_fd: int, deadline: float) -> NoReturn:
     """Run tests that the clerk has planned, in this process of their own."""
     request = Request.read(tests_fd)
-    verdict, _ = judge(sock, split.Plan.load(request.plan), request.entry_point, deadline)
+    verdict, _ = judge(sock, split.Plan.load(request.plan), request, deadline)
     write(verdict_fd, verdict)
     os._exit(GONE if verdict.get("status") == "gone" else 0)
 
 
-def judge(
-    sock: socket.socket, plan: split.Plan, entry_point: str | None, deadline: float
-) -> tuple[Verdict, int]:
+def judge(sock: socket.socket, plan: split.Plan, request: Request, deadline: float) -> tuple[Verdict, int]:
     """Run tests against the solution at the other end; the verdict, and how many bytes the solution sent. A plain plan
     executes nothing that stays in this process.
     """
     channel = Channel(sock)
-    return _judged(channel, plan, entry_point, deadline), channel.received
+    return _judged(Session(channel, deadline), plan, request), channel.received
 
 
-def _judged(channel: Channel, plan: split.Plan, entry_point: str | None, deadline: float) -> Verdict:
-    session = Session(channel, deadline, may_import=plan.plain is None)
-    sites = Sites(len(plan.required), session)
+def _judged(session: Session, plan: split.Plan, request: Request) -> Verdict:
+    sites = Sites(plan, session, request.fail_fast)
+    entry_point = request.entry_point
+    head = head_of(entry_point)
     try:
-        exports = session.open()
+        nodes = session.open()
+        wanted = {head or ""} if head in plan.free else plan.free - _BUILTINS
+        if session.exited and (wanted - nodes.keys()):
+            raise session.exited
+        if plan.plain is None:
+            believed = frozenset((head,)) if head else plan.subjects
+            exports = session.exports(nodes, believed)
     except BaseException as problem:  # whatever the solution raised while it loaded
         sites.failed_to_load(problem)
-        return sites.verdict(plan.required)
-    if session.has_classes:
-        session.named = plan.names() & {n for n, value in exports.items() if is_class(value)}
-        session.named -= _BUILTINS | {entry_point}
+        return sites.verdict()
     try:
-        (_execute if plan.plain is None else _execute_plain)(plan, exports, sites, entry_point)
+        if plan.plain is not None:
+            with deep:
+                _PlainRun(plain.Suite(*plan.plain), session, sites).run(nodes, entry_point)
+        else:
+            module = module_of(plan, exports, head)
+            _acquaint(session, sites, plan, exports, module, believed)
+            _execute(plan, exports, sites, entry_point, module, believed)
     except RunEnded:
         pass  # noted where it happened
     except Unsplittable as problem:
         return {"unsplittable": str(problem)}
-    return sites.verdict(plan.required)
+    return sites.verdict()
 
 
-def plan_twins(tests_fd: int, verdict_fd: int) -> None:
-    """The test text as it is and several times bent, for runs in the solution's own process, with the names of the
-    sites that can be bent.
-    """
-    import random  # not in the slot's memory, see `zygote.warm_up`
-
-    text = Request.read(tests_fd).tests.decode("utf-8", "surrogatepass")
-    straight, bent, sites = twins.family(text, random.Random(os.urandom(16)))
-    plans = [(split.plan(twin).dump().hex(), [*bends]) for twin, bends in bent]
-    plan = split.plan(straight)
-    required = [site for site, needed in enumerate(plan.required) if needed]
-    names = [*sites, *(site for site in required if site not in sites)]
-    write(verdict_fd, {"straight": plan.dump().hex(), "twins": plans, "bendable": [*sites], "needed": names})
+def _acquaint(
+    session: Session, sites: Sites, plan: split.Plan, exports: dict[str, Any], module: str | None, believed: Set[str]
+) -> None:
+    """Which of the solution's classes the tests speak of, and which names they were given of other making."""
+    spoken_of = plan.free - _BUILTINS | {name for source, names in plan.imports if source == module for name in names}
+    spoken_of -= believed
+    session.named = frozenset(ref(exports[name]).number for name in spoken_of & exports.keys() if is_class(exports[name]))
+    if shadowed := (exports.keys() & plan.free & _BUILTINS) - believed:
+        sites.doubt = f"the solution has its own {min(shadowed)}, the tests were given the builtin one"
 
 
-def _execute_plain(plan: split.Plan, exports: dict[str, Any], sites: Sites, entry_point: str | None) -> None:
-    assert plan.plain is not None
-    namespace: dict[str, Any] = {"__builtins__": {"BaseException": BaseException}, split.SITES: sites}
-    namespace |= {name: exports[name] for name in plan.plain & exports.keys() if exports[name] is not None}
-    sites.mark()
-    exec(plan.code, namespace)
-    if plan.candidate_check:
-        _check_candidate(namespace, exports, sites, entry_point)
+def head_of(entry_point: str | None) -> str | None:
+    """The name that an entry point such as `Solution().sum` begins with."""
+    return entry_point.partition(".")[0].removesuffix("()") if entry_point else None
+
+
+def module_of(plan: Any, exports: dict[str, Any], head: str | None) -> str | None:
+    """What the tests call the solution's module, if they import it: helpers of theirs are not the solution's to give."""
+    unknown = [(module, names) for module, names in plan.imports if not _is_here(module)]
+    if head:
+        found = [module for module, names in unknown if head in names]
+    elif any(module == "solution" for module, _ in unknown):
+        found = ["solution"]
+    elif plan.free & (exports.keys() - _BUILTINS):
+        found = [module for module, names in unknown if "*" in names]
+    else:
+        found = [module for module, names in unknown if set(names) - {"*"} <= exports.keys() or len(unknown) == 1]
+    return found[0] if found else None
+
+
+def _is_here(module: str) -> bool:
+    """Whether it can be imported: the caller has preloaded it."""
+    import importlib.util
+
+    try:
+        return module in sys.modules or importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+class _PlainRun:
+    """All calls of a plain suite in one message, and the checks as the answers come."""
+
+    def __init__(self, suite: plain.Suite, session: Session, sites: Sites) -> None:
+        self._suite, self._session, self._sites = suite, session, sites
+        self._values: list[Any] = []
+
+    def run(self, nodes: dict[str, Node], entry_point: str | None) -> None:
+        """Raises RunEnded where the solution ends before the last answer."""
+        calls = self._suite.calls
+        if any(name == plain.CANDIDATE for name, _, _ in calls):
+            entry_point = entry_point or _only_function(nodes)
+        paths = {name: entry_point if name == plain.CANDIDATE else name for name, _, _ in calls}
+        missing = {name for name, path in paths.items() if head_of(path) not in nodes}
+        self._session.ask_all([[paths[name], *given] for name, *given in calls if name not in missing])
+        place = 0
+        for number, (check, last) in enumerate(zip(self._suite.checks, plain.last_calls(self._suite), strict=True)):
+            while place <= last:
+                self._values.append(self._answer(calls[place][0], missing))
+                place += 1
+                if self._session.has_objects:  # they can only be asked about when all else has been answered
+                    self._values += [self._answer(name, missing) for name, *_ in calls[place:]]
+                    place = len(calls)
+            self._check(number, *check)
+
+    def _answer(self, name: str, missing: Set[str]) -> Any:
+        """The value of the next call, or what it raised."""
+        if name in missing:
+            return _Raised(NameError(f"name {name!r} is not defined"))
+        try:
+            return self._session.next_answer()
+        except BaseException as problem:  # the solution's; it belongs to the check that wants it
+            return _Raised(problem)
+
+    def _check(self, number: int, operation: str, left: Node, right: Node, flipped: bool, message: str) -> None:
+        try:
+            text = (lambda: message) if message else None
+            if operation in ("truth", "not"):
+                holds = self._side(left)
+                self._sites.truth(number, holds if operation == "truth" else not holds, text)
+            else:
+                self._sites.compare(number, operation, flipped, self._side(left), self._side(right), text)
+        except BaseException:
+            self._sites.broke(number, True)
+
+    def _side(self, node: Node) -> Any:
+        if type(node) is not list:
+            return node
+        if node[0] != "call":
+            return Decoder().decode(node)
+        value = self._values[node[1]]
+        if type(value) is _Raised:
+            raise value.problem
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """What a call raised, in place of a value."""
+
+    problem: BaseException
+
+
+def _only_function(nodes: dict[str, Node]) -> str | None:
+    own = [n for n, node in nodes.items() if type(node) is list and node[0] == "h" and node[2] != "object"]
+    return own[0] if len(own) == 1 else None
 
 
 def _check_candidate(
     namespace: dict[str, Any], exports: dict[str, Any], sites: Sites, entry_point: str | None
 ) -> None:
     try:
-        namespace["check"](_candidate(exports, entry_point, sites.imported))
+        namespace["check"](candidate(exports, entry_point))
     except BaseException:
         sites.stumbled()
 
 
-def _execute(plan: split.Plan, exports: dict[str, Any], sites: Sites, entry_point: str | None) -> None:
-    module = types.ModuleType("tests")
-    sys.modules["tests"] = sys.modules["__main__"] = module
-    namespace = module.__dict__
-    namespace |= {
-        n: v for n, v in exports.items() if v is not None and (n not in _BUILTINS or n == entry_point)
-    }
+def _execute(
+    plan: split.Plan, exports: dict[str, Any], sites: Sites, entry_point: str | None, module: str | None,
+    believed: Set[str],
+) -> None:  # fmt: skip
+    namespace = namespace_of(exports, module, believed)
     namespace[split.SITES] = sites
-    solution = None if sites.split else sys.modules.get("solution")
-    sys.meta_path.append(_SolutionImports(plan.module, exports, namespace, solution))
     sites.mark()
     exec(plan.code, namespace)
     if plan.candidate_check:
         _check_candidate(namespace, exports, sites, entry_point)
+    pytest_form.run(plan.tests, namespace, sites)
     forms.run_unittest_classes(namespace, sites)
     if plan.doctest:
         forms.run_doctest(plan.doctest, namespace, sites)
 
 
-def _candidate(exports: dict[str, Any], entry_point: str | None, imported: Set[str]) -> Any:
+def namespace_of(
+    exports: dict[str, Any], module: str | None, believed: Set[str], solution: types.ModuleType | None = None
+) -> dict[str, Any]:
+    """The module of the tests, with the solution's names in it and the imports they may make. A name of a builtin is the
+    builtin's, but for those in `believed`.
+    """
+    tests = types.ModuleType("__main__")
+    sys.modules["tests"] = sys.modules["__main__"] = tests
+    namespace = tests.__dict__
+    namespace |= {n: v for n, v in exports.items() if n not in _BUILTINS or n in believed}
+    sys.meta_path.append(SolutionImports(module, exports, namespace, solution))
+    pytest_form.provide()
+    return namespace
+
+
+def candidate(exports: dict[str, Any], entry_point: str | None) -> Any:
     if entry_point is not None:
-        if entry_point not in exports:
-            raise NameError(f"the solution does not define {entry_point!r}")
-        return exports[entry_point]
-    own = [value for name, value in exports.items() if name not in imported]
-    functions = [v for v in own if type(v) is RemoteObject or isinstance(v, types.FunctionType)]
+        return callee.entry_point(exports, entry_point)
+    functions = [v for v in exports.values() if callable(v) and getattr(v, "__module__", None) == "solution"]
     if len(functions) != 1:
         raise TypeError("check(candidate) needs an entry_point: the solution defines several names")
     return functions[0]
 
 
-class _SolutionImports:
+class SolutionImports:
     """The module that the tests import by any name of its own stands for the solution, and a `test...` module for
     what the tests have defined so far: `from accumulate import accumulate`, `from test_utils import Helper`.
     """
 
     def __init__(
-        self, name: str, exports: dict[str, Any], namespace: dict[str, Any], solution: types.ModuleType | None
-    ) -> None:
+        self, name: str | None, exports: dict[str, Any], namespace: dict[str, Any],
+        solution: types.ModuleType | None = None,
+    ) -> None:  # fmt: skip
+        """`solution` is the real module, where the tests share its process and may patch it."""
         self._name, self._exports, self._namespace, self._solution = name, exports, namespace, solution
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
-        if (
-            name not in (self._name, "solution") and not name.startswith("test")
-        ) or name in sys.stdlib_module_names:
+        own = name == "solution" or (self._name is not None and f"{self._name}.".startswith(f"{name}."))
+        if not own and (not name.startswith("test") or name in sys.stdlib_module_names):
             return None
-        return importlib.machinery.ModuleSpec(name, self)  # type: ignore[arg-type]  # a loader by its methods
+        return importlib.machinery.ModuleSpec(name, self, is_package=own)  # type: ignore[arg-type]  # a loader by its methods
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
-        return self._solution  # in-process, tests may patch the real one
+        return self._solution
 
     def exec_module(self, module: types.ModuleType) -> None:
         if self._solution is None:
@@ -388,24 +540,6 @@ class _SolutionImports:
             vars(module)["__all__"] = [n for n in self._exports if n not in taken and not n.startswith("_")]
         for name in self._namespace.keys() - vars(module).keys() - {split.SITES}:
             setattr(module, name, self._namespace[name])
-
-
-def run_in_process(solution_fd: int, tests_fd: int, verdict_fd: int) -> NoReturn:
-    """The tests beside the solution. What it writes is worth what the twins make of it."""
-    request = Request.read(tests_fd)
-    plan = split.Plan.load(request.plan)
-    sites = Sites(len(plan.required))
-    os.close(tests_fd)
-    try:
-        exports = dict(vars(callee.load(solution_fd, f"{plan.module}.py")))
-    except BaseException as problem:
-        sites.failed_to_load(problem)
-    else:
-        public = {name: value for name, value in exports.items() if not name.startswith("__")}
-        _execute(plan, public, sites, request.entry_point)
-        sys.stdout.flush()
-    write(verdict_fd, sites.verdict(plan.required))
-    os._exit(0)
 
 
 def broken(status: str, problem: BaseException) -> Verdict:

@@ -1,29 +1,53 @@
-"""The judge's view of the solution: proxies whose every use is a request to the other process.
+"""The judge's view of the solution: stand-ins whose every use is a request to the other process.
 
-Results come back as plain data where they can; what cannot cross stays there and is seen through a
-`RemoteObject`, which never equals local data on the other side's word. Exceptions arrive as the nearest
-builtin Exception, and never as one that a test's own control flow is made of (AssertionError, StopIteration,
-BaseExceptions). Used by `judge` only.
+Results come back as plain data where they can; what cannot cross stays there and is seen through a `Remote`. What its
+class is was said before anything was asked of it, so that it cannot be suited to the question. With data of the tests it is
+never compared on its own word: it would be told what is expected. Where a right program may suffer from that, the
+session notes a refusal (`Session.refuse`), and no verdict hangs on it. Used by `judge` only.
 """
 
 from __future__ import annotations
 
 import builtins
+import collections
 import itertools
 import operator
 import sys
+import time
 import types
+import warnings
 from collections.abc import Callable, Iterator, Set
+from dataclasses import dataclass
 from typing import Any
 
-from .wire import CannotCross, Channel, Decoder, Encoder, Node, WireError, words_of
+from .wire import CannotCross, Channel, Decoder, Encoder, Node, Shared, WireError, deep, words_of
 
 _MAX_ITERATOR = 10_000
-_CONTROL_FLOW = frozenset(("AssertionError", "StopIteration", "StopAsyncIteration"))
-_MUTABLE_BASES = frozenset(("list", "dict", "set"))
-_BASES = {t.__name__: t for t in (tuple, list, dict, set, frozenset, str, bytes, int, float)}
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1e-4, 2e-3
+_KEPT_UNUSED = 32
+"""Shared containers that may be out of use before the table is swept."""
+_CONTROL_FLOW = frozenset(("StopIteration", "StopAsyncIteration"))
+_MUTABLE_BASES = frozenset(("list", "dict", "set", "UserDict", "UserList"))
+_BASES: dict[str, type] = {
+    t.__name__: t
+    for t in (
+        tuple, list, dict, set, frozenset, str, bytes, int, float,
+        collections.UserDict, collections.UserList, collections.UserString,
+    )
+}  # fmt: skip
 # what data is asked about itself with yes or no for an answer
 _PREDICATES = {n for t in _BASES.values() for n in dir(t) if n.startswith("is")} | {"startswith", "endswith"}
+# values of the tests' kind, none of which anybody expects: who equals them all equals anything
+_DECOYS: dict[type, tuple[Any, ...]] = {
+    int: (-987_654_321_987, 876_543_210_987),
+    float: (-9.87654321e17, 8.76543210e17),
+    str: ("\x7fdecoy", "zzzz decoy"),
+    bytes: (b"\x7fdecoy", b"zzzz"),
+    list: ([-987_654_321], ["decoy"]),
+    tuple: ((-987_654_321,), ("decoy",)),
+    dict: ({"decoy": 1}, {-987_654_321: 2}),
+    set: ({-987_654_321}, {"decoy"}),
+}
 
 
 class RunEnded(BaseException):
@@ -38,209 +62,435 @@ class SolutionExited(SystemExit):
     """The solution raised SystemExit; tests may expect that."""
 
 
+class Contract(AssertionError):
+    """The solution raised AssertionError: something tests may expect, and no failed test."""
+
+
+Contract.__name__ = Contract.__qualname__ = "AssertionError"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A class of the solution, as it described it before anything was asked."""
+
+    number: int
+    name: str
+    kin: tuple[int, ...]
+    """Its own number and those of its bases, in their order."""
+    lineage: tuple[str, ...]
+    """The names of these, as `callee` writes them."""
+    special: frozenset[str]
+    doc: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Where an object of the solution is, and what it was said to be."""
+
+    session: Session
+    number: int
+    what: str
+    """`function`, `async`, `class` or `object`."""
+    name: str
+    base: str | None
+    """The builtin type whose data it holds."""
+    kind: Kind
+
+
 class Session:
     """The conversation with one solution process."""
 
-    def __init__(self, channel: Channel, deadline: float, may_import: bool) -> None:
-        self._channel, self._deadline, self._may_import = channel, deadline, may_import
+    def __init__(self, channel: Channel, deadline: float) -> None:
+        self.channel, self._deadline = channel, deadline
+        self.shared = Shared()
         self._objects: dict[int, Any] = {}
+        self._kinds: dict[int, Kind] = {}
+        self._stand_ins: dict[int, type] = {}
+        self._local: dict[int, Any] = {}
         self._callbacks: list[Callable[..., Any]] = []
         self._callback_numbers: dict[int, int] = {}
-        self._exception_kinds: dict[str, type[Exception]] = {}
+        self._exception_kinds: dict[int, type[BaseException]] = {}
         self._exception_numbers: dict[type, int] = {}
         self.requests = 0
         self.ended: str | None = None
+        self.refused: str | None = None
+        """Why a right program may have been refused something; the first reason."""
         self.unsplittable: str | None = None
-        """Why the tests need the solution's own process: only what they made themselves can be the cause."""
-        self._made_by_tests = False
-        self.has_classes = False
-        self.imported: set[str] = set()
-        """Names that the solution took from the standard library."""
-        self.named: Set[str] = frozenset()
-        """Classes of the solution that the tests speak of by name: their objects may compare themselves."""
+        """Why the tests need the solution's own process."""
+        self.exited: BaseException | None = None
+        """What the program ended itself with when it was loaded."""
+        self.named: Set[int] = frozenset()
+        """Classes of the solution that the tests speak of: their objects may compare themselves with data."""
 
-    def open(self) -> dict[str, Any]:
-        """Wait for the program to load; its public names, or the exception it loaded with."""
-        reply = self._receive()
+    # --- opening ----------------------------------------------------------------------------------------------
+
+    def open(self) -> dict[str, Node]:
+        """Wait for the program to load; the nodes of its public names, or the exception it loaded with."""
+        reply = self.receive()
         self.requests += 1
         if "raise" in reply:
-            raise self._exception(reply)
-        decoder = Decoder(foreign=self._borrow)
+            self.exited = self.exception(reply)
         try:
-            named = [
-                (name, node) for name, node in reply["names"] if name.isidentifier() and name[:2] != "__"
-            ]
-            return {name: self._imported(name, node, decoder) for name, node in named}
-        except (WireError, LookupError, TypeError, ValueError, AttributeError) as problem:
-            raise self._end("tampered") from problem
+            names = {str(name): node for name, node in reply.get("names", ()) if name.isidentifier()}
+        except (TypeError, ValueError, AttributeError) as problem:
+            raise self.end("tampered") from problem
+        if self.exited and (not isinstance(self.exited, SolutionExited) or not names):
+            raise self.exited
+        if not names and "names" not in reply:
+            raise self.end("tampered")
+        return {name: node for name, node in names.items() if name[:2] != "__"}
 
-    def _imported(self, name: str, node: Node, decoder: Decoder) -> Any:
-        """The solution's word for a name, except that what it took from the standard library is taken from
-        ours, where it may be imported.
+    def exports(self, nodes: dict[str, Node], believed: Set[str]) -> dict[str, Any]:
+        """What the names stand for. A module of the standard library is ours, and so is what the program took from one,
+        but for the names in `believed`, which the tests are about.
         """
-        if type(node) is list and node[0] in ("module", "import"):
-            self.imported.add(name)
-        if not self._may_import and name in self.imported:
-            return None if node[0] == "module" else decoder.decode(node[3])
-        if type(node) is list and node[0] == "module":
-            return _standard(node[1]) if node[1] in (name, "") else None
-        if type(node) is list and node[0] == "import":
-            ours = getattr(_standard(node[1]), name, None) if node[2] == name else None
-            return decoder.decode(node[3]) if ours is None else ours
-        return decoder.decode(node)
+        decoder = Decoder(self.shared, foreign=self.borrow)
+        try:
+            found = {name: self._exported(name, node, decoder, name in believed) for name, node in nodes.items()}
+        except (WireError, LookupError, TypeError, ValueError, AttributeError) as problem:
+            raise self.end("tampered") from problem
+        self.shared.agree()
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _exported(self, name: str, node: Node, decoder: Decoder, believed: bool) -> Any:
+        if type(node) is not list or node[0] not in ("module", "import"):
+            return decoder.decode(node)
+        if node[0] == "module":
+            return None if believed else standard(node[1])
+        theirs = decoder.decode(node[3])  # in any case: it may hold a container that later messages number
+        ours = getattr(standard(node[1]), name, None) if node[2] == name else None
+        return theirs if believed or ours is None else ours
+
+    # --- asking -----------------------------------------------------------------------------------------------
+
+    def refuse(self, reason: str) -> None:
+        self.refused = self.refused or reason
 
     def request(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         if self.ended:
             raise RunEnded(self.ended)
         self.requests += 1
-        encoder = Encoder(foreign=self._lend)
-        try:
-            message = {"op": operation, "args": encoder.encode(args), "kwargs": encoder.encode(kwargs)}
-        except CannotCross as problem:
-            if self._made_by_tests:
-                self.unsplittable = str(problem)
-            raise
+        message = self._message({"op": operation}, args=args, kwargs=kwargs)
         self._send(message)
-        reply = self._receive()
+        reply = self.receive()
         while "callback" in reply:
             self._send(self._run_callback(reply))
-            reply = self._receive()
+            reply = self.receive()
         if "stop" in reply and operation != "next":
-            raise self._end("tampered")
-        return self._accept(reply, encoder.table)
+            raise self.end("tampered")
+        return self._accept(reply)
 
-    def _accept(self, reply: Node, known: list[object]) -> Any:
+    def ask_all(self, calls: list[Node]) -> None:
+        """Send calls that share no values; `next_answer` gives what each comes to, in their order."""
+        if calls:
+            self._send({"calls": calls})
+
+    def next_answer(self) -> Any:
+        """Raises what the call raised, or RunEnded."""
+        if self.ended:
+            raise RunEnded(self.ended)
+        self.requests += 1
+        if not self.channel.waiting():
+            self._doze()
+        reply = self.receive()
+        if "stop" in reply or "callback" in reply:
+            raise self.end("tampered")
+        if len(reply) == 1 and "ok" in reply:
+            return self._data(reply["ok"])
+        self.shared.forget()
+        return self._accept(reply)
+
+    def _data(self, node: Node) -> Any:
+        if type(node) is not list and type(node) is not dict:
+            return node
         try:
-            decoder = Decoder(known, foreign=self._borrow)
-            value = decoder.decode(reply["ok"]) if "ok" in reply else None
-            for number, node in reply.get("changed", ()):
-                decoder.restore(number, node)
-        except (WireError, TypeError, ValueError, ArithmeticError) as problem:
-            raise self._end("tampered") from problem
+            return Decoder(foreign=self.borrow).decode(node)
+        except WireError as problem:
+            raise self.end("tampered") from problem
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether an object of the solution has come."""
+        return bool(self._objects)
+
+    def _message(self, head: Node, **values: Any) -> Node:
+        """A message with these values and with what has changed since the last one."""
+        unused = self.shared.unused() if len(self.shared.values) > _KEPT_UNUSED else []
+        self.shared.drop(unused)
+        encoder, mark = Encoder(self.shared, foreign=self._lend), self.shared.mark
+        try:
+            with deep:
+                nodes = {name: encoder.encode(value) for name, value in values.items()}
+                changed = [[n, encoder.contents(self.shared.values[n])] for n in self.shared.changed()]
+        except (CannotCross, RecursionError) as problem:
+            self.shared.rewind(mark)
+            self.refuse(words_of(problem))
+            raise
+        self.shared.agree()
+        return head | nodes | ({"changed": changed} if changed else {}) | ({"dropped": unused} if unused else {})
+
+    def _accept(self, reply: Node) -> Any:
+        if "ok" not in reply:
+            problem = self.exception(reply)
+        try:
+            decoder = Decoder(self.shared, foreign=self.borrow)
+            with deep:
+                value = decoder.decode(reply["ok"]) if "ok" in reply else None
+                for number, node in reply.get("changed", ()):
+                    decoder.restore(number, node)
+        except (WireError, TypeError, ValueError, ArithmeticError) as broken:
+            raise self.end("tampered") from broken
+        self.shared.agree()
         if "ok" in reply:
             return value
-        raise self._exception(reply)
-
-    def _exception(self, reply: Node) -> BaseException:
-        if "stop" in reply:
-            return StopIteration()
-        try:
-            kinds, text = [str(kind) for kind in reply["raise"]], str(reply["text"])
-            if "SystemExit" in kinds:
-                args = Decoder().decode(reply["args"])
-                return SolutionExited(*(args if type(args) is tuple else (text,)))
-            return _build(self._nearest(kinds), Decoder().decode(reply["args"]), text)
-        except (WireError, KeyError, TypeError):
-            return self._end("tampered")
-
-    def _nearest(self, kinds: list[str]) -> type[Exception]:
-        for name in kinds:
-            found = self._exception_kinds.get(name) or getattr(builtins, name, None)
-            if name not in _CONTROL_FLOW and isinstance(found, type) and issubclass(found, Exception):
-                return found
-        return RuntimeError
+        raise problem
 
     def _send(self, message: Node) -> None:
         try:
-            self._channel.send(message)
+            with deep:
+                self.channel.send(message)
         except OSError as problem:
-            raise self._end("timeout" if isinstance(problem, TimeoutError) else "gone") from problem
+            raise self.end("timeout" if isinstance(problem, TimeoutError) else "gone") from problem
 
-    def _receive(self) -> dict[str, Node]:
+    def receive(self) -> dict[str, Node]:
+        """The next message. Raises RunEnded where there is none to come."""
         try:
-            reply = self._channel.receive(self._deadline)
+            with deep:
+                reply = self.channel.receive(self._deadline)
         except EOFError as problem:
-            raise self._end("gone") from problem
+            raise self.end("gone") from problem
         except TimeoutError as problem:
-            raise self._end("timeout") from problem
+            raise self.end("timeout") from problem
         except WireError as problem:
-            raise self._end("tampered") from problem
+            raise self.end("tampered") from problem
         if type(reply) is not dict:
-            raise self._end("tampered")
+            raise self.end("tampered")
+        if "classes" in reply:
+            self._learn(reply["classes"])
+        if "warned" in reply:
+            self._warn(reply["warned"])
         return reply
 
-    def _end(self, reason: str) -> RunEnded:
+    def _doze(self) -> None:
+        """Let replies pile up: being woken for each costs both processes more than the call."""
+        pause = _SHORTEST_PAUSE_S
+        while not self.channel.waiting() and pause < _LONGEST_PAUSE_S:
+            time.sleep(pause)
+            pause *= 2
+
+    def _warn(self, warned: Node) -> None:
+        """Warn as the solution did, where the tests can wait for it."""
+        try:
+            told = [([str(name) for name in names], str(text)) for names, text in warned]
+        except (TypeError, ValueError) as problem:
+            raise self.end("tampered") from problem
+        for names, text in told:
+            known = (kind for name in names if (kind := _exception_class(name)) is not None)
+            kind = next((kind for kind in known if issubclass(kind, Warning)), UserWarning)
+            warnings.warn_explicit(text, kind, "solution.py", 1)
+
+    def _learn(self, classes: Node) -> None:
+        """What the solution says of its classes counts from the first time on."""
+        try:
+            for number, name, kin, lineage, special, doc, *_ in classes:
+                kind = Kind(
+                    number, str(name), tuple(map(int, kin)), tuple(map(str, lineage)), frozenset(map(str, special)),
+                    doc if isinstance(doc, str) else None,
+                )  # fmt: skip
+                self._kinds.setdefault(number, kind)
+        except (TypeError, ValueError) as problem:
+            raise self.end("tampered") from problem
+
+    def end(self, reason: str) -> RunEnded:
         self.ended = reason
         return RunEnded(reason)
 
-    def _run_callback(self, message: Node) -> Node:
-        """A function the tests passed in, called by the solution: it gets data or proxies, like any test
-        code.
-        """
-        try:
-            function = self._callbacks[message["callback"]]
-            decoder = Decoder(foreign=self._borrow)
-            args, kwargs = decoder.decode(message["args"]), decoder.decode(message["kwargs"])
-        except (WireError, LookupError, TypeError) as problem:
-            raise self._end("tampered") from problem
-        try:
-            return {"ok": Encoder(foreign=self._lend).encode(function(*args, **kwargs))}
-        except Exception as problem:  # belongs to the solution: it may be the very thing it is to catch
-            return {"raise": type(problem).__name__, "text": words_of(problem)[:1000]}
+    # --- exceptions -------------------------------------------------------------------------------------------
 
-    def _lend(self, value: Any) -> Node:
-        if type(value) is RemoteObject:
-            return ["h", object.__getattribute__(value, "_number")]
-        self._made_by_tests = _is_of_the_tests(value)
-        if isinstance(value, type):
-            if value in self._exception_numbers:
-                return ["h", self._exception_numbers[value]]
-            if issubclass(value, BaseException) and value in vars(builtins).values():
-                return ["builtin", value.__name__]
-            raise CannotCross(f"the class {value.__name__} cannot cross the process boundary")
-        if hasattr(value, "__next__") and not hasattr(value, "read"):
-            items = list(itertools.islice(value, _MAX_ITERATOR + 1))
-            if len(items) <= _MAX_ITERATOR:
-                return ["iterator", Encoder(foreign=self._lend).encode(items)]
-        elif callable(value):
-            number = self._callback_numbers.setdefault(id(value), len(self._callbacks))
-            if number == len(self._callbacks):
-                self._callbacks.append(value)
-            return ["callback", number]
-        raise CannotCross(f"a value of type {type(value).__name__} cannot cross the process boundary")
+    def exception(self, reply: Node) -> BaseException:
+        if "stop" in reply:
+            return StopIteration()
+        try:
+            return self._built(reply)
+        except (WireError, KeyError, TypeError, ValueError, AttributeError):
+            return self.end("tampered")
 
-    def _borrow(self, node: list[Node]) -> Any:
-        if node[0] != "h" or len(node) != 5 or type(node[1]) is not int:
-            raise WireError(f"unknown tag {node[0]!r}"[:80])
-        _, number, kind, name, extra = node
-        self.has_classes |= kind == "class"
-        if kind == "class" and "Exception" in extra:
-            return self._exception_kind(number, str(name), [str(base) for base in extra[1:]])
-        if number not in self._objects:
-            self._objects[number] = RemoteObject(self, number, str(kind), str(name), extra)
-        return self._objects[number]
+    def _built(self, told: Node, depth: int = 0) -> BaseException:
+        """An exception of the nearest class that is known here, with its arguments, attributes and cause."""
+        names, text = [str(name) for name in told["raise"]], str(told["text"])
+        decoder = Decoder(self.shared, foreign=self.borrow)
+        args, state = decoder.decode(told["args"]), decoder.decode(told.get("state", ["d"]))
+        args = args if type(args) is tuple else (text,)
+        if "SystemExit" in names:
+            return SolutionExited(*args)
+        kind = self.borrow(told["class"]) if "class" in told else self._nearest(names)
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise WireError("no class of exceptions")
+        problem = _made(kind, args, text)
+        if "class" in told:
+            problem._told_ = text  # type: ignore[attr-defined]
+        if type(state) is dict:
+            vars(problem).update({name: value for name, value in state.items() if type(name) is str})
+        if type(cause := told.get("cause")) is dict and depth < 5:
+            problem.__cause__ = self._built(cause, depth + 1)
+        return problem
+
+    def _nearest(self, names: list[str]) -> type[BaseException]:
+        """The first of them that the tests could know, else a class of that name below the next that they could."""
+        for place, name in enumerate(names):
+            if name == "AssertionError":
+                return Contract
+            found = _exception_class(name)
+            if found is None or name in _CONTROL_FLOW or not issubclass(found, Exception):
+                continue
+            if place and ":" in names[0] and not names[0].startswith(":"):
+                return type(names[0].rpartition(":")[2], (found,), {"__module__": names[0].rpartition(":")[0]})
+            if any(each in _CONTROL_FLOW for each in names[:place]):
+                self.refuse(f"the solution raised {names[0]}, which tests make their own control flow of")
+            return found
+        self.refuse(f"the solution raised {names[0] if names else 'nothing'}, which is no Exception")
+        return RuntimeError
+
+    def _exception_kind(self, number: int, name: str, lineage: list[str]) -> type[BaseException]:
+        """A local class for an exception class of the solution, so that tests can catch it."""
+        if not lineage[0].startswith(":") and (ours := _exception_class(lineage[0])):
+            return ours
+        if number not in self._exception_kinds:
+            body = {"__module__": "solution", "__str__": _told_text, "__getattr__": lambda _, wanted: self._missing(wanted)}
+            kind = type(name, (self._base_of(number, lineage),), body)
+            self._exception_kinds[number] = kind
+            self._exception_numbers[kind] = number
+        return self._exception_kinds[number]
+
+    def _base_of(self, number: int, lineage: list[str]) -> type[BaseException]:
+        """The next class of the solution's own, where there is one: it may be what the tests catch."""
+        kin = self._kinds[number].kin if number in self._kinds else ()
+        if len(lineage) > 1 and lineage[1].startswith(":") and len(kin) == len(lineage):
+            return self._exception_kind(kin[1], lineage[1][1:], lineage[1:])
+        return self._nearest(lineage[1:])
+
+    def _missing(self, name: str) -> Any:
+        """For attributes of its own exceptions that did not cross: their methods."""
+        if not name.startswith("__"):
+            self.refuse(f"{name} of an exception of the solution's own is not known here")
+        raise AttributeError(name)
 
     def can_name(self, kind: type[BaseException]) -> bool:
         """Whether the solution's process knows this exception class too."""
         return kind in self._exception_numbers or kind in vars(builtins).values()
 
-    def _exception_kind(self, number: int, name: str, bases: list[str]) -> type[Exception]:
-        """A local class for an exception class of the solution, so that tests can catch it."""
-        ours = getattr(builtins, name, None)
-        if isinstance(ours, type) and issubclass(ours, Exception):
-            return ours
-        if name not in self._exception_kinds:
-            kind = type(name, (self._nearest(bases),), {})
-            self._exception_kinds[name] = kind
-            self._exception_numbers[kind] = number
-        return self._exception_kinds[name]
+    # --- what the tests hand over -----------------------------------------------------------------------------
+
+    def _run_callback(self, message: Node) -> Node:
+        """A function the tests passed in, called by the solution: it gets data or stand-ins, like any test code."""
+        try:
+            function = self._callbacks[message["callback"]]
+            decoder = Decoder(self.shared, foreign=self.borrow)
+            args, kwargs = decoder.decode(message["args"]), decoder.decode(message["kwargs"])
+            for number, node in message.get("changed", ()):
+                decoder.restore(number, node)
+            self.shared.agree()
+        except (WireError, LookupError, TypeError, ValueError) as problem:
+            raise self.end("tampered") from problem
+        try:
+            return self._message({}, ok=function(*args, **kwargs))
+        except Exception as problem:  # belongs to the solution: it may be the very thing it is to catch
+            return self._message({"raise": type(problem).__name__, "text": words_of(problem)[:1000]})
+
+    def _lend(self, value: Any) -> Node:
+        if isinstance(value, Remote):
+            return ["h", ref(value).number]
+        if isinstance(value, type):
+            if value in self._exception_numbers:
+                return ["h", self._exception_numbers[value]]
+            if issubclass(value, BaseException) and value in vars(builtins).values():
+                return ["exception", value.__name__]
+            if (kind := self.kind_of(value)) is not None:
+                return ["h", kind.number]
+        elif hasattr(value, "__next__") and not hasattr(value, "read"):
+            items = list(itertools.islice(value, _MAX_ITERATOR + 1))
+            if len(items) <= _MAX_ITERATOR:
+                return ["iterator", Encoder(self.shared, foreign=self._lend).encode(items)]
+        elif callable(value):
+            number = self._callback_numbers.setdefault(id(value), len(self._callbacks))
+            if number == len(self._callbacks):
+                self._callbacks.append(value)
+            return ["callback", number]
+        what = f"the class {value.__name__}" if isinstance(value, type) else f"a value of type {type(value).__name__}"
+        raise CannotCross(f"{what} cannot cross the process boundary")
+
+    # --- what comes from the solution -------------------------------------------------------------------------
+
+    def borrow(self, node: list[Node]) -> Any:
+        """The stand-in for a node that `callee.Host.refer` wrote."""
+        if node[0] == "e" and len(node) == 2 and type(node[1]) is dict:
+            return self._built(node[1])
+        if node[0] != "h" or len(node) < 5 or type(node[1]) is not int:
+            raise WireError(f"unknown tag {node[0]!r}"[:80])
+        _, number, what, name, extra, *more = node
+        if what == "class" and {"Exception", "BaseException"} & set(map(str, extra)):
+            return self._exception_kind(number, str(name), [str(base) for base in extra])
+        if number not in self._objects:
+            kind = self._kinds.get(number if what == "class" else more[0] if more else -1)
+            kind = kind or Kind(-1, str(name), (), (f":{name}",), frozenset())
+            base = extra if isinstance(extra, str) and what == "object" else None
+            self._objects[number] = self._made(Ref(self, number, str(what), str(name), base, kind), more[1:])
+        return self._objects[number]
+
+    def _made(self, where: Ref, texts: list[Node]) -> Any:
+        if where.what == "object":
+            return self._stand_in(where.kind)(where)
+        made = RemoteClass(where) if where.what == "class" else RemoteFunction(where)
+        doc, path, module = [*texts, where.kind.doc if where.what == "class" else None, where.name, "solution"][:3]
+        vars(made).update(__name__=where.name, __doc__=doc, __qualname__=path or where.name, __module__=module)
+        return made
+
+    def _stand_in(self, kind: Kind) -> type:
+        """A local class with the methods of `kind`, for its objects: one that cannot be counted has no length here."""
+        if kind.number not in self._stand_ins or kind.number < 0:
+            body = {name: FORWARDS[name] for name in FORWARDS if not kind.lineage or name in kind.special}
+            made = type(kind.name, (Remote,), {**body, "__module__": "solution", "__doc__": kind.doc})
+            self._stand_ins[kind.number] = made
+        return self._stand_ins[kind.number]
+
+    def kind_of(self, stand_in: Any) -> Kind | None:
+        """Of a local class: the one of the solution that it stands for."""
+        found = next((n for n, made in self._stand_ins.items() if made is stand_in and n >= 0), None)
+        return None if found is None else self._kinds[found]
+
+    def class_of(self, stand_in: Any) -> Any:
+        """What `type(x)` gives, as the class that the tests may compare it with."""
+        kind = self.kind_of(stand_in) if type(stand_in) is type else None
+        return stand_in if kind is None else self._class(kind)
+
+    def _class(self, kind: Kind) -> Any:
+        if kind.number not in self._objects:
+            self._objects[kind.number] = self._made(Ref(self, kind.number, "class", kind.name, None, kind), [])
+        return self._objects[kind.number]
+
+    def local_class(self, where: Ref) -> Any:
+        """What an object says its class is: what it was said to derive from of the standard library, else its own."""
+        kind = where.kind
+        if kind.number < 0:
+            return Remote if where.base is None else _BASES[where.base]
+        if kind.number not in self._local:
+            self._local[kind.number] = _derived(where) or self._class(kind)
+        return self._local[kind.number]
+
+
+def ref(value: Any) -> Ref:
+    found: Ref = object.__getattribute__(value, "_remote_")
+    return found
 
 
 def is_class(value: Any) -> bool:
     """Whether it is a class of the solution."""
-    return type(value) is RemoteObject and object.__getattribute__(value, "_kind") == "class"
+    return type(value) is RemoteClass
 
 
-def _is_of_the_tests(value: Any) -> bool:
-    """Whether the solution cannot have put it into the tests' hands: it sends data, exceptions and proxies only."""
-    if isinstance(value, type):
-        return not issubclass(value, BaseException)
-    return isinstance(value, types.GeneratorType) or type(value).__module__ != "builtins"
-
-
-def _standard(module: str) -> Any:
+def standard(module: Any) -> Any:
     """A module of the standard library by name; None for any other."""
-    if module.split(".")[0] not in sys.stdlib_module_names:
+    if type(module) is not str or module.split(".")[0] not in sys.stdlib_module_names:
         return None
     try:
         __import__(module)
@@ -249,167 +499,258 @@ def _standard(module: str) -> Any:
     return sys.modules[module]
 
 
-def _build(kind: type[Exception], args: Any, text: str) -> Exception:
+def _exception_class(name: str) -> type[BaseException] | None:
+    """A builtin one, or one of the standard library that somebody has imported already."""
+    module, _, path = name.rpartition(":")
+    if not module and name.startswith(":"):
+        return None
+    if module and module.split(".")[0] not in sys.stdlib_module_names:
+        return None
+    found = getattr(sys.modules.get(module) if module else builtins, path, None)
+    return found if isinstance(found, type) and issubclass(found, BaseException) else None
+
+
+def _told_text(problem: Any) -> str:
+    return str(vars(problem).get("_told_", ""))
+
+
+def _made(kind: type[BaseException], args: tuple[Any, ...], text: str) -> BaseException:
+    """Without its `__init__`, which may want more than what it keeps as its arguments."""
     try:
-        return kind(*args)
+        problem = kind.__new__(kind, *args)
+        if kind.__init__ in (Exception.__init__, BaseException.__init__) or kind.__module__ == "builtins":
+            problem.__init__(*args)  # type: ignore[misc]  # sets what the builtin ones keep beside their arguments
     except TypeError:  # UnicodeDecodeError and the like want five arguments
         return RuntimeError(f"{kind.__name__}: {text}")
+    problem.args = args
+    return problem
 
 
-class RemoteObject:
+class Remote:
     """An object that stayed in the solution's process."""
 
-    _session: Session
-    _number: int
-    _kind: str
-    _name: str
-    _extra: Any
-
-    def __init__(self, session: Session, number: int, kind: str, name: str, extra: Any) -> None:
-        for field, value in zip(self.__annotations__, (session, number, kind, name, extra), strict=True):
-            object.__setattr__(self, field, value)
-        if kind in ("function", "async", "class"):
-            object.__setattr__(self, "__name__", name)
+    def __init__(self, where: Ref) -> None:
+        object.__setattr__(self, "_remote_", where)
 
     def _ask(self, operation: str, *args: Any, **kwargs: Any) -> Any:
-        return self._session.request(operation, self, *args, **kwargs)
+        return ref(self).session.request(operation, self, *args, **kwargs)
 
     def _value(self) -> Any:
         """The plain data of a subclass of a builtin type; asked for once where it cannot change, or two answers
         could suit two comparisons.
         """
-        if self._extra in _MUTABLE_BASES:
-            return self._ask("plain")
-        if "_plain" not in self.__dict__:
-            object.__setattr__(self, "_plain", self._ask("plain"))
-        return self.__dict__["_plain"]
+        if ref(self).base in _MUTABLE_BASES:
+            return Remote._ask(self, "plain")
+        if "_plain_" not in self.__dict__:
+            object.__setattr__(self, "_plain_", Remote._ask(self, "plain"))
+        return self.__dict__["_plain_"]
 
     def _base(self) -> type | None:
-        return _BASES.get(self._extra) if self._kind == "object" and isinstance(self._extra, str) else None
+        return _BASES.get(ref(self).base or "")
 
     def _speaks_for_itself(self) -> bool:
-        """Only for objects of classes the tests name may the other side decide a comparison."""
-        return self._name in self._session.named
+        """Only objects of classes that the tests speak of may be shown the tests' data."""
+        where = ref(self)
+        return not where.session.named.isdisjoint(where.kind.kin)
+
+    def _answers_anything(self, operation: str, decoys: tuple[Any, ...]) -> bool:
+        """Whether it gives one answer whatever it is asked about: nobody learns from that what is expected."""
+        answers = []
+        for decoy in decoys:
+            try:
+                answers.append(Remote._ask(self, operation, decoy))
+            except Exception as problem:
+                answers.append(type(problem).__name__)
+        return all(type(a) is type(answers[0]) and a is not NotImplemented and _alike(a, answers[0]) for a in answers)
+
+    def _withhold(self, operation: str, other: Any) -> None:
+        """Do not ask it about data of the tests; where it may be honest, no verdict hangs on that."""
+        where = ref(self)
+        decoys = _DECOYS.get(type(other), _DECOYS[str])
+        if not Remote._answers_anything(self, operation, decoys):
+            where.session.refuse(f"an object of the solution's class {where.kind.name} is compared with data of the tests")
 
     @property  # type: ignore[misc]  # isinstance(x, tuple) holds for a named tuple, as it would at home
     def __class__(self) -> Any:
-        return self._base() or RemoteObject
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._kind == "async":
-            return self._coroutine(args, kwargs)
-        return self._ask("call", *args, **kwargs)
-
-    async def _coroutine(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return self._ask("await", *args, **kwargs)
+        where = ref(self)
+        return _WHAT.get(where.what) or where.session.local_class(where)
 
     def __getattr__(self, name: str) -> Any:
-        if name in _PREDICATES and not self._speaks_for_itself():
-            if self._base() is None:
+        if name in _PREDICATES and not Remote._speaks_for_itself(self):
+            if Remote._base(self) is None:
+                Remote._withhold_predicate(self, name)
                 raise AttributeError(f"an object of the solution's own may not answer {name}() about itself")
-            return getattr(self._value(), name)
-        return self._ask("getattr", name)
+            return getattr(Remote._value(self), name)
+        return Remote._ask(self, "getattr", name)
+
+    def _withhold_predicate(self, name: str) -> None:
+        answers = []
+        for decoy in _DECOYS[str]:
+            try:
+                answers.append(Remote._ask(self, "getattr", name)(decoy))
+            except Exception as problem:
+                answers.append(type(problem).__name__)
+        if answers != [True, True]:
+            ref(self).session.refuse(f"{name}() of the solution's own object is not asked for")
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
-        self._session.unsplittable = "the tests derive a class from one of the solution's"
-        raise CannotCross(self._session.unsplittable)
+        ref(self).session.unsplittable = "the tests derive a class from one of the solution's"
+        raise CannotCross(ref(self).session.unsplittable)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self._ask("setattr", name, value)
+        Remote._ask(self, "setattr", name, value)
 
     def __delattr__(self, name: str) -> None:
-        self._ask("delattr", name)
-
-    def __instancecheck__(self, value: Any) -> bool:
-        return type(value) is RemoteObject and self._session.request("isinstance", value, self) is True
-
-    def __subclasscheck__(self, kind: Any) -> bool:
-        return type(kind) is RemoteObject and self._session.request("issubclass", kind, self) is True
+        Remote._ask(self, "delattr", name)
 
     def __eq__(self, other: object) -> bool:
-        if type(other) is RemoteObject:
-            return self is other or (self._speaks_for_itself() and self._ask("eq", other) is True)
-        return self._base() is not None and bool(self._value() == other)
+        if isinstance(other, Remote):
+            return self is other or Remote._equals(self, other)
+        if Remote._base(self) is not None:
+            return bool(Remote._value(self) == other)
+        if "__eq__" not in ref(self).kind.special:
+            return False
+        if Remote._speaks_for_itself(self):
+            return Remote._equals(self, other)
+        Remote._withhold(self, "eq", other)
+        return False
+
+    def _equals(self, other: Any) -> bool:
+        """On its own word, unless it equals a text that nobody ever heard of as well."""
+        return Remote._ask(self, "eq", other) is True and Remote._ask(self, "eq", "\x7fdecoy") is not True
 
     def __ne__(self, other: object) -> bool:
         return not self == other
 
     def __hash__(self) -> int:
-        if self._base() is not None:
-            return hash(self._value())
-        return hash(self._ask("hash")) if self._speaks_for_itself() else id(self)
-
-    def _order(self, operation: str, other: Any) -> Any:
-        if self._base() is not None:
-            return getattr(self._value(), f"__{operation}__")(other)
-        if self._speaks_for_itself() and type(other) is RemoteObject:
-            return self._ask(operation, other) is True
-        return NotImplemented
-
-    def __lt__(self, other: Any) -> Any:
-        return self._order("lt", other)
-
-    def __le__(self, other: Any) -> Any:
-        return self._order("le", other)
-
-    def __gt__(self, other: Any) -> Any:
-        return self._order("gt", other)
-
-    def __ge__(self, other: Any) -> Any:
-        return self._order("ge", other)
-
-    def __contains__(self, item: Any) -> bool:
-        if self._speaks_for_itself():
-            return self._ask("contains", item) is True
-        return any(item == each for each in self)
+        if Remote._base(self) is not None:
+            return hash(Remote._value(self))
+        return hash(Remote._ask(self, "hash"))
 
     def __bool__(self) -> bool:
-        return not (self._speaks_for_itself() or self._base()) or self._ask("bool") is True
+        if ref(self).kind.special.isdisjoint(("__bool__", "__len__")):
+            return True
+        return Remote._ask(self, "bool") is True
+
+    def __str__(self) -> str:
+        return str(Remote._ask(self, "str"))
+
+    def __repr__(self) -> str:
+        return str(Remote._ask(self, "repr"))
+
+    def __format__(self, spec: str) -> str:
+        if Remote._base(self) is not None:
+            return format(Remote._value(self), spec)
+        return str(Remote._ask(self, "format", spec))
+
+    def __copy__(self) -> Any:
+        return Remote._ask(self, "copy")
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return Remote._ask(self, "deepcopy")
+
+
+class RemoteFunction(Remote):
+    """A function, or any callable object, of the solution."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if ref(self).what == "async":
+            return self._coroutine(args, kwargs)
+        return Remote._ask(self, "call", *args, **kwargs)
+
+    async def _coroutine(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return Remote._ask(self, "await", *args, **kwargs)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+
+class RemoteClass(RemoteFunction):
+    """A class of the solution."""
+
+    def __instancecheck__(self, value: Any) -> bool:
+        return isinstance(value, Remote) and ref(self).number in ref(value).kind.kin
+
+    def __subclasscheck__(self, kind: Any) -> bool:
+        if type(kind) is RemoteClass:
+            return ref(self).number in ref(kind).kind.kin
+        found = ref(self).session.kind_of(kind)
+        return found is not None and ref(self).number in found.kin
 
     def __iter__(self) -> Iterator[Any]:
-        found: Iterator[Any] = self._ask("iter")
+        found: Iterator[Any] = Remote._ask(self, "iter")
         return found
 
     def __len__(self) -> int:
-        return int(self._ask("len"))
+        return int(Remote._ask(self, "len"))
 
-    def __str__(self) -> str:
-        return str(self._ask("str"))
+    def __getitem__(self, key: Any) -> Any:
+        return Remote._ask(self, "getitem", key)
 
-    def __repr__(self) -> str:
-        return str(self._ask("repr"))
+    def __contains__(self, item: Any) -> bool:
+        return any(item == each for each in self)
 
-    def __enter__(self) -> Any:
-        return self._ask("enter")
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        """Only a class that the tests name may swallow an exception, and none a failed assert."""
-        told = kind if kind and issubclass(kind, Exception) and self._session.can_name(kind) else None
-        swallowed = self._ask("exit", told, "") is True and self._speaks_for_itself()
-        return swallowed and kind is not None and not issubclass(kind, AssertionError)
+def _alike(left: Any, right: Any) -> bool:
+    return left is right or (not isinstance(left, Remote) and left == right) or isinstance(left, Remote)
+
+
+_WHAT = {"class": type, "async": types.FunctionType, "function": types.FunctionType}
+
+
+def _derived(where: Ref) -> Any:
+    """None, where it derives from nothing but `object`."""
+    names = [name for name in where.kind.lineage if name != "object" and not name.startswith(":")]
+    found = [kind for kind in map(_library_class, names) if kind is not None]
+    if where.base in _BASES and _BASES[where.base] not in found:
+        found.append(_BASES[where.base])
+    if not found:
+        return None
+    if not where.kind.lineage[:1] or not where.kind.lineage[0].startswith(":"):
+        return found[0]
+    bases = [k for k in found if not any(k is not other and issubclass(other, k) for other in found)]
+    try:
+        return types.new_class(where.kind.name, tuple(bases))
+    except TypeError:  # of a class that cannot be derived from
+        return found[0]
+
+
+def _library_class(name: str) -> type | None:
+    module, _, path = name.rpartition(":")
+    if name == "generator":
+        return types.GeneratorType
+    found = getattr(standard(module) if module else builtins, path, None) or getattr(types, _TYPE_NAMES.get(path, ""), None)
+    return found if isinstance(found, type) else None
+
+
+_TYPE_NAMES = {
+    "coroutine": "CoroutineType", "async_generator": "AsyncGeneratorType", "module": "ModuleType", "mappingproxy":
+    "MappingProxyType", "method": "MethodType", "function": "FunctionType", "builtin_function_or_method":
+    "BuiltinFunctionType", "code": "CodeType", "frame": "FrameType", "traceback": "TracebackType", "cell": "CellType",
+}  # fmt: skip
+
+
+# --- what the objects of one class may be asked, if their class has it --------------------------------------------
 
 
 def _forward(operation: str) -> Callable[..., Any]:
-    return lambda self, *args: self._ask(operation, *args)
+    return lambda self, *args: Remote._ask(self, operation, *args)
 
 
-for _name in [
-    "next",
-    "getitem",
-    "setitem",
-    "delitem",
-    "int",
-    "float",
-    "round",
-    "reversed",
-    "abs",
-    "neg",
-    "pos",
-    "invert",
-    "index",
-    "iadd",
-]:
-    setattr(RemoteObject, f"__{_name}__", _forward(_name))
+def _number(operation: str, convert: Callable[[Any], Any]) -> Callable[..., Any]:
+    return lambda self, *args: convert(Remote._ask(self, operation, *args))
+
+
+def _order(operation: str) -> Callable[..., Any]:
+    def apply(self: Remote, other: Any) -> Any:
+        if Remote._base(self) is not None:
+            return getattr(Remote._value(self), f"__{operation}__")(other)
+        if isinstance(other, Remote) or Remote._speaks_for_itself(self):
+            return Remote._ask(self, operation, other) is True
+        Remote._withhold(self, operation, other)
+        return NotImplemented
+
+    return apply
 
 
 def _binary(operation: str, reflected: bool) -> Callable[..., Any]:
@@ -418,31 +759,50 @@ def _binary(operation: str, reflected: bool) -> Callable[..., Any]:
     """
     function = getattr(operator, operation)
 
-    def apply(self: RemoteObject, other: Any) -> Any:
-        if self._base() is not None and not self._speaks_for_itself():
-            mine = self._value()
+    def apply(self: Remote, other: Any) -> Any:
+        if Remote._base(self) is not None and not Remote._speaks_for_itself(self):
+            mine = Remote._value(self)
             return function(other, mine) if reflected else function(mine, other)
-        if not self._speaks_for_itself() and type(other) is not RemoteObject:
+        if not Remote._speaks_for_itself(self) and not isinstance(other, Remote):
+            Remote._withhold(self, operation, other)
             return NotImplemented
-        return self._session.request(operation, *((other, self) if reflected else (self, other)))
+        return ref(self).session.request(operation, *((other, self) if reflected else (self, other)))
 
     return apply
 
 
-for _name in [
-    "add",
-    "sub",
-    "mul",
-    "matmul",
-    "truediv",
-    "floordiv",
-    "mod",
-    "pow",
-    "lshift",
-    "rshift",
-    "and_",
-    "or_",
-    "xor",
-]:
-    setattr(RemoteObject, f"__{_name.rstrip('_')}__", _binary(_name, reflected=False))
-    setattr(RemoteObject, f"__r{_name.rstrip('_')}__", _binary(_name, reflected=True))
+def _contains(self: Remote, item: Any) -> bool:
+    if Remote._speaks_for_itself(self):
+        return Remote._ask(self, "contains", item) is True
+    if Remote._base(self) is not None:
+        return item in Remote._value(self)
+    if "__contains__" in ref(self).kind.special:
+        Remote._withhold(self, "contains", item)
+    if "__iter__" not in ref(self).kind.special:
+        raise TypeError(f"argument of type {ref(self).kind.name!r} is not iterable")
+    return any(item == each for each in self)  # type: ignore[attr-defined]  # its class has an __iter__
+
+
+def _exit(self: Remote, kind: type[BaseException] | None, *_: object) -> bool:
+    """Only a class that the tests speak of may swallow an exception, and none a failed assert."""
+    told = kind if kind and issubclass(kind, Exception) and ref(self).session.can_name(kind) else None
+    swallowed = Remote._ask(self, "exit", told, "") is True and Remote._speaks_for_itself(self)
+    return swallowed and kind is not None and not issubclass(kind, AssertionError)
+
+
+FORWARDS: dict[str, Any] = {
+    **{f"__{name}__": _forward(name) for name in "next getitem setitem delitem round reversed abs neg pos invert iadd".split()},
+    **{f"__{name}__": _number(name, convert) for name, convert in (("int", int), ("float", float), ("index", int), ("len", int))},
+    **{f"__{name}__": _order(name) for name in ("lt", "le", "gt", "ge")},
+    **{
+        f"__{prefix}{name.rstrip('_')}__": _binary(name, reflected=bool(prefix))
+        for name in "add sub mul matmul truediv floordiv mod pow lshift rshift and_ or_ xor".split()
+        for prefix in ("", "r")
+    },
+    "__iter__": _forward("iter"),
+    "__call__": RemoteFunction.__call__,
+    "__contains__": _contains,
+    "__enter__": _forward("enter"),
+    "__exit__": _exit,
+}  # fmt: skip
+"""For objects whose class was not described, all of them."""

@@ -37,7 +37,7 @@ class Limits:
     """Wall-clock time of the whole run; CPU time is capped just above it."""
     memory_bytes: int = 1 << 30
     """Address space of each process, the interpreter's own ~40 MB included; what is preloaded comes on top."""
-    output_bytes: int = 1 << 16
+    output_bytes: int = 1 << 20
     """Standard output of the solution; one byte more is `output_limit`."""
     scratch_bytes: int = 0
     """A /tmp of this size for the run, emptied after it; with 0 there is nowhere to write. Needs level L3."""

@@ -1,7 +1,7 @@
 """Takes a test text apart into assert sites, so that each is executed and recorded on its own.
 
 Pure: text in, code object and facts about it out. An assert at the top level, or straight inside
-`check(candidate)` or a `test_*` function, is *soft*: when it fails the rest still runs. Anywhere else it
+`check(candidate)` or a test function, is *soft*: when it fails the rest still runs. Anywhere else it
 raises as it always did, because the code around it may count on that. The recording calls go to a
 `judge.Sites` object under the name SITES.
 """
@@ -14,8 +14,10 @@ import marshal
 import re
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Any, NamedTuple
+
+from . import plain
 
 SITES = "__sites__"
 _DOCTEST_PROMPT = ">>> "
@@ -24,25 +26,15 @@ _OPERATORS = {
     ast.Is: "is_", ast.IsNot: "is_not", ast.In: "in", ast.NotIn: "not_in",
 }  # fmt: skip
 _PATCHING = re.compile(
-    r"^\s*(from|import)\b.*\bmock\b|\bredirect_std(out|err)\b|\bsys\.std(in|out|err)\b", re.MULTILINE
+    r"^\s*(from|import)\b.*\bmock\b|\bredirect_std(out|err)\b|\bsys\.std(in|out|err)\b|\bmonkeypatch\b|\bcap(sys|fd|log)\b",
+    re.MULTILINE,
 )
-_WORD = re.compile(r"\w+")
-# never the solution's: it would be asked for the tests' own means of judging it
-_THIRD_PARTY = frozenset(
-    [
-        "pytest",
-        "hypothesis",
-        "numpy",
-        "pandas",
-        "scipy",
-        "sympy",
-        "torch",
-        "nose",
-        "parameterized",
-        "sklearn",
-        "mock",
-    ]
+_STATE = re.compile(
+    r"\b(seed|setstate|setrecursionlimit|getcontext|setcontext|localcontext|catch_warnings|simplefilter|filterwarnings"
+    r"|assertLogs|assertNoLogs|assertWarns\w*|warns|environ|putenv|chdir|setlocale|signal|setattr|delattr|getsource"
+    r"|getLogger|gc|tracemalloc|builtins|subprocess|tempfile|sys\.(argv|modules|path|set\w+)|type\()|\bthreading\b"
 )
+"""What reaches into the process that the tests stand in, which should be the solution's as well."""
 _BUILTINS = frozenset(dir(builtins))
 _TRANSPARENT = (ast.If, ast.For)  # a soft assert inside these stays soft
 _EXPECTING = (
@@ -54,6 +46,11 @@ _EXPECTING = (
     "assertWarns",
     "assertWarnsRegex",
 )
+_RUNNERS = frozenset(("pytest", "unittest", "mark", "skip", "skipIf", "skipUnless", "skipif", "xfail"))
+_SURROUNDINGS = frozenset(("sys", "os", "platform", "__name__", "TYPE_CHECKING", "typing", "__debug__"))
+
+
+_NOTHING = compile("", "tests.py", "exec")
 
 
 class Plan(NamedTuple):
@@ -61,21 +58,29 @@ class Plan(NamedTuple):
 
     code: types.CodeType
     required: tuple[bool, ...]
-    """Per assert site: whether a pass needs it executed (it stands under no condition, loop or handler)."""
+    """Per assert site: whether a pass needs it executed."""
+    alternatives: tuple[tuple[int, ...], ...]
+    """Sites in the branches of one statement: a pass needs one of each group."""
+    functions: tuple[str, ...]
+    """Functions that assert, by their number: a pass needs each to be entered."""
     candidate_check: bool
     """There is a `check(candidate)` that nobody calls: the judge has to, with the entry point."""
-    module: str
-    """What the tests call the solution's module; `solution` when they import none."""
+    tests: tuple[str, ...]
+    """Test functions and classes that nobody calls, in their order: the judge has to."""
+    imports: tuple[tuple[str, tuple[str, ...]], ...]
+    """Modules that the standard library does not have, and what the tests take from each."""
     patches: bool
     """The tests patch, with `mock` or by another standard stream: what they patch is in the solution's process."""
+    state: bool
+    """The tests may set state of their own process, which the solution does not see."""
     doctest: str
     """The text, if it is a doctest: its examples are the sites, found one by one."""
-    plain: frozenset[str] | None
-    """What the tests call, where they do nothing but assert on calls of it with literals; otherwise None."""
-
-    def names(self) -> frozenset[str]:
-        """Every name the tests use, of a global or an attribute."""
-        return frozenset(_WORD.findall(self.doctest)) | frozenset(_names(self.code))
+    plain: tuple[Any, ...] | None
+    """A `plain.Suite`, where the tests are nothing but calls with literals; otherwise None."""
+    free: frozenset[str]
+    """Names that the tests read and never bind: the solution's, if it has them."""
+    subjects: frozenset[str]
+    """Those that are called with data rather than with results of others."""
 
     def dump(self) -> bytes:
         return marshal.dumps(tuple(self))
@@ -86,46 +91,84 @@ class Plan(NamedTuple):
         return cls(*marshal.loads(data))
 
 
-def _names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
-
-
-def plan(tests: str) -> Plan:
-    """Raises SyntaxError or ValueError where the text is no Python."""
+def plan(tests: str, given: Set[str] = frozenset()) -> Plan:
+    """`given` are names that hold what the solution gave. Raises SyntaxError or ValueError where the text is no Python."""
     if is_doctest(tests):
-        return Plan(compile("", "tests.py", "exec"), (), False, "solution", False, tests, None)
+        tree = ast.parse("\n".join(line for line in _examples(tests)))
+        return Plan(
+            _NOTHING, (), (), (), False, (), imports(tree), False, bool(_STATE.search(tests)), tests, None, *_names(tree)
+        )  # fmt: skip
+    if (suite := plain.read(tests)) is not None:
+        names, required = suite.names, (True,) * len(suite.checks)
+        return Plan(_NOTHING, required, (), (), False, (), (), False, False, "", tuple(suite), names, names)
     tree = ast.parse(tests, "tests.py")
-    module = _module(tree) if "import" in tests else "solution"
-    plain = _plain(tree.body)
-    uncalled_check, sites = _instrument(tree, set() if plain is not None else _assigned(tree))
+    _remove_dead(tree)
+    found, names = imports(tree), _names(tree)
+    collected = tuple(name for name in _collected(tree) if name not in _called(tree))
+    uncalled, sites = _instrument(tree, _assigned(tree) | given)
     code = compile(tree, "tests.py", "exec", dont_inherit=True)
-    patches = _PATCHING.search(tests) is not None
-    return Plan(code, tuple(sites.required), uncalled_check, module, patches, "", plain)
+    return Plan(
+        code, tuple(sites.required), tuple(sites.alternatives), tuple(sites.functions), uncalled, collected, found,
+        _PATCHING.search(tests) is not None, _STATE.search(tests) is not None, "", None, *names,
+    )  # fmt: skip
 
 
-def soft_sites(tests: str) -> dict[int, tuple[int, int]]:
-    """The soft sites, and where they stand: line and column."""
-    return _instrument(ast.parse(tests), set())[1].soft
+def _examples(tests: str) -> Iterator[str]:
+    """The source lines of a doctest, those that parse."""
+    for line in tests.splitlines():
+        if line.lstrip().startswith((">>> ", "... ")):
+            source = line.lstrip()[4:].strip()
+            try:
+                ast.parse(source)
+            except (SyntaxError, ValueError):
+                source = " ".join(re.findall(r"[^\W\d]\w*", source)).replace(" ", ";")
+                try:
+                    ast.parse(source)
+                except (SyntaxError, ValueError):
+                    continue
+            yield source
 
 
 def _instrument(tree: ast.Module, assigned: set[str]) -> tuple[bool, _Instrument]:
-    """Replace the asserts of `tree` and call its tests; whether there is a `check` that nobody calls, and the sites."""
+    """Replace the asserts of `tree`; whether there is a `check` that nobody calls, and the sites."""
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     called = _called(tree) if functions else set()
-    bodies = {name: f for name, f in functions.items() if name not in called and _is_test(f)}
     uncalled_check = "check" in functions and "check" not in called and len(functions["check"].args.args) == 1
-    soft = set(bodies.values()) | ({functions["check"]} if "check" in functions else set())
+    soft: set[ast.AST] = {functions["check"]} if "check" in functions else set()
+    for node in tree.body:
+        if isinstance(node, _FUNCTIONS) and is_test(node.name) and node.name not in called:
+            soft.add(node)
+        elif isinstance(node, ast.ClassDef) and is_test_class(node.name):
+            soft |= {each for each in node.body if isinstance(each, _FUNCTIONS) and is_test(each.name)}
     sites = _Instrument(soft, assigned)
     tree.body = [statement for node in tree.body for statement in sites.top(node)]
-    tree.body += [_guarded(ast.parse(f"{name}()").body) for name in bodies]
     return uncalled_check, sites
+
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def is_doctest(tests: str) -> bool:
     return tests.lstrip().startswith(_DOCTEST_PROMPT)
+
+
+def is_test(name: str) -> bool:
+    """Whether pytest would take a function of this name for a test."""
+    return name.startswith("test")
+
+
+def is_test_class(name: str) -> bool:
+    return name.startswith("Test")
+
+
+def _collected(tree: ast.Module) -> list[str]:
+    """What a runner would run: test functions and test classes that are no TestCase, which `unittest` runs."""
+    return [
+        node.name
+        for node in tree.body
+        if (isinstance(node, _FUNCTIONS) and is_test(node.name))
+        or (isinstance(node, ast.ClassDef) and is_test_class(node.name))
+    ]
 
 
 def _assigned(tree: ast.Module) -> set[str]:
@@ -138,85 +181,66 @@ def _called(tree: ast.Module) -> set[str]:
     return {function.id for function in calls if isinstance(function, ast.Name)}
 
 
-def _is_test(function: ast.FunctionDef) -> bool:
-    return function.name.startswith("test") and not function.args.args and not function.decorator_list
+def _names(tree: ast.Module) -> tuple[frozenset[str], frozenset[str]]:
+    """What the text reads and never binds; and of that, what it calls with data, not only with what others returned."""
+    read, bound = set(), set()
+    subjects: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
+        elif isinstance(node, ast.arg):
+            bound.add(node.arg)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            bound.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            bound |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not _wraps(node):
+            subjects.add(node.func.id)
+    free = frozenset(read - bound)
+    return free, frozenset(subjects & free)
 
 
-def _module(tree: ast.Module) -> str:
-    imported = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    imported += [
-        alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+def _wraps(call: ast.Call) -> bool:
+    """Whether it is called with what another call returned."""
+    return any(isinstance(node, ast.Call | ast.Await) for arg in call.args for node in ast.walk(arg))
+
+
+def imports(tree: ast.Module) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Modules that are neither of the standard library nor of the tests' own, and the names taken from each."""
+    found: dict[str, list[str]] = {}
+    attributes = [
+        (node.value.id, node.attr)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     ]
-    unknown = (n for n in imported if n.isidentifier() and n not in sys.stdlib_module_names | _THIRD_PARTY)
-    return next((name for name in unknown if not name.startswith("test")), "solution")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found.setdefault(node.module or "solution", []).extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                local = alias.asname or alias.name
+                found.setdefault(alias.name, []).extend(attr for name, attr in attributes if name == local)
+    return tuple((module, tuple(names)) for module, names in found.items() if _is_unknown(module))
 
 
-# --- tests that are nothing but data ----------------------------------------------------------------------------
+def _is_unknown(module: str) -> bool:
+    top = module.split(".")[0]
+    return top not in sys.stdlib_module_names and not top.startswith("test") and top not in ("__future__", "pytest")
 
 
-def _plain(body: list[ast.stmt]) -> frozenset[str] | None:
-    """The names called, if all is asserts on calls with literals, in HumanEval's `check(candidate)` or outside."""
-    called: set[str] = set()
-    for node in body:
-        if isinstance(node, ast.FunctionDef) and _is_check(node):
-            inside: set[str] = set()
-            if not all(_is_plain(each, inside) for each in node.body) or not inside <= {
-                node.args.args[0].arg
-            }:
-                return None
-        elif not _is_plain(node, called):
-            return None
-    return None if called & _BUILTINS else frozenset(called)
-
-
-def _is_check(node: ast.FunctionDef) -> bool:
-    arguments = node.args
-    extra = (
-        arguments.posonlyargs
-        or arguments.kwonlyargs
-        or arguments.vararg
-        or arguments.kwarg
-        or arguments.defaults
-    )
-    annotated = node.decorator_list or node.returns or any(each.annotation for each in arguments.args)
-    return node.name == "check" and len(arguments.args) == 1 and not extra and not annotated
-
-
-def _is_plain(node: ast.stmt, called: set[str]) -> bool:
-    if isinstance(node, ast.Assert):
-        return _is_asserted_call(node.test, called) and (node.msg is None or _is_literal(node.msg))
-    if isinstance(node, ast.Assign):  # HumanEval's METADATA
-        return all(isinstance(t, ast.Name) and t.id.isupper() for t in node.targets) and _is_literal(
-            node.value
-        )
-    is_docstring = isinstance(node, ast.Expr) and _is_literal(node.value)
-    return is_docstring or isinstance(node, ast.Pass)
-
-
-def _is_asserted_call(node: ast.expr, called: set[str]) -> bool:
-    if isinstance(node, ast.Compare) and len(node.ops) == 1:
-        sides = [node.left, node.comparators[0]]
-        return sum(_is_call(side, called) for side in sides) + sum(map(_is_literal, sides)) == 2
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return _is_call(node.operand, called)
-    return _is_call(node, called)
-
-
-def _is_call(node: ast.expr, called: set[str]) -> bool:
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-        return False
-    called.add(node.func.id)
-    return all(map(_is_literal, node.args)) and all(k.arg and _is_literal(k.value) for k in node.keywords)
-
-
-def _is_literal(node: ast.expr | None) -> bool:
-    if isinstance(node, ast.Constant):
-        return True
-    if isinstance(node, ast.List | ast.Tuple | ast.Set):
-        return all(map(_is_literal, node.elts))
-    if isinstance(node, ast.Dict):
-        return all(map(_is_literal, node.keys)) and all(map(_is_literal, node.values))
-    return isinstance(node, ast.UnaryOp) and isinstance(node.operand, ast.Constant)
+def _remove_dead(tree: ast.AST) -> None:
+    """Cut what stands behind a statement that always leaves: no assert there can run."""
+    for node in ast.walk(tree):
+        for field in ("body", "orelse", "finalbody"):
+            body = getattr(node, field, None)
+            if not isinstance(body, list):
+                continue
+            for place, statement in enumerate(body):
+                if isinstance(statement, ast.Return | ast.Raise | ast.Break | ast.Continue):
+                    del body[place + 1 :]
+                    break
 
 
 # --- building what replaces an assert: by hand, since parsing it anew each time is half of a plan's cost ---------
@@ -225,7 +249,7 @@ _PLACE: Any = {"lineno": 1, "col_offset": 0, "end_lineno": 1, "end_col_offset": 
 _SITES = ast.Name(SITES, ast.Load(), **_PLACE)
 _METHODS = {
     name: ast.Attribute(_SITES, name, ast.Load(), **_PLACE)
-    for name in ("enter", "compare", "truth", "broke", "stumbled", "fired", "unfired")
+    for name in ("enter", "entered", "compare", "truth", "broke", "stumbled", "fired", "unfired")
 }
 _ANYTHING = ast.Name("BaseException", ast.Load(), **_PLACE)
 
@@ -242,16 +266,16 @@ def _statement(call: ast.Call) -> ast.stmt:
     return ast.Expr(call, **_PLACE)
 
 
-def _context_names(node: ast.With) -> list[str]:
+def _context_names(node: Any) -> list[str]:
     functions = [each.context_expr.func for each in node.items if isinstance(each.context_expr, ast.Call)]
     return [f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "") for f in functions]
 
 
-def is_sub_test(node: ast.With) -> bool:
+def is_sub_test(node: Any) -> bool:
     return _context_names(node) == ["subTest"]
 
 
-def _expects(node: ast.With) -> bool:
+def _expects(node: Any) -> bool:
     """Whether it waits for an exception, so that what stands inside need not be reached."""
     return any(name in _EXPECTING for name in _context_names(node))
 
@@ -271,12 +295,44 @@ def _guarded(body: list[ast.stmt]) -> ast.stmt:
     return _watched(body, _record("stumbled"))
 
 
+def _may_skip(node: Any) -> bool:
+    """Whether a decorator keeps it from being run, without asking the solution."""
+    return any(
+        "skip" in ast.unparse(decorator).lower()
+        and {each.id for each in ast.walk(decorator) if isinstance(each, ast.Name)} <= _SURROUNDINGS | _RUNNERS
+        for decorator in node.decorator_list
+    )
+
+
+def _asserts(function: Any) -> bool:
+    """Whether it asserts itself, by the statement or by a method of a TestCase, not only in functions inside."""
+    level: list[ast.AST] = list(function.body)
+    while level:
+        node = level.pop()
+        if isinstance(node, ast.Assert) or (isinstance(node, ast.Call) and is_assertion(node.func)):
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            level.extend(ast.iter_child_nodes(node))
+    return False
+
+
+def is_assertion(function: ast.expr) -> bool:
+    """Whether it is a method such as `self.assertEqual`."""
+    owner = isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id
+    return owner in ("self", "cls") and (function.attr.startswith("assert") or function.attr == "fail")  # type: ignore[attr-defined]
+
+
+def _behind_docstring(node: Any) -> int:
+    return int(ast.get_docstring(node, clean=False) is not None)
+
+
 class _Instrument(ast.NodeTransformer):
     """Replaces each assert by its recorded form, numbering them in source order."""
 
-    def __init__(self, soft_functions: set[ast.FunctionDef], assigned: set[str]) -> None:
+    def __init__(self, soft_functions: set[ast.AST], assigned: set[str]) -> None:
         self.required: list[bool] = []
-        self.soft: dict[int, tuple[int, int]] = {}
+        self.alternatives: list[tuple[int, ...]] = []
+        self.functions: list[str] = []
         self._assigned = assigned
         self._soft_functions = soft_functions
         self._soft, self._sure, self._in_try, self._shielded = True, True, False, False
@@ -287,6 +343,8 @@ class _Instrument(ast.NodeTransformer):
             return [self.visit_Assert(node)]
         if isinstance(node, ast.ImportFrom) and node.module == "__future__":
             return [node]
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            return [node]  # a docstring, behind which a __future__ import may stand
         changed = self.visit(node)
         return [_guarded(changed if isinstance(changed, list) else [changed])]
 
@@ -294,34 +352,96 @@ class _Instrument(ast.NodeTransformer):
         if isinstance(node, ast.expr):
             return node  # no assert can stand inside
         saved = self._soft, self._sure, self._in_try, self._shielded
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            self._soft = self._sure = node in self._soft_functions
-            self._in_try = self._shielded = False
-        elif isinstance(node, ast.With):
+        if isinstance(node, ast.With | ast.AsyncWith):
             self._shielded = True
             self._soft &= is_sub_test(node)
             self._sure &= not _expects(node)
         elif isinstance(node, ast.stmt):
             self._soft &= isinstance(node, _TRANSPARENT)
-            self._sure = False
         super().generic_visit(node)
         self._soft, self._sure, self._in_try, self._shielded = saved
         return node
 
-    def visit_Try(self, node: ast.Try) -> ast.AST | list[ast.stmt]:
+    def visit_FunctionDef(self, node: Any) -> ast.AST:
+        saved = self._soft, self._sure, self._in_try, self._shielded
+        outer, self._open_guards = self._open_guards, []
+        self._soft = node in self._soft_functions
+        self._sure = not _may_skip(node)
+        self._in_try = self._shielded = False
+        asserts = self._sure and _asserts(node)
+        node.body = self._visit_all(node.body)
+        if asserts:
+            node.body.insert(_behind_docstring(node), _statement(_record("entered", _constant(len(self.functions)))))
+            self.functions.append(node.name)
+        self._soft, self._sure, self._in_try, self._shielded = saved
+        self._open_guards = outer
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        saved = self._soft, self._sure
+        self._soft, self._sure = False, self._sure and not _may_skip(node)
+        node.body = self._visit_all(node.body)
+        self._soft, self._sure = saved
+        return node
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        saved = self._soft, self._sure
+        names = {each.id for each in ast.walk(node.test) if isinstance(each, ast.Name)}
+        if names <= _SURROUNDINGS:  # decided without the solution
+            self._sure = False
+        self._branches([lambda: self._into(node, "body")], [lambda: self._into(node, "orelse")])
+        self._soft, self._sure = saved
+        return node
+
+    def visit_Match(self, node: ast.Match) -> ast.AST:
+        saved, self._soft = self._soft, False
+        self._branches(*([lambda case=case: self._into(case, "body")] for case in node.cases))
+        self._soft = saved
+        return node
+
+    def _into(self, node: Any, field: str) -> None:
+        setattr(node, field, self._visit_all(getattr(node, field)))
+
+    def _branches(self, *branches: list[Any]) -> None:
+        """Visit what excludes each other: where several of them assert, one of their asserts has to run."""
+        found: list[list[int]] = []
+        for branch in branches:
+            before = len(self.required)
+            for visit in branch:
+                visit()
+            found.append([site for site in range(before, len(self.required)) if self.required[site]])
+        if sum(map(bool, found)) > 1:
+            group = [site for sites in found for site in sites]
+            for site in group:
+                self.required[site] = False
+            self.alternatives.append(tuple(group))
+
+    def visit_Try(self, node: Any) -> ast.AST | list[ast.stmt]:
         outer, self._open_guards = self._open_guards, []
         saved = self._soft, self._sure, self._in_try, self._shielded
-        self._soft = self._sure = False
-        self._in_try = self._shielded = True
-        node.body = self._visit_all(node.body)
-        self._in_try, self._shielded = saved[2:]
-        node.handlers = [self.generic_visit(handler) for handler in node.handlers]  # type: ignore[misc]
-        for handler in node.handlers:  # it may leave the function
-            handler.body[:0] = [_unfired(index) for index in self._open_guards]
-        node.orelse, node.finalbody = self._visit_all(node.orelse), self._visit_all(node.finalbody)
+        self._soft = False
+
+        def body() -> None:
+            self._in_try = self._shielded = True
+            self._into(node, "body")
+            self._in_try, self._shielded = saved[2:]
+            guards = list(self._open_guards)
+            for handler in node.handlers:  # it may leave the function
+                handler.body[:0] = [_unfired(index) for index in guards]
+
+        def handlers() -> None:
+            for handler in node.handlers:
+                self._into(handler, "body")
+
+        self._branches([body, lambda: self._into(node, "orelse")], [handlers])
+        self._into(node, "finalbody")
         self._soft, self._sure, self._in_try, self._shielded = saved
         guards, self._open_guards = self._open_guards, outer
         return [node, *map(_unfired, guards)]
+
+    visit_TryStar = visit_Try
 
     def _visit_all(self, body: list[ast.stmt]) -> list[ast.stmt]:
         visited = [self.visit(node) for node in body]
@@ -330,13 +450,12 @@ class _Instrument(ast.NodeTransformer):
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
         number = len(self.required)
         index = _constant(number)
-        if self._in_try and isinstance(node.test, ast.Constant) and not node.test.value:
+        never = isinstance(node.test, ast.Constant) and not node.test.value
+        if self._in_try and never:
             self._open_guards.append(number)
             self.required.append(False)
             return _statement(_record("fired", index))
-        self.required.append(self._sure)
-        if self._soft:
-            self.soft[number] = node.lineno, node.col_offset
+        self.required.append(self._sure and not never)
         recorded = self._recorded(node, _record("enter", index, _constant(self._is_fresh(node))))
         manner = _constant(self._soft), _constant(self._shielded)
         return _watched([_statement(recorded)], _record("broke", index, *manner))

@@ -25,20 +25,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import callee, clerk, judge, layers, seccomp, split
+from . import callee, clerk, inside, judge, layers, seccomp, split
 from .report import Limits
 
 REQUEST = struct.Struct("=B")  # which of the four kinds of run
 RESULT = struct.Struct("=iiBBBddQ")  # see RunResult
-SPLIT, CALL, IN_PROCESS, TWINS = range(4)
+SPLIT, CALL, SEALED, SEAL = range(4)
 FDS = 4  # solution, tests, verdict, stdout: always all four
 
 SLOT_UIDS = range(59_000, 64_000)  # what slots of a root supervisor run as; no account should have them
 GRACE_S = 0.5  # patience with the judge, who reports a timeout itself, with the outcomes so far
 ENDING_S = 0.05  # for a solution that has closed its end of the channel to end altogether
 VERDICT_BYTES = 1 << 20
-CALL_BYTES = 1 << 22  # what the calls of one run may return, as JSON
-CLERK_BYTES = 1 << 24  # the twins of a test text, or the text and its plan
+CLERK_BYTES = 1 << 27  # a test text and its plan, or its two halves
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 _OPEN_FILES = 64
 _LIBRARY_FD = 3  # the interpreter's folder, in every process of the slot; or the null device
@@ -125,11 +124,12 @@ def warm_up(preload: Sequence[str], import_paths: Sequence[str]) -> int:
     not among them, and nothing that imports it: it seeds itself anew in every fork. Returns the address space that
     `preload` took, in bytes.
     """
-    import bisect, copy, dataclasses, enum, functools, heapq, itertools, math, operator  # noqa: E401, F401, I001
+    import bisect, copy, dataclasses, enum, functools, heapq, importlib.util, itertools, math, operator  # noqa: E401, F401, I001
     import re, string, typing  # noqa: E401, F401
 
     callee.keep_builtins()
-    split.plan("assert f(1) == 2, 'text'").dump()  # what is set up on first use is then set up for every fork
+    for text in ("assert f(1) == 2, 'text'", "assert f(1) == [2]"):  # what is set up on first use is then set up for all
+        split.plan(text)
     sys.path += [path for path in import_paths if path not in sys.path]
     before = _address_space()
     for name in preload:
@@ -210,7 +210,8 @@ def _reach_library(library: int) -> None:
     if not any(os.access(path, os.X_OK) for path in sys.path if path.endswith("lib-dynload")):
         os.dup2(library, _LIBRARY_FD)
         through = f"/proc/self/fd/{_LIBRARY_FD}"
-        sys.path[:] = [path.replace(sys.base_prefix, through, 1) for path in sys.path]
+        for paths in (sys.path, *(m.__path__ for m in [*sys.modules.values()] if hasattr(m, "__path__"))):
+            paths[:] = [path.replace(sys.base_prefix, through, 1) for path in paths]
         sys.path_importer_cache.clear()
     os.close(library)
 
@@ -229,17 +230,14 @@ class Jail:
         self._threads = limits.threads if owns_uid else None
         usable, scratch = filtered and seccomp.supported(), bool(limits.scratch_bytes)
         self._filter = seccomp.CompiledFilter(scratch) if usable else None
-        self._filter_alone = seccomp.CompiledFilter(scratch, threads=False) if usable else None
 
-    def enter(self, file_bytes: int, bounded: bool = True, threads: bool = True) -> None:
-        """For good. `bounded` is for what serves one run only. Without `threads` a run cannot move the numbers that the
-        next processes get, and so tell them nothing.
-        """
+    def enter(self, file_bytes: int, bounded: bool = True) -> None:
+        """For good. `bounded` is for what serves one run only."""
         if self._orphaned:
             layers.die_with_parent()
         layers.limit_run(self._cpu_s if bounded else None, file_bytes, self._threads)
-        if chosen := self._filter if threads else self._filter_alone:
-            layers.install_filter(chosen)
+        if self._filter:
+            layers.install_filter(self._filter)
 
     @property
     def filtered(self) -> bool:
@@ -289,7 +287,7 @@ def _fork(
         return pid
     try:
         _keep_only(keep, stdout)
-        jail.enter(file_bytes, bounded=work is not clerk.serve, threads=work is not judge.run_in_process)
+        jail.enter(file_bytes, bounded=work is not clerk.serve)
         work(*args)
     finally:
         os._exit(70)  # `work` leaves by os._exit(0) itself; anything that comes here is a breakdown
@@ -419,10 +417,12 @@ class _Run:
     def result(self, kind: int) -> RunResult:
         if kind == SPLIT:
             judge_status = self._split()
-        elif kind == TWINS:
-            judge_status = self._twins()
+        elif kind == SEAL:
+            judge_status = self._seal()
+        elif kind == SEALED:
+            judge_status = self._sealed()
         else:
-            judge_status = self._alone(callee.call_all if kind == CALL else judge.run_in_process)
+            judge_status = self._calls()
         self._ordinary &= judge_status == 0 and not self._timed_out
         return RunResult(
             solution_status=self._solution_status,
@@ -435,10 +435,10 @@ class _Run:
             max_rss_bytes=self._max_rss_bytes,
         )
 
-    def _alone(self, work: Callable[[int, int, int], NoReturn]) -> int:
+    def _calls(self) -> int:
         fds = self._solution, self._tests, self._verdict
-        file_bytes = max(CALL_BYTES if work is callee.call_all else VERDICT_BYTES, self._limits.scratch_bytes)
-        pid = _fork(self._slot.jail, fds, self._stdout, file_bytes, work, *fds)
+        file_bytes = max(callee.CALL_BYTES, self._limits.scratch_bytes)
+        pid = _fork(self._slot.jail, fds, self._stdout, file_bytes, callee.call_all, *fds)
         self._solution_status = self._wait_for(pid)
         return self._solution_status
 
@@ -449,11 +449,7 @@ class _Run:
         with near, far:
             fds = self._tests, self._verdict, far.fileno()
             asked.ask(clerk.JUDGE, self._deadline, fds)
-            keep = self._solution, near.fileno()
-            # one more, so that an overflow shows; scratch files are files too
-            file_bytes = max(self._limits.output_bytes + 1, self._limits.scratch_bytes)
-            serve = callee.serve, near, self._solution
-            solution = _fork(self._slot.jail, keep, self._stdout, file_bytes, *serve)
+            solution = self._solving(callee.serve, near)
             near.close()  # the last copy is the solution's: its end is heard at the other end
             became, status = self._hear_clerk()
             if became == clerk.NEEDS_JUDGE:
@@ -463,9 +459,29 @@ class _Run:
             self._solution_status = self._reap(solution, ENDING_S if gone else 0.0)
         return 0 if gone else status
 
-    def _twins(self) -> int:
-        self._slot.clerk().ask(clerk.TWINS, self._deadline, (self._tests, self._verdict))
+    def _seal(self) -> int:
+        self._slot.clerk().ask(clerk.SEAL, self._deadline, (self._tests, self._verdict))
         return self._hear_clerk()[1]
+
+    def _sealed(self) -> int:
+        """The judge's wait status; the tests run with the solution."""
+        near, far = socket.socketpair()
+        with near, far:
+            solution = self._solving(inside.run, near)
+            near.close()
+            work = inside.answer, far, self._tests, self._verdict, self._deadline
+            fds = self._tests, self._verdict, far.fileno()
+            status = self._wait_for(_fork(self._slot.jail, fds, None, VERDICT_BYTES, *work))
+            gone = os.WIFEXITED(status) and os.WEXITSTATUS(status) == judge.GONE
+            self._solution_status = self._reap(solution, ENDING_S if gone else 0.0)
+        return 0 if gone else status
+
+    def _solving(self, work: Callable[[socket.socket, int], NoReturn], near: socket.socket) -> int:
+        """Fork the solution's process."""
+        keep = self._solution, near.fileno()
+        # one more, so that an overflow shows; scratch files are files too
+        file_bytes = max(self._limits.output_bytes + 1, self._limits.scratch_bytes)
+        return _fork(self._slot.jail, keep, self._stdout, file_bytes, work, near, self._solution)
 
     def _hear_clerk(self) -> tuple[int | None, int]:
         """What became of what it was asked, None when nothing did; and its wait status."""

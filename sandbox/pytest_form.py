@@ -1,0 +1,410 @@
+"""Tests in pytest's form: functions and classes that a runner collects, with the fixtures and marks that most of them use.
+
+Where pytest itself cannot be imported (it is not of the standard library), a module of that name offers `raises`,
+`approx`, `fixture`, `mark`, `skip`, `fail`, `warns` and the like, with the meaning that its documentation gives them
+(https://docs.pytest.org). A fixture or plug-in that is not known here leaves its test unrun, and so the text a
+`test_error`. Called by `judge`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import itertools
+import math
+import os
+import re
+import sys
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Protocol
+
+_NOT_SET: Any = object()
+
+
+class Recorder(Protocol):
+    """What `judge.Sites` offers here."""
+
+    def stumbled(self) -> None: ...
+    def mark(self) -> None: ...
+
+
+class Skipped(BaseException):
+    """The test says that it is not to be run."""
+
+
+class Failed(AssertionError):
+    """The test says that it has failed."""
+
+
+# --- running ------------------------------------------------------------------------------------------------------
+
+
+def run(names: Sequence[str], namespace: dict[str, Any], sites: Recorder) -> None:
+    """Call every collected test as pytest would, each of its parameters apart; what one raises is recorded."""
+    fixtures = {n: v for n, v in namespace.items() if getattr(v, "_fixture_", None) is not None}
+    for name in names:
+        found = namespace.get(name)
+        if isinstance(found, type):
+            if _is_test_case(found):
+                continue
+            for method in [n for n in dir(found) if n.startswith("test")]:
+                _run_all(getattr(found, method), found, fixtures, sites)
+        elif callable(found):
+            _run_all(found, None, fixtures, sites)
+
+
+def _is_test_case(kind: type) -> bool:
+    unittest = sys.modules.get("unittest")
+    return unittest is not None and issubclass(kind, unittest.TestCase)
+
+
+def _run_all(test: Callable[..., Any], owner: type | None, fixtures: Mapping[str, Any], sites: Recorder) -> None:
+    marks = [*getattr(owner, "pytestmark", ()), *getattr(test, "pytestmark", ())]
+    if any(mark.skips for mark in marks):
+        return
+    for values in _parameters(marks):
+        try:
+            _run_one(test, owner, values, fixtures)
+        except Skipped:
+            pass  # its asserts were not reached, which counts unless a mark said so
+        except BaseException:
+            sites.stumbled()
+        sites.mark()
+
+
+def _parameters(marks: Sequence[_Mark]) -> Iterator[dict[str, Any]]:
+    """The values of a test's arguments, one dictionary a run."""
+    for choice in itertools.product(*(mark.choices for mark in marks if mark.choices is not None)):
+        yield {name: value for values in choice for name, value in values.items()}
+
+
+def _run_one(
+    test: Callable[..., Any], owner: type | None, values: dict[str, Any], fixtures: Mapping[str, Any]
+) -> None:
+    with ExitStack() as stack:
+        scene = _Scene(stack, owner() if owner else None, values, fixtures)
+        scene.around()
+        _finish(scene.call(getattr(scene.owner, test.__name__) if owner else test))
+        scene.after()
+
+
+def _finish(result: Any) -> Any:
+    if inspect.iscoroutine(result):
+        import asyncio
+
+        return asyncio.run(result)
+    return result
+
+
+class _Scene:
+    """One run of one test: its fixtures, each made once."""
+
+    def __init__(
+        self, stack: ExitStack, owner: Any, values: dict[str, Any], fixtures: Mapping[str, Any]
+    ) -> None:
+        self._stack, self.owner = stack, owner
+        self._made, self._fixtures = dict(values), dict(fixtures)
+        for name in dir(type(owner)) if owner is not None else ():
+            if getattr(getattr(type(owner), name), "_fixture_", None) is not None:
+                self._fixtures[name] = getattr(owner, name)
+
+    def around(self) -> None:
+        for name in ("setup_class", "setup_method", "setup"):
+            if callable(hook := getattr(self.owner, name, None)):
+                hook(*[None] * len(inspect.signature(hook).parameters))
+        for name, made in self._fixtures.items():
+            if made._fixture_.get("autouse"):
+                self._value(name)
+
+    def after(self) -> None:
+        for name in ("teardown_method", "teardown", "teardown_class"):
+            if callable(hook := getattr(self.owner, name, None)):
+                hook(*[None] * len(inspect.signature(hook).parameters))
+
+    def call(self, function: Callable[..., Any]) -> Any:
+        wanted = [
+            name
+            for name, parameter in inspect.signature(function).parameters.items()
+            if parameter.default is inspect.Parameter.empty
+            and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        ]
+        return function(**{name: self._value(name) for name in wanted})
+
+    def _value(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def _make(self, name: str) -> Any:
+        if name in self._fixtures:
+            made = self.call(self._fixtures[name])
+            if inspect.isgenerator(made):
+                value = next(made)
+                self._stack.callback(lambda: next(made, None))
+                return value
+            return _finish(made)
+        if name in _FIXTURES:
+            return self._stack.enter_context(_FIXTURES[name]())
+        if name == "request":
+            return types.SimpleNamespace(param=self._made.get("param"), addfinalizer=self._stack.callback)
+        raise LookupError(f"there is no fixture {name!r} here")
+
+
+# --- fixtures -----------------------------------------------------------------------------------------------------
+
+
+class _Monkeypatch:
+    """Sets attributes and items for the time of one test."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+
+    def setattr(self, target: Any, name: Any, value: Any = _NOT_SET, raising: bool = True) -> None:
+        if value is _NOT_SET:  # setattr("module.name", value)
+            path, _, attribute = target.rpartition(".")
+            target, name, value = __import__(path, fromlist=["_"]), attribute, name
+        old = getattr(target, name, _NOT_SET)
+        if old is _NOT_SET and raising:
+            raise AttributeError(name)
+        undo = (delattr, target, name) if old is _NOT_SET else (setattr, target, name, old)
+        self._stack.callback(*undo)
+        setattr(target, name, value)
+
+    def setitem(self, target: Any, key: Any, value: Any) -> None:
+        undo = (target.__setitem__, key, target[key]) if key in target else (target.__delitem__, key)
+        self._stack.callback(*undo)
+        target[key] = value
+
+    def delitem(self, target: Any, key: Any, raising: bool = True) -> None:
+        if key in target:
+            self._stack.callback(target.__setitem__, key, target[key])
+            del target[key]
+        elif raising:
+            raise KeyError(key)
+
+    def delattr(self, target: Any, name: str, raising: bool = True) -> None:
+        if hasattr(target, name):
+            self._stack.callback(setattr, target, name, getattr(target, name))
+            delattr(target, name)
+        elif raising:
+            raise AttributeError(name)
+
+    def setenv(self, name: str, value: str) -> None:
+        self.setitem(os.environ, name, str(value))
+
+    def delenv(self, name: str, raising: bool = True) -> None:
+        self.delitem(os.environ, name, raising)
+
+
+@contextmanager
+def _monkeypatch() -> Iterator[_Monkeypatch]:
+    with ExitStack() as stack:
+        yield _Monkeypatch(stack)
+
+
+class _Capture:
+    """What is printed in the time of one test."""
+
+    def __init__(self) -> None:
+        self.streams = io.StringIO(), io.StringIO()
+
+    def readouterr(self) -> Any:
+        texts = [stream.getvalue() for stream in self.streams]
+        for stream in self.streams:
+            stream.seek(0)
+            stream.truncate()
+        return _Captured(*texts)
+
+
+class _Captured(tuple[str, str]):
+    def __new__(cls, out: str, err: str) -> _Captured:
+        return super().__new__(cls, (out, err))
+
+    out = property(lambda self: self[0])
+    err = property(lambda self: self[1])
+
+
+@contextmanager
+def _capture() -> Iterator[_Capture]:
+    capture, saved = _Capture(), (sys.stdout, sys.stderr)
+    sys.stdout, sys.stderr = capture.streams  # type: ignore[assignment]
+    try:
+        yield capture
+    finally:
+        sys.stdout, sys.stderr = saved
+
+
+_FIXTURES = {"monkeypatch": _monkeypatch, "capsys": _capture, "capfd": _capture}
+
+
+# --- the module ---------------------------------------------------------------------------------------------------
+
+
+class _Mark:
+    """A decorator that notes something on a test: whether it is skipped, or what it is called with."""
+
+    def __init__(self, skips: bool = False, choices: list[dict[str, Any]] | None = None) -> None:
+        self.skips, self.choices = skips, choices
+
+    def __call__(self, *args: Any, **_: Any) -> Any:
+        if len(args) == 1 and callable(args[0]):
+            args[0].pytestmark = [*getattr(args[0], "pytestmark", ()), self]
+            return args[0]
+        return self
+
+
+class _Marks:
+    """`pytest.mark`: those that decide whether and with what a test is called; all others say nothing here."""
+
+    def __getattr__(self, name: str) -> _Mark:
+        return _Mark()
+
+    skip = property(lambda self: _Mark(skips=True))
+
+    def skipif(self, condition: Any = True, *, reason: str = "") -> _Mark:
+        return _Mark(skips=bool(condition))
+
+    def parametrize(self, names: Any, values: Any, **_: Any) -> _Mark:
+        """Every set of values is a run of its own; those under a skipping mark are left out."""
+        split = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+        choices = []
+        for each in values:
+            if isinstance(each, _Param):
+                if any(mark.skips for mark in each.marks):
+                    continue
+                each = each.values if len(split) > 1 else each.values[0]
+            choices.append(dict(zip(split, each if len(split) > 1 else [each], strict=True)))
+        return _Mark(choices=choices)
+
+
+class _Param:
+    def __init__(self, *values: Any, marks: Any = (), id: str | None = None) -> None:
+        self.values, self.marks = values, marks if isinstance(marks, list | tuple) else [marks]
+
+
+def _fixture(function: Any = None, **options: Any) -> Any:
+    def note(made: Any) -> Any:
+        made._fixture_ = options
+        return made
+
+    return note(function) if callable(function) else note
+
+
+class _Raises:
+    """Waits for an exception in its block; `value`, `type` and `match` speak of it."""
+
+    value: Any = None
+    type: Any = None
+
+    def __init__(self, expected: Any, match: str | None = None) -> None:
+        self._expected, self._match = expected, match
+
+    def __enter__(self) -> _Raises:
+        return self
+
+    def __exit__(self, kind: Any, problem: Any, _: Any) -> bool:
+        if kind is None:
+            raise Failed(f"DID NOT RAISE {self._expected}")
+        if not issubclass(kind, self._expected):
+            return False
+        self.value, self.type = problem, kind
+        if self._match is not None:
+            self.match(self._match)
+        return True
+
+    def match(self, pattern: str) -> bool:
+        if not re.search(pattern, str(self.value)):
+            raise Failed(f"{str(self.value)!r} does not match {pattern!r}")
+        return True
+
+
+def _raises(expected: Any, *args: Any, match: str | None = None, **kwargs: Any) -> Any:
+    waiting = _Raises(expected, None if args else match)
+    if not args:
+        return waiting
+    function, *given = args
+    with waiting:
+        function(*given, **kwargs)
+    return waiting
+
+
+@contextmanager
+def _warns(expected: Any = Warning, match: str | None = None) -> Iterator[Any]:
+    import warnings
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
+    if not any(issubclass(w.category, expected) and re.search(match or "", str(w.message)) for w in caught):
+        raise Failed(f"DID NOT WARN {expected}")
+
+
+class _Approx:
+    """Equal within a tolerance: 1e-6 of the expected value, or 1e-12 where that is more."""
+
+    def __init__(self, expected: Any, rel: Any = None, abs: Any = None, nan_ok: bool = False) -> None:
+        self._expected, self._rel, self._abs, self._nan_ok = expected, rel, abs, nan_ok
+
+    def __eq__(self, got: object) -> bool:
+        expected: Any = self._expected
+        if isinstance(expected, dict):
+            return (
+                isinstance(got, dict)
+                and got.keys() == expected.keys()
+                and all(self._near(got[key], expected[key]) for key in expected)
+            )
+        if isinstance(expected, list | tuple):
+            same = isinstance(got, list | tuple) and len(got) == len(expected)
+            return same and all(map(self._near, got, expected))  # type: ignore[arg-type]
+        return self._near(got, expected)
+
+    def _near(self, got: Any, expected: Any) -> bool:
+        if isinstance(expected, bool) or not isinstance(expected, int | float | complex) or isinstance(got, str):
+            return bool(got == expected)
+        if got == expected:
+            return True
+        if not isinstance(got, int | float | complex) and not hasattr(got, "__float__"):
+            return False
+        if math.isnan(abs(expected)):
+            return self._nan_ok and math.isnan(abs(got))
+        if math.isinf(abs(expected)):
+            return False
+        absolute = 1e-12 if self._abs is None else self._abs
+        relative = (0.0 if self._abs is not None else 1e-6) if self._rel is None else self._rel
+        return bool(abs(got - expected) <= max(absolute, relative * abs(expected)))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"approx({self._expected!r})"
+
+
+def _leave(kind: type[BaseException]) -> Callable[..., Any]:
+    def leave(reason: str = "", **_: Any) -> Any:
+        raise kind(reason)
+
+    return leave
+
+
+def _import_or_skip(name: str, **_: Any) -> Any:
+    try:
+        return __import__(name, fromlist=["_"])
+    except ImportError as problem:
+        raise Skipped(str(problem)) from problem
+
+
+def provide() -> None:
+    """Put the module in its place, unless the real one can be imported."""
+    import importlib.util
+
+    if "pytest" in sys.modules or importlib.util.find_spec("pytest") is not None:
+        return
+    module = types.ModuleType("pytest")
+    vars(module).update(
+        raises=_raises, approx=_Approx, fixture=_fixture, mark=_Marks(), param=_Param, warns=_warns,
+        skip=_leave(Skipped), fail=_leave(Failed), xfail=_leave(Skipped), importorskip=_import_or_skip,
+        main=lambda *_, **__: 0,
+    )  # fmt: skip
+    sys.modules["pytest"] = module
