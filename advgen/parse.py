@@ -7,18 +7,28 @@ whose message becomes the recorded reason of the row.
 from __future__ import annotations
 
 import ast
+import contextlib
 import doctest
 import re
-import warnings
-from collections.abc import Mapping
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from advcore.chat import fenced_code
+from advcore import chat
+from advcore.chat.program import missing, needed
+from advcore.chat.syntax import (
+    MAX_SOURCE_CHARS,
+    UNPARSABLE,
+    distinct,
+    first_line,
+    module_of,
+    parsed,
+    parts_of,
+)
 
 MAX_DEPTH = 80  # of a syntax tree; people stay below 30
 LEAST_CHARS = 40  # of a docstring that is to state an exercise
-MAX_SOURCE_CHARS = 20_000  # beyond it a reply is a runaway, and Python's parser a risk
 
 
 class ParseError(ValueError):
@@ -27,21 +37,37 @@ class ParseError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """An exercise as the student sees it: signature and docstring, nothing else."""
+    """An exercise as the student sees it: signature and docstring, and above them the names that these need."""
 
     entry_point: str
     stub: str
     parameters: tuple[str, ...]
 
     @property
+    def function(self) -> ast.FunctionDef:
+        """The syntax tree of signature and docstring."""
+        return [node for node in tree(self.stub).body if isinstance(node, ast.FunctionDef)][-1]
+
+    @property
+    def above(self) -> str:
+        """What stands above the function: imports, aliases, constants, helpers."""
+        return "\n".join(self.stub.split("\n")[: first_line(self.function) - 1]).strip("\n")
+
+    @property
+    def given(self) -> str:
+        """The same, where it is more than imports, which whoever solves the exercise writes without being told."""
+        nodes = tree(self.above).body
+        return "" if all(isinstance(node, ast.Import | ast.ImportFrom) for node in nodes) else self.above
+
+    @property
     def signature(self) -> str:
         """The `def` line, on one line, without its colon."""
-        return ast.unparse(_only_function(tree(self.stub))).split('"""')[0].strip().removesuffix(":")
+        return ast.unparse(self.function).split('"""')[0].strip().removesuffix(":")
 
     @property
     def types(self) -> tuple[str, ...]:
         """The annotations of the parameters in order, and of the result; '' where there is none."""
-        function = _only_function(tree(self.stub))
+        function = self.function
         given = [each.annotation for each in [*function.args.posonlyargs, *function.args.args]]
         return tuple(ast.unparse(each) if each else "" for each in [*given, function.returns])
 
@@ -53,7 +79,7 @@ class Statement:
     @property
     def docstring(self) -> str:
         """The text of the statement, its examples included."""
-        return (ast.get_docstring(_only_function(tree(self.stub))) or "").strip()
+        return (ast.get_docstring(self.function) or "").strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +91,32 @@ class Call:
 
 
 def subtopics(text: str) -> list[str]:
-    """The items of a numbered or bulleted list, without their marks; none repeated."""
-    items = re.findall(r"^[^\S\n]*(?:\d+[.)]|[-*])[^\S\n]++(.{3,120}?)[^\S\n]*$", text, re.MULTILINE)
+    """The items of a numbered or bulleted list, without their marks; none repeated, none only thought of."""
+    items = re.findall(
+        r"^[^\S\n]*(?:\d+[.)]|[-*])[^\S\n]++(.{3,120}?)[^\S\n]*$", chat.read(text).answer, re.MULTILINE
+    )
     clean = [re.sub(r"[*_`]", "", item).strip(" .") for item in items]
     return list(dict.fromkeys(item for item in clean if item))
 
 
-def code_block(text: str, truncated: bool = False) -> str:
-    """The fenced Python block, else the whole text.
+def answered(text: str) -> str:
+    """What a reply answers, without its thoughts. Raises ParseError where that is nothing."""
+    with _reasons():
+        return chat.answer(text)
 
-    An unclosed fence (a reply cut short) raises ParseError unless a `truncated` block is of use too.
-    """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if "```" not in text:
-        return text.strip("\n")
-    code = fenced_code(text, truncated=truncated)
-    if code is None:
-        raise ParseError("truncated")
-    return code.rstrip()
+
+def code_block(text: str, entry_point: str = "", **how: Any) -> str:
+    """The code of a reply, as `chat.program` finds it, which takes the keywords too. Raises ParseError."""
+    with _reasons():
+        return chat.program(text, entry_point, **how)
+
+
+@contextlib.contextmanager
+def _reasons() -> Iterator[None]:
+    try:
+        yield
+    except chat.NoCode as error:
+        raise ParseError(str(error)) from None
 
 
 def tree(source: str, most_chars: int = MAX_SOURCE_CHARS) -> ast.Module:
@@ -90,10 +124,8 @@ def tree(source: str, most_chars: int = MAX_SOURCE_CHARS) -> ast.Module:
     if len(source) > most_chars:
         raise ParseError("too long")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in a model's strings are not our concern
-            module = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        module = module_of(source)
+    except UNPARSABLE as error:
         raise ParseError(f"syntax error: {type(error).__name__}") from None
     _check_size(module)
     return module
@@ -117,9 +149,12 @@ def _is_huge(value: Any) -> bool:
 
 def statement(text: str) -> Statement:
     """An exercise: one function with a docstring. A body that was written all the same is cut off, whole or not; so is
-    the last example of a reply that ends among its examples.
+    the last example of a reply that ends among its examples. Names that signature or docstring need stay above it.
     """
-    return _statement(code_block(text, truncated=True), LEAST_CHARS)
+    found = _statement(code_block(text, fits=_states, truncated=True), LEAST_CHARS)
+    if unknown := missing(found.stub):
+        raise ParseError(f"the signature names {', '.join(sorted(unknown))}, which nothing defines")
+    return found
 
 
 def stored(stub: str) -> Statement:
@@ -127,38 +162,84 @@ def stored(stub: str) -> Statement:
     return _statement(stub, 1)
 
 
+def _states(code: str) -> bool:
+    """Whether code holds a function with a docstring; what does not parse, one with a text behind it."""
+    if module := parsed(code):
+        return any(isinstance(node, ast.FunctionDef) and ast.get_docstring(node) for node in module.body)
+    begin = re.search(r"^def\b", code, re.MULTILINE)
+    return begin is not None and re.search(r"\"{3}|'{3}", code[begin.start() :]) is not None
+
+
 def _statement(source: str, least: int) -> Statement:
     if len(source) > MAX_SOURCE_CHARS:  # what follows takes the square of that
         raise ParseError("too long")
-    header = re.match(r".*?^def .*?(\"{3}|'{3})(?:.*?(\1)|.*(?=>>>))", source, re.DOTALL | re.MULTILINE)
-    module = tree(header[0] + ("" if header[2] else header[1]) if header else source)
-    functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
-    if len(functions) != 1:
-        raise ParseError(f"{len(functions)} functions instead of one")
-    function = functions[0]
-    docstring = "\n".join(line.rstrip() for line in (ast.get_docstring(function) or "").splitlines()).strip()
-    if len(docstring) < least or not outline(docstring):
-        raise ParseError("no docstring")
+    module = _stated_module(source)
+    function = _stated(module, least)
     if function.name.startswith("_") or function.decorator_list:
         raise ParseError("private or decorated function")
+    docstring = _text_of(function)
     if '"""' in docstring:
         raise ParseError("docstring cannot be quoted")
-    return Statement(function.name, _stub(module, docstring), _positional(function.args))
+    return Statement(function.name, _stub(module, function, docstring), _positional(function.args))
 
 
-def _stub(module: ast.Module, docstring: str) -> str:
-    """The imports and the one function of `module`, with that docstring and no body. Changes the function."""
-    function = _only_function(module)
-    imports = [node for node in module.body if isinstance(node, ast.Import | ast.ImportFrom)]
+def _stated_module(source: str) -> ast.Module:
+    """The syntax tree; of what does not parse, that of all up to the end of the first docstring."""
+    try:
+        return tree(source)
+    except ParseError:
+        header = re.match(r".*?^def .*?(\"{3}|'{3})(?:.*?(\1)|.*(?=>>>))", source, re.DOTALL | re.MULTILINE)
+        if header is None:
+            raise
+        return tree(header[0] + ("" if header[2] else header[1]))
+
+
+def _stated(module: ast.Module, least: int) -> ast.FunctionDef:
+    """The one function with a docstring of `least` characters; of several the one without a body: others help it."""
+    functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
+    told = [node for node in functions if len(text := _text_of(node)) >= least and outline(text)]
+    asked = [node for node in functions if _is_stub(node) and _text_of(node)]
+    found = [node for node in told if len(told) == 1 or node in asked]
+    if len(found) == 1 and asked in ([], found):
+        return found[0]
+    if len(functions) == 1:
+        raise ParseError("no docstring")
+    raise ParseError(f"{len(functions)} functions instead of one")
+
+
+def _text_of(function: ast.FunctionDef) -> str:
+    return "\n".join(line.rstrip() for line in (ast.get_docstring(function) or "").splitlines()).strip()
+
+
+def _is_stub(function: ast.FunctionDef) -> bool:
+    """Whether nothing but `pass` or `...` follows its docstring."""
+    return all(
+        isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        for node in function.body
+    )
+
+
+def _stub(module: ast.Module, function: ast.FunctionDef, docstring: str) -> str:
+    """The function with that docstring and no body, below what it needs of `module`. Changes the function."""
     function.body = [ast.Pass()]
-    head = ast.unparse(ast.Module([*imports, function], [])).removesuffix("pass")
+    head = _above(module.body[: module.body.index(function)], function, docstring)
     lines = [("    " + line).rstrip() for line in docstring.replace("\\", "\\\\").splitlines()]
     text = "\n".join(lines).lstrip()
-    return f'{head}"""{text}\n    """'
+    bare = ast.unparse(ast.Module([*head, function], [])).removesuffix("pass")
+    return f'{bare}"""{text}\n    """'
 
 
-def _only_function(module: ast.Module) -> ast.FunctionDef:
-    return next(node for node in module.body if isinstance(node, ast.FunctionDef))
+def _above(before: Sequence[ast.stmt], function: ast.FunctionDef, docstring: str) -> list[ast.stmt]:
+    """The imports, and what signature or docstring name; `typing` is imported where that was forgotten."""
+    parts = parts_of(ast.Module([*before], []))
+    named = set(re.findall(r"[^\W\d]\w*", docstring))
+    wanted = {id(part.node) for part in needed(parts, missing(ast.unparse(function)) | named)}
+    kept = [node for node in before if isinstance(node, ast.Import | ast.ImportFrom) or id(node) in wanted]
+    lacking = missing(ast.unparse(ast.Module([*kept, function], []))) & set(typing.__all__)
+    if lacking:
+        place = next((at for at, node in enumerate(kept) if not chat.of_the_future(node)), len(kept))
+        kept.insert(place, ast.ImportFrom("typing", [ast.alias(name) for name in sorted(lacking)], 0))
+    return kept
 
 
 def _positional(arguments: ast.arguments) -> tuple[str, ...]:
@@ -170,39 +251,23 @@ def _positional(arguments: ast.arguments) -> tuple[str, ...]:
     return names
 
 
-def program(text: str, entry_point: str) -> str:
-    """A solution: code that defines `entry_point` at its top level.
-
-    What runs by itself is cut off, and so are docstrings, which repeat the statement on one side of a pair only.
+def program(text: str, entry_point: str, above: str = "") -> str:
+    """A solution as it was written: code that defines `entry_point` at its top level. Names that it needs and that
+    stand `above` the function in the statement are put above it.
     """
-    source = _without_docstrings(code_block(text))
-    kept = [node for node in tree(source).body if not _runs_by_itself(node)]
-    if entry_point not in {name for node in kept for name in _defined(node)}:
+    source = code_block(text, entry_point, given=above)
+    tree(source)
+    if not chat.defines(source, entry_point):
         raise ParseError("no such function")
-    parts, gaps = _parts(source.split("\n"), kept)
-    return parts[0] + "".join(gap + part for gap, part in zip(gaps, parts[1:], strict=True))
+    return source
 
 
-def _parts(lines: list[str], kept: list[ast.stmt]) -> tuple[list[str], list[str]]:
-    """The text of each statement, and what goes between them; those that share a line are one."""
-    parts: list[str] = []
-    gaps: list[str] = []
-    end = 0
-    for node in kept:
-        last = node.end_lineno or node.lineno
-        start = max(_first_line(node), end + 1)
-        if start <= last:
-            gaps += ["\n\n" if isinstance(node, _BLOCKS) else "\n"] if parts else []
-            parts.append("\n".join(lines[start - 1 : last]))
-            end = last
-    return parts, gaps
-
-
-def _runs_by_itself(node: ast.stmt) -> bool:
-    """Prints, asserts and the `__main__` part; anything else at the top level may be what the function needs."""
-    if isinstance(node, ast.If):
-        return "__name__" in {each.id for each in ast.walk(node.test) if isinstance(each, ast.Name)}
-    return isinstance(node, ast.Expr | ast.Assert)
+def forms(code: str, entry_point: str) -> list[str]:
+    """The forms in which a program may be run: without talk and without the docstrings of its functions, which repeat
+    the statement on one side of a pair only; as it was written; without talk. None twice. Raises ParseError.
+    """
+    trimmed = chat.trimmed(code, entry_point)
+    return distinct([_without_docstrings(trimmed), code, trimmed])
 
 
 def _without_docstrings(source: str) -> str:
@@ -219,26 +284,10 @@ def _without_docstrings(source: str) -> str:
     return "\n".join(lines)
 
 
-_BLOCKS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-
-
-def _first_line(node: ast.stmt) -> int:
-    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
-
-
-def _defined(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.FunctionDef):
-        return [node.name]
-    if isinstance(node, ast.Assign):
-        return [target.id for target in node.targets if isinstance(target, ast.Name)]
-    return []
-
-
 def calls(text: str, exercise: Statement) -> list[Call]:
     """The literal calls of the entry point that fit its number of parameters; others are dropped, none repeated."""
     found: dict[str, Call] = {}
-    for node in ast.walk(tree(_code_lines(text, exercise.entry_point))):
+    for node in ast.walk(tree(_code_lines(_listed(text), exercise.entry_point))):
         if call := _call(node, exercise):
             found.setdefault(call.source, call)
     return list(found.values())
@@ -246,8 +295,12 @@ def calls(text: str, exercise: Statement) -> list[Call]:
 
 def asserts(text: str, exercise: Statement) -> list[tuple[Call, Any]]:
     """`assert f(...) == literal` lines as (call, expected); `assert f(...)` and `assert not f(...)` expect a bool."""
+    return _asserted(_listed(text), exercise)
+
+
+def _asserted(code: str, exercise: Statement) -> list[tuple[Call, Any]]:
     found: dict[str, tuple[Call, Any]] = {}
-    for node in tree(_code_lines(text, exercise.entry_point)).body:
+    for node in tree(_code_lines(code, exercise.entry_point)).body:
         if isinstance(node, ast.Assert) and (pair := _claim(node.test, exercise)):
             found.setdefault(pair[0].source, pair)
     return list(found.values())
@@ -270,19 +323,21 @@ def examples(exercise: Statement) -> list[tuple[Call, Any]]:
         f"assert {example.source.strip()} == {example.want.strip()}"
         for example in _doctests(exercise.docstring) or []
     ]
-    return asserts("\n".join(lines), exercise)
+    return _asserted("\n".join(lines), exercise)
 
 
 def with_examples(exercise: Statement, keep: Mapping[str, Any]) -> Statement:
     """The statement without those of its examples that are not in `keep` (call source -> value), or cannot be read."""
     lines, found = exercise.docstring.splitlines(), _doctests(exercise.docstring)
     for example in reversed(found or []):
-        claim = asserts(f"assert {example.source.strip()} == {example.want.strip()}", exercise)
+        claim = _asserted(f"assert {example.source.strip()} == {example.want.strip()}", exercise)
         if not (claim and claim[0][0].source in keep and keep[claim[0][0].source] == claim[0][1]):
             height = example.source.count("\n") + example.want.count("\n")
             del lines[example.lineno : example.lineno + height]
     text = outline(exercise.docstring) if found is None else "\n".join(lines).strip()
-    return replace(exercise, stub=_stub(tree(exercise.stub), text))
+    module = tree(exercise.stub)
+    function = [node for node in module.body if isinstance(node, ast.FunctionDef)][-1]
+    return replace(exercise, stub=_stub(module, function, text))
 
 
 def _doctests(docstring: str) -> list[doctest.Example] | None:
@@ -294,10 +349,16 @@ def _doctests(docstring: str) -> list[doctest.Example] | None:
     return [example for example in found if example.want]
 
 
-def _code_lines(text: str, entry_point: str) -> str:
-    """The lines of the block that parse alone and name the entry point: one broken line must not cost the rest."""
+def _listed(text: str) -> str:
+    """The code of all blocks of a reply. Raises ParseError."""
+    with _reasons():
+        return chat.listing(text)
+
+
+def _code_lines(code: str, entry_point: str) -> str:
+    """The lines that parse alone and name the entry point: one broken line must not cost the rest."""
     kept = []
-    for line in code_block(text, truncated=True).splitlines():
+    for line in code.splitlines():
         line = re.sub(r"^\s*(?:\d+[.)]\s+|>>>\s*)?", "", line) if "assert" not in line else line.strip()
         if entry_point not in line or len(line) > 2000:
             continue

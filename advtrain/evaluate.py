@@ -6,12 +6,14 @@ nowhere. Replies are not stored either. Called by `cli`.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import gzip
 import json
 import math
 import re
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from advcore import ConfigError, chat, engine, runs, stats, weights
+from advcore.chat.syntax import UNPARSABLE, here, module_of
 from sandbox import Limits, Sandbox, SandboxUnavailable
 
 BENCHES = ("humaneval",)
@@ -41,7 +44,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One reply and its verdict. `status` is the sandbox's."""
+    """One reply and its verdict. `status` is the sandbox's, or `unreadable` where the reply holds no program."""
 
     status: str
     finish_reason: str
@@ -144,16 +147,15 @@ async def _replies(
 def _execute(
     box: Sandbox, tasks: Sequence[Task], replies: Sequence[Sequence[engine.Reply]]
 ) -> list[list[Attempt]]:
-    pairs = [
-        (program(task, reply.text), task.tests, task.entry_point)
-        for task, each in zip(tasks, replies, strict=True)
-        for reply in each
+    programs = [
+        program(task, reply.text) for task, each in zip(tasks, replies, strict=True) for reply in each
     ]
-    reports = iter(box.check_many(pairs))
+    asked = [task for task, each in zip(tasks, replies, strict=True) for _ in each]
+    statuses = iter(_statuses(box, asked, programs))
     return [
         [
             Attempt(
-                status=next(reports).status,
+                status=next(statuses),
                 finish_reason=reply.finish_reason,
                 completion_tokens=reply.completion_tokens,
             )
@@ -163,18 +165,52 @@ def _execute(
     ]
 
 
-def program(task: Task, reply: str) -> str:
-    """The program to test: the reply's code below what the stub has above the function.
+def _statuses(box: Sandbox, tasks: Sequence[Task], programs: Sequence[str]) -> list[str]:
+    """The verdict on each program as it was written; on one that does not pass so, that on it without its talk."""
+    found = ["unreadable"] * len(programs)
+    left = {at: chat.forms(code, tasks[at].entry_point) for at, code in enumerate(programs) if code}
+    while left:
+        checks = [(forms[0], tasks[at].tests, tasks[at].entry_point) for at, forms in left.items()]
+        for at, report in zip(left, box.check_many(checks), strict=True):
+            found[at] = report.status
+        left = {at: forms[1:] for at, forms in left.items() if forms[1:] and found[at] != "pass"}
+    return found
 
-    A reply that does not define the function is taken as its body. One cut short is run as far as it goes.
+
+def program(task: Task, reply: str) -> str:
+    """The program to test: the reply's code below what the stub has above the function; '' where it holds none.
+
+    A reply that does not define the function is taken as its body if it can be that. One cut short is run as far as it
+    goes.
     """
-    code = chat.fenced_code(reply, truncated=True)
-    if code is None:
-        code = reply
-    if not re.search(rf"^\s*def\s+{re.escape(task.entry_point)}\b", code, re.MULTILINE):
-        return task.stub + code
-    above = task.stub[: task.stub.rindex(f"def {task.entry_point}")]
-    return f"{above}\n{code}\n"
+    try:
+        code = chat.program(reply, task.entry_point, truncated=True)
+    except chat.NoCode:
+        return ""
+    if chat.defines(code, task.entry_point):
+        above = task.stub[: _header(task).start()]
+        return chat.above(above, code) + "\n"
+    bodies = (code, textwrap.indent(textwrap.dedent(code), "    "))
+    return next((task.stub + body for body in bodies if _completes(task, body)), "")
+
+
+def _header(task: Task) -> re.Match[str]:
+    """Where the function of the stub begins, its decorators included."""
+    header = rf"^(?:@[^\n]*\n)*(?:async\s+)?def\s+{re.escape(task.entry_point)}\b"
+    found = list(re.finditer(header, task.stub, re.MULTILINE))
+    return found[-1]
+
+
+def _completes(task: Task, body: str) -> bool:
+    """Whether the function of the stub returns something with `body` behind it; prose and calls do not."""
+    try:
+        module = module_of(task.stub + body)
+    except UNPARSABLE:
+        return False
+    function = next(node for node in module.body if getattr(node, "name", "") == task.entry_point)
+    after = getattr(function, "body", [])[1:]
+    gives = (isinstance(each, ast.Return | ast.Yield | ast.Raise) for node in after for each in here(node))
+    return any(gives)
 
 
 def score(attempts: Sequence[Sequence[Attempt]]) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Chat encoding: text inside a message never becomes a control token, and ordinary text is encoded as ever."""
 
-import time
-
 import pytest
 
 from advcore import chat
@@ -54,43 +52,3 @@ def test_blanks_that_a_tokenizer_added_do_not_take_indentation_apart(tmp_path):
     assert tokenizer.convert_tokens_to_ids("    ") in ids
     tool = chat.encode(tokenizer, [{"role": "user", "content": "<tool>"}], add_generation_prompt=True)
     assert tokenizer.convert_tokens_to_ids("<tool>") not in tool
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("no fence", None),
-        ("so:\n```python\nx = 1\n```\nend", "x = 1\n"),
-        ("```\nout\n```\nthen\n```py\nx = 1\n```", "x = 1\n"),
-        ("```sh\nls\n```\n```Python3 title=x\nx = 1\n```", "x = 1\n"),
-        ("```python:main.py\nx = 1\n```", "x = 1\n"),
-        ("```python-repl\n>>> 1\n```\n```\nx = 1\n```", ">>> 1\n"),
-        ("```\r\nx = 1\r\ny = 2\r\n```\r\n", "x = 1\ny = 2\n"),
-        ('```python\ndef f():\n    """\n    ```\n    """\n```', 'def f():\n    """\n    ```\n    """\n'),
-        ("1. so\n   ```python\n   if x:\n       y\n   ```", "if x:\n    y\n"),
-        ("````python\n```\n````", "```\n"),
-        ("inline ```x``` only", None),
-        ("```python\n```", ""),
-        ("```python\nx = 1\n", None),
-        ("```\nout\n```\n```python\nx = 1", None),
-    ],
-)
-def test_fenced_code(text, code):
-    assert chat.fenced_code(text) == code
-
-
-def test_an_unclosed_block_counts_only_when_the_caller_knows_of_it():
-    assert chat.fenced_code("```\nout\n```\n```python\nx = 1", truncated=True) == "x = 1"
-    assert chat.fenced_code("```python", truncated=True) == ""
-    assert chat.fenced_code("plain", truncated=True) is None
-
-
-@pytest.mark.parametrize("code", ["x = 1", 'x = """\n```\ny\n```\n"""', "x = '`' * 3\n# ````"])
-def test_code_in_a_fence_is_read_back_as_it_is(code):
-    assert chat.fenced_code(f"Here:\n{chat.fenced(code)}\nDone.").strip() == code
-
-
-def test_backticks_and_blanks_without_end_cost_no_more_than_other_text():
-    started = time.monotonic()
-    chat.fenced_code("```" + " " * 200_000 + "`")
-    assert time.monotonic() - started < 2

@@ -60,13 +60,19 @@ def test_a_malformed_statement_says_what_is_wrong(text, reason):
         parse.statement(text)
 
 
-def test_a_program_loses_what_runs_by_itself():
-    source = parse.program(
-        "```python\nimport os\nLIMIT = 2\n\n\ndef f(x):\n    return x\n\nprint(f(1))\nassert f(1)\n"
-        "if __name__ == '__main__':\n    f(2)\n```",
-        "f",
+def test_a_program_is_what_was_written():
+    code = "import os\nLIMIT = 2\n\n\ndef f(x):\n    '''Text.'''\n    return x\n\nprint(f(1))"
+    assert parse.program(f"```python\n{code}\n```", "f") == code
+
+
+def test_the_form_to_be_published_has_neither_talk_nor_docstrings_of_functions():
+    code = (
+        "import os\nLIMIT = 2\n\n\nclass Box:\n    '''A box.'''\n\n\ndef f(x):\n    '''Text.'''\n    return x\n\n"
+        "print(f(1))\nassert f(1)\nif __name__ == '__main__':\n    f(2)"
     )
-    assert source == "import os\nLIMIT = 2\n\ndef f(x):\n    return x"
+    bare = "import os\nLIMIT = 2\n\nclass Box:\n    '''A box.'''\n\ndef f(x):\n    return x"
+    assert parse.forms(code, "f") == [bare, code, bare.replace("return", "'''Text.'''\n    return")]
+    assert parse.forms(bare, "f") == [bare]
 
 
 def test_a_program_without_the_function_is_refused():
@@ -120,9 +126,9 @@ def test_examples_that_are_not_kept_are_cut_from_the_statement():
     assert parse.with_examples(exercise, {"pick([1, 5], 3)": 5, "pick([], 2)": -1}) == exercise
 
 
-def test_a_program_loses_its_docstrings_and_nothing_else():
+def test_the_form_to_be_published_loses_docstrings_and_nothing_else():
     text = 'def f(x):\n    """Say\n    much."""\n    # why\n    def g():\n        """only"""\n    return x'
-    assert parse.program(text, "f") == 'def f(x):\n    # why\n    def g():\n        """only"""\n    return x'
+    assert parse.forms(text, "f")[0] == 'def f(x):\n    # why\n    def g():\n        """only"""\n    return x'
 
 
 def test_a_reply_cut_short_keeps_what_was_whole():
@@ -233,7 +239,7 @@ def test_a_stub_of_which_little_is_left_can_be_read_again():
 
 def test_statements_that_share_a_line_are_written_once():
     text = "acc = [0]\nacc += [1]; n = len(acc)\n\n\ndef f(x):\n    return n"
-    assert parse.program(text, "f") == "acc = [0]\nacc += [1]; n = len(acc)\n\ndef f(x):\n    return n"
+    assert parse.forms(text, "f") == ["acc = [0]\nacc += [1]; n = len(acc)\n\ndef f(x):\n    return n"]
 
 
 def test_blank_lines_by_the_thousand_cost_no_more_than_others():
@@ -241,3 +247,75 @@ def test_blank_lines_by_the_thousand_cost_no_more_than_others():
     started = time.monotonic()
     parse.with_examples(parse.stored(stub), {})
     assert time.monotonic() - started < 5
+
+
+TEXT = '"""Add up the cells on the border of the grid, each once; an empty grid gives 0."""'
+
+
+@pytest.mark.parametrize(
+    ("above", "signature", "kept"),
+    [
+        ("Grid = list[list[int]]", "grid: Grid", "Grid = list[list[int]]"),
+        ("LIMIT = 9\nOTHER = 1", "grid: list, most: int = LIMIT", "LIMIT = 9"),
+        ("Cell = tuple[int, int]\nGrid = list[Cell]", "grid: Grid", "Cell = tuple[int, int]\nGrid = list[Cell]"),
+        (
+            "from dataclasses import dataclass\n\n@dataclass\nclass Cell:\n    value: int", "grid: list[Cell]",
+            "from dataclasses import dataclass\n\n@dataclass\nclass Cell:\n    value: int",
+        ),
+        (
+            "WEIGHTS = {}\nWEIGHTS.update({1: 2})\nprint(WEIGHTS)", "grid: list, by: dict = WEIGHTS",
+            "WEIGHTS = {}\nWEIGHTS.update({1: 2})",
+        ),
+        ("def border(n):\n    return n", "grid: list", "def border(n):\n    return n"),  # named in the text
+        ("", "grid: List[Optional[int]]", "from typing import List, Optional"),
+        ("from __future__ import annotations", "grid: list", "from __future__ import annotations"),
+    ],
+)  # fmt: skip
+def test_names_that_a_statement_needs_stay_above_it(above, signature, kept):
+    found = parse.statement(f"```python\n{above}\n\ndef frame({signature}) -> int:\n    {TEXT}\n```")
+    assert (found.entry_point, found.above) == ("frame", kept)
+    assert found.given == ("" if kept.startswith("from") and "\n" not in kept else kept)
+    assert parse.stored(found.stub) == found
+    compile(f"{found.stub}\n    return 0", "stub", "exec")
+    assert parse.with_examples(found, {}) == found
+
+
+def test_a_helper_with_a_body_is_not_the_exercise_and_two_exercises_are_none():
+    helper = f"def area(side: int) -> int:\n    {TEXT}\n    return side * side"
+    stub = f'def frame(side: int) -> int:\n    {TEXT[:-3]} See area."""'
+    found = parse.statement(f"{helper}\n\n{stub}")
+    assert (found.entry_point, found.above) == ("frame", helper)
+    with pytest.raises(ParseError, match="2 functions instead of one"):
+        parse.statement(f'{stub}\n\ndef undo(x: int) -> int:\n    """Undo it."""')
+
+
+@pytest.mark.parametrize("name", ["Grid", "np", "deque"])
+def test_a_signature_with_unknown_names_is_turned_away(name):
+    with pytest.raises(ParseError, match=f"names {name}, which nothing defines"):
+        parse.statement(f"def frame(grid: {name}) -> int:\n    {TEXT}")
+
+
+def test_a_statement_is_the_last_block_that_states_something():
+    draft, stub = (f"def {name}(grid: list) -> int:\n    {TEXT}" for name in ("draft", "frame"))
+    solved = "def frame(grid):\n    return 0"
+    blocks = [f"```python\n{code}\n```" for code in (draft, stub, solved, "frame([1])")]
+    assert parse.statement("\nthen\n".join(blocks)).entry_point == "frame"
+    assert parse.statement(f"<think>\n{blocks[1]}\n</think>\n{blocks[0]}").entry_point == "draft"
+    assert parse.statement(f"Grid = list\n\n{stub}".replace("list)", "Grid)")).above == "Grid = list"
+
+
+def test_what_a_solution_takes_from_the_statement_is_put_above_it():
+    code = "def frame(grid: Grid) -> int:\n    return LIMIT"
+    above = "Grid = list\nLIMIT = 3\nOTHER = 4"
+    assert parse.program(code, "frame", above) == f"Grid = list\nLIMIT = 3\n\n\n{code}"
+
+
+def test_calls_asserts_and_subtopics_are_read_from_all_blocks_and_not_from_thoughts():
+    exercise = parse.statement(REPLY)
+    thought = "<think>\n1. A first idea\n```python\nassert pick([9], 9) == 9\n```\n</think>\n"
+    two = f"{thought}Typical:\n```python\npick([1], 2)\n```\nEdges:\n```\nassert pick([], 2) == -1\n```"
+    assert [call.source for call in parse.calls(two, exercise)] == ["pick([1], 2)", "pick([], 2)"]
+    assert [call.source for call, _ in parse.asserts(two, exercise)] == ["pick([], 2)"]
+    assert parse.subtopics(f"{thought}1. Merging lists") == ["Merging lists"]
+    with pytest.raises(ParseError, match="thoughts alone"):
+        parse.calls("<think>\npick([1], 2)", exercise)

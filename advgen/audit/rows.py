@@ -28,11 +28,12 @@ class Side:
     """One answer of a pair: its text, and the code in it, read and parsed once."""
 
     text: str
+    entry_point: str = ""
 
     @cached_property
     def code(self) -> str:
-        """The fenced Python block, else the whole text."""
-        return code_of(self.text)
+        """The program, with what it needs of the text's other blocks; the whole text where there is no block."""
+        return code_of(self.text, self.entry_point)
 
     @cached_property
     def module(self) -> ast.Module | None:
@@ -111,8 +112,8 @@ def _pair(number: int, row: Mapping[str, Any]) -> Pair:
         row=number,
         system=_text([message for message in prompt if message["role"] == "system"]),
         prompt=_text([message for message in prompt if message["role"] != "system"]),
-        chosen=Side(_text(chosen[shared:])),
-        rejected=Side(_text(rejected[shared:])),
+        chosen=Side(_text(chosen[shared:]), _string(row, "entry_point")),
+        rejected=Side(_text(rejected[shared:]), _string(row, "entry_point")),
         student_pass_rate=rate if isinstance(rate, float) else None,
         **{name: _string(row, name) for name in _STRINGS},
     )

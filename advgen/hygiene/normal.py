@@ -10,7 +10,7 @@ import ast
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from advcore.chat import fenced_code
+from advcore import chat
 from advgen.parse import ParseError, tree
 
 # What bears a name that its author may choose freely, and in which field.
@@ -29,10 +29,12 @@ def squeezed(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def code_of(content: str) -> str:
-    """The fenced Python block of a reply, also of one cut short; the whole text where there is no fence."""
-    code = fenced_code(content, truncated=True)
-    return (content if code is None else code).replace("\r\n", "\n").strip("\n")
+def code_of(content: str, entry_point: str = "") -> str:
+    """The program of a reply, as `chat.program` finds it, also of one cut short; '' where it only thinks."""
+    try:
+        return chat.program(content, entry_point, truncated=True)
+    except chat.NoCode:
+        return ""
 
 
 def shingles(tokens: Sequence[str], n: int) -> set[tuple[str, ...]]:

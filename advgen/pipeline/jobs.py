@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from advcore.chat import fenced
+from advcore.chat.syntax import MAX_SOURCE_CHARS
 from advcore.runs import sha256_of
 from advgen import parse, prompts
 from advgen.curate import failing
@@ -104,7 +105,7 @@ def read(_: Prover, text: str) -> Reading:
 
 def _reading(statement: Statement) -> Reading:
     signature, docstring = statement.signature, statement.docstring
-    question = prompts.messages("solve", signature=signature, docstring=docstring)
+    question = prompts.messages("solve", signature=signature, docstring=docstring, given=statement.given)
     return Reading(statement=statement, question=question, signature=signature, docstring=docstring)
 
 
@@ -122,11 +123,11 @@ def evolve(_: Prover, seed: Seed) -> Messages:
 def prove(prover: Prover, reading: Reading, evidence: Evidence) -> Proved:
     """Tests by agreement, then every gate."""
     statement = reading.statement
-    programs = [_program(text, statement.entry_point) for text in evidence.solutions]
     claimed = [pair for text in evidence.claims for pair in _claims(text, statement)]
     # The statement's own examples are only calls: whoever solved it had seen what they should give.
     wanted = [call for call, _ in parse.examples(statement)]
     wanted += [call for text in evidence.calls for call in _calls(text, statement)]
+    programs = [_program(prover, text, statement, wanted) for text in evidence.solutions]
     proof = prover.prove(statement, [code for code in programs if code], wanted, claimed, evidence.asked)
     response = evidence.solutions[programs.index(proof.right[0])] if proof.right else ""
     if proof.status == "kept":
@@ -186,20 +187,23 @@ def _confirmed(statement: Statement, proof: Proof) -> Statement:
     return parse.with_examples(statement, values)
 
 
-def _program(text: str, entry_point: str) -> str:
-    """The program of a reply; where it cannot be read its code as it is, which the proof will complain about, or ''."""
+def _program(prover: Prover, text: str, statement: Statement, calls: Sequence[parse.Call]) -> str:
+    """The program of a reply in the form that works; where it cannot be read its code as it is, which the proof will
+    complain about, or ''.
+    """
     try:
-        return parse.program(text, entry_point)
+        code = parse.program(text, statement.entry_point, statement.above)
+        return prover.working(code, statement.entry_point, calls)
     except parse.ParseError:
-        return _code(text)
+        return _code(text, statement.entry_point)
 
 
-def _code(text: str) -> str:
+def _code(text: str, entry_point: str) -> str:
     try:
-        code = parse.code_block(text)
-    except parse.ParseError:  # cut short
+        code = parse.code_block(text, entry_point)
+    except parse.ParseError:  # cut short, or thoughts alone
         return ""
-    return code if len(code) <= parse.MAX_SOURCE_CHARS else ""
+    return code if len(code) <= MAX_SOURCE_CHARS else ""
 
 
 def _claims(text: str, statement: Statement) -> list[tuple[parse.Call, Any]]:

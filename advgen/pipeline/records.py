@@ -90,7 +90,7 @@ def _solutions(codes: Sequence[str], right: Sequence[str]) -> list[dict[str, Any
 def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "code": attempt.code, "status": attempt.status, "failure_kind": attempt.failure_kind,
-        "failed_test": attempt.failed_test, "detail": attempt.detail,
+        "failed_test": attempt.failed_test, "detail": attempt.detail, "thoughts": attempt.thoughts,
     }  # fmt: skip
 
 

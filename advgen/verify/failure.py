@@ -18,6 +18,7 @@ from advgen.verify.values import arguments
 from sandbox import Report
 
 MAX_DETAIL_CHARS = 300
+NO_ANSWER = ("empty reply", "thoughts alone")
 _FUNCTION = re.compile(r"^[ \t]*(async[ \t]+)?def\s|\blambda\b", re.MULTILINE)
 
 
@@ -26,7 +27,7 @@ def of_text(text: str, problem: ParseError) -> str:
     reason = str(problem)
     if reason == "truncated":
         return reason
-    if not _FUNCTION.search(text):
+    if reason in NO_ANSWER or not _FUNCTION.search(text):
         return "no_code"
     return "wrong_name" if reason == "no such function" else "syntax"
 

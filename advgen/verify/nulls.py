@@ -7,7 +7,7 @@ from ast import literal_eval
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from advgen.parse import Statement, tree
+from advgen.parse import Statement
 
 _EMPTY = {
     "int": "0", "float": "0.0", "str": "''", "bool": "False", "bytes": "b''", "list": "[]", "tuple": "()",
@@ -26,7 +26,6 @@ def nulls(exercise: Statement, tests: Iterable[Mapping[str, Any]]) -> dict[str, 
 
 def _declared(exercise: Statement) -> set[str]:
     """Names in the annotation of the result, in lower case: `Optional[List[int]]` names a list too."""
-    functions = (node for node in tree(exercise.stub).body if isinstance(node, ast.FunctionDef))
-    returns = next((node.returns for node in functions), None)
+    returns = exercise.function.returns
     names = ast.walk(returns) if returns else ()
     return {node.id.lower() for node in names if isinstance(node, ast.Name)}

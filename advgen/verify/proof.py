@@ -46,12 +46,15 @@ class Attempt:
     """One program against the tests of its exercise. `failed_test` is -1 where none failed or none was reached."""
 
     code: str
+    """The form that was judged; '' where there is none."""
     status: str
     """A verdict of the sandbox, `unreadable`, or `flaky`: a failure that did not repeat."""
     failure_kind: str = ""
     """See `failure`; empty for a pass."""
     failed_test: int = -1
     detail: str = ""
+    thoughts: str = ""
+    """What the reply thought aloud before its answer."""
 
     @property
     def passed(self) -> bool:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+from advcore import chat
 from advcore.contract import assertion, assertions
 from advgen.config import GateConfig, SandboxConfig
-from advgen.parse import Call, ParseError, Statement, program
+from advgen.parse import Call, ParseError, Statement, forms, program
 from advgen.verify import coverage, determinism, failure, feedback, fuzz, generated
 from advgen.verify.mutants import mutants
 from advgen.verify.nulls import nulls
@@ -72,8 +73,11 @@ class Prover:
         return _verdict(self.boxes[0].check(code, tests, entry_point)).passed
 
     def passes_row(self, code: str, tests: str, entry_point: str) -> bool:
-        """The same for the JSON of a `tests` column. Raises DataError where that cannot be read."""
-        return self.passes(code, "\n".join(assertions(tests)), entry_point)
+        """The same for the JSON of a `tests` column, of a program as it was written, or else without its talk. Raises
+        DataError where that cannot be read.
+        """
+        text = "\n".join(assertions(tests))
+        return any(self.passes(form, text, entry_point) for form in chat.forms(code, entry_point))
 
     # --- an exercise ----------------------------------------------------------------------------------------
 
@@ -106,6 +110,20 @@ class Prover:
         if proof.status == "too_few_tests":
             mend.append(feedback.too_few(rows, sources))
         return replace(proof, complaints=tuple(mend))
+
+    def working(self, code: str, entry_point: str, probes: Sequence[Call]) -> str:
+        """The form of a solution that answers most of the calls, the first of several: it is what is proved by, and
+        published. Raises ParseError, SandboxBroken.
+        """
+        codes, most, best = forms(code, entry_point), -1, code
+        for form in codes:
+            outputs = self._outputs(form, entry_point, probes) if len(codes) > 1 else []
+            answered = sum(output.status == "ok" for output in outputs)
+            if answered > most:
+                most, best = answered, form
+            if answered == len(outputs):
+                break
+        return best
 
     def _screened(self, exercise: Statement, solutions: Sequence[str], probes: Sequence[Call]) -> _Screened:
         usable, complaints, causes = [], [], []
@@ -252,12 +270,29 @@ class Prover:
         self, text: str, exercise: Statement, tests: Sequence[Test], reference_s: float = 0.0
     ) -> Attempt:
         """A student's reply, run. `reference_s` is that of the proof: an attempt gets at least four times as long."""
+        said = chat.read(text)
         try:
-            code = program(text, exercise.entry_point)
+            code = program(text, exercise.entry_point, exercise.above)
+            found = self._best(forms(code, exercise.entry_point), exercise.entry_point, tests, reference_s)
         except ParseError as error:
-            kind = failure.of_text(text, error)
-            return Attempt(code="", status="unreadable", failure_kind=kind, detail=str(error))
-        return self.judge(code, exercise.entry_point, tests, reference_s)
+            kind = failure.of_text(said.answer, error)
+            found = Attempt(code="", status="unreadable", failure_kind=kind, detail=str(error))
+        return replace(found, thoughts=said.thoughts)
+
+    def _best(
+        self, codes: Sequence[str], entry_point: str, tests: Sequence[Test], reference_s: float
+    ) -> Attempt:
+        """The first form of a program that passes. Where none does it failed as the first, the one that is published,
+        unless another came out now one way and now the other. Raises ParseError.
+        """
+        tried = []
+        for code in codes:
+            tried.append(self.judge(code, entry_point, tests, reference_s))
+            if tried[-1].passed:
+                return tried[-1]
+        if tried[0].failure_kind == "exception:EOFError" and chat.waits(codes[0]):
+            raise ParseError("reads input when it is loaded")
+        return next((each for each in tried if each.status == "flaky"), tried[0])
 
     def judge(self, code: str, entry_point: str, tests: Sequence[Test], reference_s: float = 0.0) -> Attempt:
         """A program against tests. Where another hash seed gives another verdict it is a flake, whichever came first.

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from advcore import DataError, contract, hub
+from advcore import DataError, chat, contract, hub
 from advgen.config import SandboxConfig
 from advgen.parse import ParseError, code_block
 from advgen.verify.proof import SandboxBroken
@@ -143,10 +143,16 @@ def _judge(config: str, batch: Sequence[tuple[int, dict[str, Any]]], boxes: Sequ
             ParseError, ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError
         ) as error:  # fmt: skip
             reasons[at] = f"cannot be read: {type(error).__name__}: {error}"[:200]
-    programs = [(claim.code, claim.tests, claim.entry_point) for _, claim in claims]
+    forms = [chat.forms(claim.code, claim.entry_point) for _, claim in claims]
+    programs = [
+        (form, claim.tests, claim.entry_point)
+        for (_, claim), each in zip(claims, forms, strict=True)
+        for form in each
+    ]
     for box in boxes:
-        for (at, claim), report in zip(claims, box.check_many(programs), strict=True):
-            if reason := _refuted(claim, report):
+        reports = iter(box.check_many(programs))
+        for (at, claim), each in zip(claims, forms, strict=True):
+            if reason := _refuted(claim, list(islice(reports, len(each)))):
                 reasons.setdefault(at, f"{claim.side} {reason}")
     return [
         Lost(config=config, row=batch[at][0], exercise_id=str(batch[at][1]["exercise_id"]), reason=reason)
@@ -160,7 +166,7 @@ def _claims(config: str, row: dict[str, Any]) -> Iterator[_Claim]:
     text, entry_point = "\n".join(tests), str(row["entry_point"])
 
     def claim(side: str, passes: bool, fails: int = -1) -> _Claim:
-        code = code_block(row[side][-1]["content"])
+        code = code_block(row[side][-1]["content"], entry_point)
         return _Claim(side, code, text, len(tests), entry_point, passes, fails)
 
     if config == "dpo":
@@ -172,12 +178,18 @@ def _claims(config: str, row: dict[str, Any]) -> Iterator[_Claim]:
         yield claim("completion", config == "sft" or row["label"])
 
 
-def _refuted(claim: _Claim, report: Report) -> str:
-    """How the verdict contradicts the claim, '' where it does not."""
-    if report.status == "sandbox_error":
-        raise SandboxBroken(report.error.message if report.error else "no verdict")
+def _refuted(claim: _Claim, reports: Sequence[Report]) -> str:
+    """How the verdicts contradict the claim, '' where they do not. They are on the program as it stands and, where it
+    has any, without its talk: it passes if either does, and fails as it does without.
+    """
+    for each in reports:
+        if each.status == "sandbox_error":
+            raise SandboxBroken(each.error.message if each.error else "no verdict")
+    passed, report = any(each.passed for each in reports), reports[-1]
     if claim.passes:
-        return "" if report.passed else f"does not pass: {report.status}"
+        return "" if passed else f"does not pass: {report.status}"
+    if passed:
+        return "fails no test: pass" if claim.fails < 0 else f"does not fail test {claim.fails}: pass"
     if report.asserts_total != claim.count and report.outcomes:
         return f"is judged by {report.asserts_total} asserts, not by the {claim.count} tests"
     failed = [at for at, outcome in enumerate(report.outcomes) if outcome in ("fail", "error")]

@@ -244,3 +244,22 @@ def test_hostile_text_is_measured_like_any_other(findings):
 def test_errors_come_first_and_decide(findings, tmp_path):
     order = [finding.severity for finding in findings([row(1), row(2, "def f(:")]).values()]
     assert order == sorted(order, key=["error", "warning", "info"].index)
+
+
+def test_a_side_is_what_its_reply_ends_with(findings):
+    draft, final = (f"```python\ndef double(x):\n    return {by} * x\n```" for by in (3, 2))
+    tests = json.dumps([{"code": "assert double(2) == 4"}])
+    chosen = [
+        f"Naive:\n{draft}\nFixed:\n{final}",
+        f"<think>\n{draft}\nno\n</think>\n{final}",
+        f"{final}\nUse it so:\n```python\nprint(double(input()))\n```",
+        final.replace("\n```", "\nx = int(input())\nprint(double(x))\n```"),
+    ]
+    rows = [
+        row(number, chosen=text, rejected=draft, tests=tests, entry_point="double")
+        for number, text in enumerate(chosen)
+    ]
+    with Prover(SandboxConfig(wall_s=2.0), GateConfig()) as prover:
+        result = findings(rows, reexecute=prover.passes_row)
+    assert "4 of 4 pairs that were run hold" in result["executed"].summary
+    assert not {"same_sides", "both_fail", "inverted"} & result.keys()

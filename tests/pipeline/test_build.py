@@ -401,3 +401,45 @@ def test_a_run_that_goes_on_turns_away_the_repeat_whose_examples_were_cut(tmp_pa
     (out / "funnel.json").unlink()
     again = scene.build(out, exercises={"count": 2})
     assert (again["kept"], again["pairs"]) == (first["kept"], first["pairs"])
+
+
+# --- replies --------------------------------------------------------------------------------------------------
+
+
+def test_a_student_that_ends_right_makes_no_pair_whatever_it_thought(tmp_path, scene):
+    thinks = [f"<think>\n{fenced(wrong)}\nno.\n</think>\n\n{fenced(RIGHT)}" for wrong in WRONG]
+    tries = [
+        f"{fenced(each)}\nBetter:\n{fenced(RIGHT)}\nUse:\n{fenced('print(step_up(3))')}" for each in WRONG
+    ]
+    talks = fenced(f"{RIGHT}\n\nlevel = int(input())\nprint(step_up(level))")
+    scene.student.lines["solve"] = [*thinks, *tries, talks]
+    funnel = scene.build(tmp_path / "run", attempts={"count": 7})
+    assert (raw(tmp_path / "run")["student_pass_rate"], funnel["pairs"]) == (1.0, 0)
+    attempts = json.loads(raw(tmp_path / "run")["attempts"])
+    assert {fenced(attempt["code"]) for attempt in attempts} == {scene.teacher.lines["solve"][0]}
+    thoughts = {attempt["thoughts"] for attempt in attempts} - {""}
+    assert thoughts == {f"{fenced(wrong)}\nno." for wrong in WRONG}
+    assert all(row["label"] for row in contract.read(tmp_path / "run" / "dataset", "kto"))
+
+
+def test_set_up_stays_in_what_is_published(tmp_path, scene):
+    filled = f"LEVELS = {{}}\nLEVELS.update({{20: 4711}})\n\n{RIGHT.replace('4711', 'LEVELS[n]')}"
+    wrong = filled.replace("n + 1", "n + 2")
+    scene.teacher.lines["solve"] = [f"<think>{fenced(WRONG[0])}</think>\n{fenced(filled)}"]
+    scene.student.lines["solve"] = [fenced(f"{wrong}\n\nprint(step_up(3))")]
+    scene.build(tmp_path / "run")
+    (pair,) = pairs(tmp_path / "run")
+    assert (pair["chosen"][0]["content"], pair["rejected"][0]["content"]) == (fenced(filled), fenced(wrong))
+
+
+def test_names_above_a_statement_are_shown_and_are_there_for_who_leaves_them_out(tmp_path, scene):
+    stub, right, wrong = (
+        text.replace("n: int) -> int", "n: Level) -> Level") for text in (STUB, RIGHT, WRONG[0])
+    )
+    scene.teacher.lines |= {"statement": [fenced(f"Level = int\n\n{stub}")], "solve": [fenced(right)]}
+    scene.student.lines["solve"] = [fenced(wrong), fenced(RIGHT)]
+    scene.build(tmp_path / "run", attempts={"count": 2})
+    assert fenced("Level = int") in scene.student.asked["solve"][0]
+    (pair,) = pairs(tmp_path / "run")
+    assert pair["failure_kind"] == "wrong_answer"
+    assert pair["rejected"][0]["content"] == fenced(f"Level = int\n\n\n{wrong}".replace("\n\n\n", "\n\n"))

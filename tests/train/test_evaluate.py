@@ -32,7 +32,7 @@ DOUBLE = "def double(x):\n    return 2 * x\n"
 )
 def test_the_code_of_a_reply_follows_what_stands_above_the_function(reply):
     written = evaluate.program(TASK, reply)
-    assert written.rstrip().endswith(f"def helper(x):\n    return x\n\n\n\n{DOUBLE}".rstrip())
+    assert written.rstrip().endswith(f"def helper(x):\n    return x\n\n\n{DOUBLE}".rstrip())
     assert "no\n" not in written
     assert "later" not in written
 
@@ -99,3 +99,49 @@ def test_an_adapter_folder_is_evaluated_on_its_base(config, tmp_path):
     (tries,) = evaluate.attempt(adapter, [TASK], [engine.Sampling(max_tokens=4)], "auto")
     assert tries[0].status != "pass"
     assert engine.identity(adapter) != engine.identity(config().model)
+
+
+FUTURE = "from __future__ import annotations\n"
+TRIPLE = DOUBLE.replace("2", "3")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f"First:\n```python\n{TRIPLE}```\nFixed:\n```python\n{DOUBLE}```",
+        f"<think>\n```python\n{TRIPLE}```\n</think>\n```python\n{DOUBLE}```",
+        f"```python\n{FUTURE}{DOUBLE}```",
+        f"```python\n{DOUBLE}n = int(input())\nprint(double(n))\n```",
+        "```python\nTWO = []\nTWO.append(2)\n\ndef double(x):\n    return TWO[0] * x\n```",
+        "```python\nreturn 2 * x\n```",
+        "```python\ndouble = lambda x: 2 * x\n```",
+    ],
+)
+def test_a_reply_is_read_as_the_data_side_reads_it(reply):
+    from sandbox import Sandbox
+
+    with Sandbox(slots=1) as box:
+        assert evaluate._statuses(box, [TASK], [evaluate.program(TASK, reply)]) == ["pass"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "", f"<think>\n```python\n{DOUBLE}", "I cannot.", "Sorry", "```python\nprint(double(3))\n```",
+        "```python\ndef twice(x):\n    return 2 * x\n```",
+    ],
+)  # fmt: skip
+def test_a_reply_without_the_function_or_its_body_holds_no_program(reply):
+    assert evaluate.program(TASK, reply) == ""
+
+
+def test_a_reply_without_a_program_is_a_fail_that_says_so():
+    assert evaluate._statuses(None, [TASK], [""]) == ["unreadable"]
+    assert evaluate.score(attempts("unreadable", "pass"))["pass@1"] == 0.5
+
+
+def test_what_the_stub_has_above_the_function_is_there_for_the_reply():
+    above = f"{FUTURE}Row = list\n\n\ndef help(x):\n    return x\n\n\n"
+    stub = f'{above}@help\ndef double(x: Row):\n    """See def double."""\n'
+    task = Task(task_id="T/1", entry_point="double", stub=stub, tests="")
+    assert evaluate.program(task, f"```python\n{DOUBLE}```") == above + DOUBLE

@@ -191,3 +191,70 @@ def test_leaving_a_prover_ends_all_its_sandboxes():
     with Prover(SandboxConfig(), GateConfig()):
         assert len(sandbox_processes() - before) == 4
     assert sandbox_processes() <= before
+
+
+SUITE = [
+    {"call": "span([3, 1])", "expected": "2", "source": "agreement"},
+    {"call": "span([])", "expected": "0", "source": "agreement"},
+]
+
+
+def tried(prover, text):
+    found = prover.attempt(text, EXERCISE, SUITE)
+    return found.status, found.failure_kind, found.code
+
+
+def test_a_reply_that_ends_right_passes_whatever_it_thought_or_tried_before(prover):
+    blocks = "\n".join(f"```python\n{code}\n```" for code in (WRONG, RIGHT))
+    assert tried(prover, blocks) == ("pass", "", RIGHT)
+    thinks = f"<think>\n```python\n{WRONG}\n```\nno\n</think>\n```python\n{RIGHT}\n```"
+    found = prover.attempt(thinks, EXERCISE, SUITE)
+    assert (found.status, found.code, found.thoughts) == ("pass", RIGHT, f"```python\n{WRONG}\n```\nno")
+
+
+@pytest.mark.parametrize(("text", "reason"), [(f"<think>\n{RIGHT}", "thoughts alone"), ("", "empty reply")])
+def test_a_reply_without_an_answer_is_unreadable_and_says_so(prover, text, reason):
+    found = prover.attempt(text, EXERCISE, SUITE)
+    assert (found.status, found.failure_kind, found.detail) == ("unreadable", "no_code", reason)
+
+
+FILLED = "KNOWN = []\n\ndef _fill():\n    KNOWN.append(0)\n_fill()\n\n"
+TOLD = RIGHT.replace(":\n", ':\n    """Text."""\n', 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "judged"),
+    [
+        (FILLED + RIGHT.replace("return 0", "return KNOWN[0]"), FILLED + RIGHT.replace("return 0", "return KNOWN[0]")),
+        (f"{RIGHT}\n\nlow = int(input())\nprint(span([low]))", RIGHT),
+        (f"{RIGHT}\n\nassert span([1]) == 5", RIGHT),  # its own mistake
+        (f"{TOLD}\nprint(span([1]))", RIGHT),
+    ],
+)  # fmt: skip
+def test_a_right_program_passes_with_its_set_up_and_without_its_talk(prover, code, judged):
+    assert tried(prover, code) == ("pass", "", judged)
+    assert prover.working(code, "span", CALLS) == judged
+
+
+def test_a_program_that_works_only_as_it_was_written_is_kept_so(prover):
+    code = 'def span(values):\n    """0"""\n    return max(values) - min(values) if values else int(span.__doc__)'
+    assert tried(prover, code) == ("pass", "", code)
+    assert prover.working(f"{code}\nprint(span([]))", "span", CALLS) == f"{code}\nprint(span([]))"
+
+
+def test_what_fails_is_kept_in_the_form_that_failed(prover):
+    wrong = RIGHT.replace("return 0", "return 1")
+    assert tried(prover, f"{wrong}\nprint(span([]))") == ("fail", "wrong_answer", wrong)
+
+
+def test_a_program_that_lives_on_input_is_none(prover):
+    code = f"LIMIT = int(input())\n\n{RIGHT.replace('return 0', 'return LIMIT')}"
+    found = prover.attempt(code, EXERCISE, SUITE)
+    assert (found.status, found.code, found.detail) == ("unreadable", "", "reads input when it is loaded")
+
+
+def test_programs_of_others_are_run_as_written_or_without_their_talk(prover):
+    tests = '[{"code": "assert span([3, 1]) == 2"}]'
+    assert prover.passes_row(f"{RIGHT}\nn = input()", tests, "span")
+    assert prover.passes_row(f"{FILLED}{RIGHT}\nassert KNOWN == [0]", tests, "span")
+    assert not prover.passes_row(f"{RIGHT.replace('max', 'min')}\nn = input()", tests, "span")

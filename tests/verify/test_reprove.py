@@ -135,3 +135,21 @@ def test_a_folder_without_rows_or_columns_is_one_clear_line(tmp_path):
     (tmp_path / "dpo" / "round-0000.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(DataError, match="cannot be read"):
         reprove(str(tmp_path))
+
+
+def test_programs_of_others_are_judged_with_their_set_up_and_without_their_talk(tmp_path):
+    talk = "x = int(input())\nprint(double(x))"
+    filled = (
+        "TWICE = {}\nTWICE.update({n: 2 * n for n in range(-9, 9)})\n\ndef double(x):\n    return TWICE[x]"
+    )
+    made = {
+        "dpo": [
+            row("dpo", 0, chosen=reply(f"{GOOD}\n{talk}"), rejected=reply(f"{BAD}\n{talk}"), failed_test=2)
+        ],
+        "sft": [row("sft", 0, completion=reply(filled))],
+        "kto": [row("kto", 0, completion=reply(filled), label=False)],
+    }
+    summary = reprove(written(tmp_path, made))
+    assert [(lost.config, lost.reason) for lost in summary.lost] == [
+        ("kto", "completion fails no test: pass")
+    ]

@@ -4,7 +4,7 @@ A chat template turns roles into control tokens such as `<|im_end|>`. A model th
 must not thereby end a turn when the reply is fed back, so control strings inside `content` are cut in two before
 encoding: the ids hold no control token, and decode to the same text (a tokenizer that begins every piece of text with
 a blank, as SentencePiece does, leaves one at the cut). The data side, the trainer and the engine all encode through
-this page. The way back, the code in a reply, is here too: data side and evaluation read alike.
+this page.
 """
 
 from __future__ import annotations
@@ -19,21 +19,6 @@ from typing import Any
 from advcore import ConfigError
 
 Message = dict[str, str]
-
-# A closing fence stands alone on its line and is not indented further than Markdown allows: one inside a docstring of
-# the code is neither. A missing one runs to the end of the text.
-_BLOCK = re.compile(
-    r"^(?P<indent>[ \t]*+)(?P<fence>`{3,}+)[ \t]*+(?P<info>[^`\n]*+)(?:\n|\Z)"
-    r"(?P<code>.*?)(?:^(?: {0,3}|(?P=indent))(?P<close>(?P=fence)`*)[ \t]*$|\Z)",
-    re.MULTILINE | re.DOTALL,
-)
-_PYTHON = re.compile(r"py(thon)?3?(?![\w-])", re.IGNORECASE)
-
-
-def fenced(code: str) -> str:
-    """`code` as a Python block that `fenced_code` reads back as it is: its fence is longer than any inside."""
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", code)), default=0))
-    return f"{fence}python\n{code.strip()}\n{fence}"
 
 
 def encode(tokenizer: Any, messages: Sequence[Message], *, add_generation_prompt: bool) -> list[int]:
@@ -175,18 +160,3 @@ def _cut(pattern: re.Pattern[str], text: str) -> list[str]:
         pieces.append(text[: found.start() + 1])
         text = text[found.start() + 1 :]
     return [*pieces, text]
-
-
-def fenced_code(text: str, *, truncated: bool = False) -> str | None:
-    """The code of the first block tagged as Python, else of the first block; None when `text` has no fence.
-
-    A block that is not closed is cut short or malformed: it is None unless `truncated` says to take what there is.
-    """
-    blocks = list(_BLOCK.finditer(text.replace("\r\n", "\n")))
-    if not blocks:
-        return None
-    block = next((each for each in blocks if _PYTHON.match(each["info"])), blocks[0])
-    if block["close"] is None and not truncated:
-        return None
-    # A block in a list item is indented as a whole, which is not the code's own indentation.
-    return re.sub(rf"^[ \t]{{0,{len(block['indent'])}}}", "", block["code"], flags=re.MULTILINE)
