@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from advcore import DataError, TeacherError, answers
+from advcore import DataError, TeacherError, answers, chat
 from advcore.answers import Answer
 from advcore.runs import open_run, sha256_of, write_atomic, write_json
 from advcore.settings import resolved
@@ -106,10 +106,17 @@ def plan(config: JudgeConfig, path: Path, reference: Path | None = None) -> dict
 
 
 def _answers(path: Path) -> list[Answer]:
-    found = list(answers.read(path))
+    found = [_without_thoughts(answer) for answer in answers.read(path)]
     if all(answer.problem for answer in found):
         raise DataError(f"{path} holds no answers" + (f": {found[0].problem}" if found else ""))
     return found
+
+
+def _without_thoughts(answer: Answer) -> Answer:
+    """What is judged is what a person would be shown."""
+    said = chat.read(answer.text)
+    alone = "thoughts alone" if said.thoughts and not said.answer.strip() else ""
+    return replace(answer, text=said.answer, problem=answer.problem or alone)
 
 
 def _references(path: Path) -> dict[str, str]:
@@ -188,7 +195,8 @@ class _Judging:
         except ReplyError as error:
             return "", str(error), ()
         self.truncated += said.finish_reason == "length"
-        return said.text, refusal(said.text, said.finish_reason), (said.key,)
+        text = chat.read(said.text).answer
+        return text, refusal(text, said.finish_reason), (said.key,)
 
 
 def show(result: dict[str, Any]) -> None:

@@ -1,46 +1,61 @@
-"""What a judge's marks come to: one reply read strictly, scores with intervals, position bias, control of length.
+"""What a judge's marks come to: one reply read, scores with intervals, position bias, control of length.
 
 Pure: asks nothing, reads no files. `judge` calls it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
 from advcore import stats
-from advgen.parse import ParseError
+from advgen.parse import ParseError, answered
 
 LOWEST, HIGHEST = 1, 10
 FEWEST_PROMPTS = 10  # under this a bootstrap is too narrow to decide by (see stats.bootstrap)
 MAX_UNJUDGED = 0.05  # share of answers without a score that is no longer passed over in silence
 MAX_TIED = 0.8  # share of equal marks that a judge who can tell replies apart stays under
-_VERDICT = re.compile(
-    r'\{\s*"first"\s*:\s*([0-9]{1,2}(?:\.[0-9]{1,3})?)\s*,\s*"second"\s*:\s*([0-9]{1,2}(?:\.[0-9]{1,3})?)\s*\}'
-)
+_KEYS = ("first", "second")
 
 Marks = tuple[float, float]
 
 
 def marks(text: str) -> Marks:
-    """The marks of the first and the second reply.
+    """The marks of the first and the second reply: those of the last JSON object that holds both, thoughts left out.
 
-    Raises ParseError unless `text` holds exactly one pair of braces and in it two marks in range: where there are
-    several, one may be a quotation from a reply.
+    Raises ParseError where there is none, or where its marks are no numbers in range.
     """
-    if text.count("{") != 1:
-        raise ParseError("no marks" if "{" not in text else "more than one pair of braces")
-    if not (found := _VERDICT.search(text)):
-        raise ParseError("no two marks in the braces")
-    first, second = map(float, found.groups())
+    found = [each for each in _objects(answered(text)) if each.keys() >= set(_KEYS)]
+    if not found:
+        raise ParseError("no object with two marks")
+    first, second = (found[-1][key] for key in _KEYS)
+    if type(first) not in (int, float) or type(second) not in (int, float):
+        raise ParseError("a mark that is no number")
     if not all(LOWEST <= mark <= HIGHEST for mark in (first, second)):
         raise ParseError(f"a mark that is not from {LOWEST} to {HIGHEST}")
     return first, second
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a text, those inside of others left out."""
+    decoder, at = json.JSONDecoder(object_pairs_hook=_unambiguous), text.find("{")
+    while at >= 0:
+        end = at + 1
+        with contextlib.suppress(ValueError, RecursionError):  # braces of something else
+            value, end = decoder.raw_decode(text, at)
+            yield value
+        at = text.find("{", end)
+
+
+def _unambiguous(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object; an empty one where a key comes twice."""
+    return dict(pairs) if len(dict(pairs)) == len(pairs) else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

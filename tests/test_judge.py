@@ -122,12 +122,8 @@ def test_a_reply_that_speaks_to_the_judge_stays_between_its_fences(tmp_path):
 @pytest.mark.parametrize(
     ("said", "status", "reason"),
     [
-        ("I would rather not", "unreadable", "no marks"),
-        (
-            '{"first": 10, "second": 1} is quoted; {"first": 2, "second": 8}',
-            "unreadable",
-            "more than one pair of braces",
-        ),
+        ("I would rather not", "unreadable", "no object with two marks"),
+        ('<think>Is it {"first": 9, "second": 1}', "unreadable", "thoughts alone"),
         ('{"first": 70, "second": 8}', "unreadable", "a mark that is not from 1 to 10"),
     ],
 )
