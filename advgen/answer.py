@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from advgen.journal import Journal, key
 from advgen.teacher import Budget, ReplyError, Teacher, check_model
 from advgen.teacher.errors import REFUSALS
 from advgen.teacher.money import CHARS_PER_TOKEN, estimate, prompt_bytes
+
+_LONGEST_REASON = 200  # characters of a reason that is counted
 
 
 def answer(config: AnswerConfig, prompts: Path, out: Path) -> dict[str, Any]:
@@ -70,6 +73,7 @@ class _Answers:
         self.digest = hashlib.sha256()
         self.tokens = {"prompt_tokens": 0, "completion_tokens": 0}
         self.cost_usd = 0.0
+        self.refused = Counter[str]()
 
     async def run(self) -> dict[str, Any]:
         started = time.monotonic()
@@ -84,7 +88,11 @@ class _Answers:
         if self.crew.ended:
             raise self.crew.ended
         if not summary["answered"]:
-            raise TeacherError(f"no prompt was answered; {self.out / 'dataset' / 'raw'} has the reasons")
+            reason, count = self.refused.most_common(1)[0]
+            where = self.out / "dataset" / "raw"
+            raise TeacherError(
+                f"no prompt was answered: {count} of {summary['failed']} replies: {reason}; {where} has the reasons"
+            )
         return summary
 
     def _work(self) -> Iterator[tuple[Row, int]]:
@@ -136,24 +144,28 @@ class _Answers:
 
     def _write_row(self, row: Row, sample: int, writer: answers.Writer) -> None:
         if row.problem:
-            writer.failure(row, sample, row.problem)
+            self._failed(row, sample, row.problem, writer)
             return
         name = key(self.teacher.payload(row.messages), sample)
         stored = self.journal.get(name)
         if stored is None:
-            writer.failure(row, sample, self.reasons.get((row.number, sample), "not asked"))
+            self._failed(row, sample, self.reasons.get((row.number, sample), "not asked"), writer)
             return
         for counted in self.tokens:
             self.tokens[counted] += stored[counted]
         self.cost_usd += stored["cost_usd"]
         if reason := refusal(stored["text"], stored["finish_reason"]):
-            writer.failure(row, sample, reason)
+            self._failed(row, sample, reason, writer)
             return
         writer.reply(
             row, sample, stored["text"], finish_reason=stored["finish_reason"],
             prompt_tokens=stored["prompt_tokens"], completion_tokens=stored["completion_tokens"],
             cost_usd=stored["cost_usd"], teacher=self.config.teacher.model, request=name,
         )  # fmt: skip
+
+    def _failed(self, row: Row, sample: int, reason: str, writer: answers.Writer) -> None:
+        self.refused[reason[:_LONGEST_REASON]] += 1
+        writer.failure(row, sample, reason)
 
 
 def refusal(text: str, finish_reason: str) -> str:

@@ -73,7 +73,16 @@ def build(
         pipeline.validate(resolved, before, given)
         _print({"config": settings.resolved(resolved), "plan": pipeline.plan(resolved, before, given)})
         return
-    _print(pipeline.build(resolved, out, before, given))
+    funnel = pipeline.build(resolved, out, before, given)
+    _print(funnel)
+    if not funnel["kept"]:
+        raise TeacherError(_nothing_kept(funnel, out))
+
+
+def _nothing_kept(funnel: dict[str, Any], out: Path) -> str:
+    why = funnel["commonest_reason"] or {"count": 0, "status": "asked for", "reason": ""}
+    reason = f"{why['status']}: {why['reason']}" if why["reason"] else why["status"]
+    return f"nothing was kept: {why['count']} of {funnel['asked']} exercises: {reason}; see {out / 'funnel.json'}"
 
 
 @app.command()

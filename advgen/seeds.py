@@ -6,7 +6,11 @@ import ast
 import hashlib
 import itertools
 import json
+import sys
+import textwrap
+import tokenize
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +25,7 @@ from advgen.publish import read_rounds
 
 MOST_SUBTOPICS = 24  # of a topic; what a teacher lists beyond them repeats itself
 _LONGEST_SOURCE = 4_000  # characters of a user's text that the teacher is shown
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +111,14 @@ def given_seeds(config: BuildConfig, spec: str) -> Iterator[Seed]:
 
     Raises ConfigError, DataError.
     """
-    texts = itertools.islice(_texts(spec), config.exercises.count)
+    odd = Counter[str]()
+    texts = itertools.islice(_texts(spec, odd), config.exercises.count)
     for at, text in enumerate(texts):
         yield Seed(
             index=at, round=0, strategy="seed", topic="given", subtopic="", source=text[:_LONGEST_SOURCE]
         )
+    if odd:
+        print(f"--seeds {spec}: {odd.total()} rows without text left out", file=sys.stderr)
 
 
 def identity(spec: str) -> str:
@@ -119,8 +127,8 @@ def identity(spec: str) -> str:
     return spec + hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else spec
 
 
-def _texts(spec: str) -> Iterator[str]:
-    """The texts of a `--seeds` argument."""
+def _texts(spec: str, odd: Counter[str]) -> Iterator[str]:
+    """The texts of a `--seeds` argument; `odd` counts the rows that hold none."""
     if spec.endswith(".py"):
         yield from _functions(Path(spec))
         return
@@ -129,10 +137,15 @@ def _texts(spec: str) -> Iterator[str]:
         raise ConfigError(
             f"--seeds {spec} names no column; give FILE.py, FILE.jsonl:COLUMN or user/name:COLUMN"
         )
+    found = False
     for row in _rows(source):
-        if not isinstance(row.get(column), str):
-            raise DataError(f"{source} has a row without text in {column} (found: {', '.join(row)})")
-        yield row[column]
+        if not isinstance(text := row.get(column), str) or not text.strip():
+            odd[", ".join(row)] += 1
+            continue
+        found = True
+        yield text
+    if not found and odd:
+        raise DataError(f"{source} has no row with text in {column} (found: {next(iter(odd))})")
 
 
 def _rows(source: str) -> Iterator[dict[str, Any]]:
@@ -141,16 +154,24 @@ def _rows(source: str) -> Iterator[dict[str, Any]]:
 
 
 def _functions(file: Path) -> Iterator[str]:
-    """The source of each top-level function of a Python file."""
+    """The source of each top-level function of a Python file; where it has none, of the methods of its classes whose
+    names do not begin with an underscore.
+    """
     try:
-        text = file.read_text(encoding="utf-8")
+        with tokenize.open(file) as opened:  # as Python reads it: byte order mark, declared encoding
+            text = opened.read()
         module = parse.tree(text, most_chars=len(text))
-    except (OSError, UnicodeDecodeError, parse.ParseError) as error:
+    except (OSError, UnicodeDecodeError, SyntaxError, parse.ParseError) as error:
         raise ConfigError(f"--seeds {file} cannot be read as Python: {error}") from None
-    found = [ast.get_source_segment(text, node) for node in module.body if isinstance(node, ast.FunctionDef)]
+    found = [node for node in module.body if isinstance(node, _FUNCTIONS)]
     if not found:
-        raise ConfigError(f"--seeds {file} has no function")
-    yield from filter(None, found)
+        classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+        inside = [node for each in classes for node in each.body if isinstance(node, _FUNCTIONS)]
+        found = [node for node in inside if not node.name.startswith("_")]
+    if not found:
+        raise ConfigError(f"--seeds {file} has no function, nor a class with methods")
+    lines = text.split("\n")
+    yield from (textwrap.dedent("\n".join(lines[node.lineno - 1 : node.end_lineno])) for node in found)
 
 
 def adversarial_seeds(config: BuildConfig, parent: Parent) -> tuple[list[Seed], dict[str, Any]]:

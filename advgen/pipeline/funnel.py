@@ -19,6 +19,8 @@ from advgen.curriculum import RoundStats, Verdict
 from advgen.pipeline.records import INFRASTRUCTURE
 
 Row = Mapping[str, Any]
+_MOST_REASONS = 1_000  # that are told apart
+_LONGEST_REASON = 200  # characters
 STUDENTS = ("attempt", "rematch")
 """Purposes of requests to the student; all others go to the teacher."""
 
@@ -98,6 +100,7 @@ class _Counts:
         self.passes = self.attempts = self.inversions = 0
         self.usd = 0.0
         self._statuses: Counter[str] = Counter()
+        self._reasons: Counter[tuple[str, str]] = Counter()
         self._sums: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
 
@@ -109,6 +112,9 @@ class _Counts:
         self.judged += bool(row["stub"]) and status not in ("duplicate", "refused", *INFRASTRUCTURE)
         self.kept += kept
         self._statuses[status] += 1
+        reason = (status, row["reason"][:_LONGEST_REASON])
+        if not kept and (reason in self._reasons or len(self._reasons) < _MOST_REASONS):
+            self._reasons[reason] += 1
         usage = json.loads(row["usage"])
         self.usd += usage.pop("usd")
         for purpose, (_, tokens) in usage.items():
@@ -133,12 +139,20 @@ class _Counts:
         """Over the kept; 0 without any."""
         return round(self._sums[column] / self.kept, 4) if self.kept else 0.0
 
+    def _commonest(self) -> dict[str, Any] | None:
+        """Why most of those were turned away that were; None where none was."""
+        if not self._reasons:
+            return None
+        ((status, reason), count), *_ = self._reasons.most_common(1)
+        return {"status": status, "reason": reason, "count": count}
+
     def as_json(self) -> dict[str, Any]:
         low, high = wilson(self.passes, self.attempts)
         turned_away = {name: count for name, count in sorted(self._statuses.items()) if name != "kept"}
         return {
             "asked": self.asked, "written": self.written, "new": self.new, "kept": self.kept,
-            "turned_away": turned_away, "teacher_pass_rate": self.mean("teacher_pass_rate"),
+            "turned_away": turned_away, "commonest_reason": self._commonest(),
+            "teacher_pass_rate": self.mean("teacher_pass_rate"),
             "student_pass_rate": self.mean("student_pass_rate"),
             "student_pass_interval": [round(low, 4), round(high, 4)], "inversions": self.inversions,
             "tests_per_exercise": self.mean("tests"), "kill_rate": self.mean("kill_rate"),

@@ -104,8 +104,8 @@ def test_texts_of_a_column_reach_the_teacher_and_long_ones_are_cut(tmp_path, bui
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ("texts.jsonl:body", r"texts\.jsonl has a row without text in body \(found: text\)"),
-        ("texts.jsonl:", r"texts\.jsonl has a row without text in +\(found: text\)"),
+        ("texts.jsonl:body", r"texts\.jsonl has no row with text in body \(found: text\)"),
+        ("texts.jsonl:", r"texts\.jsonl has no row with text in +\(found: text\)"),
         ("nowhere.jsonl:text", "neither a folder nor a Hub id"),
         ("broken.py", "cannot be read as Python: syntax error"),
         ("empty.py", "has no function"),
@@ -257,10 +257,36 @@ def test_push_refuses_what_the_audit_calls_unfit_unless_told_otherwise(
         assert {"README.md", "rounds.json", "dpo/round-0000.parquet"} <= set(repo.commits[-1].files)
 
 
-def test_a_row_without_the_column_further_down_is_one_line_too(tmp_path, building):
-    (tmp_path / "texts.jsonl").write_text('{"text": "one"}\n{"body": "two"}\n')
-    (status, _, said), _ = building(f"{tmp_path / 'texts.jsonl'}:text")
-    assert (status, said.count("\n")) == (2, 1), said
+@pytest.mark.parametrize(
+    "odd", ['{"text": null}', '{"text": ["a", "b"]}', '{"body": "two"}', '{"text": " "}']
+)
+def test_a_row_without_text_is_left_out_and_counted(tmp_path, building, odd):
+    (tmp_path / "texts.jsonl").write_text(f'{odd}\n{{"text": "one"}}\n{odd}\n{{"text": "three"}}\n')
+    (status, out, said), prompts = building(f"{tmp_path / 'texts.jsonl'}:text")
+    assert (status, json.loads(out)["asked"], materials(prompts)) == (0, 2, {"one", "three"})
+    assert said.count("2 rows without text left out") == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"\xef\xbb\xbfdef part(word):\r\n    return word\r\n", {"def part(word):\n    return word"}),
+        (
+            "# coding: latin-1\ndef part():\n    return 'gr\u00fcn'\n".encode("latin-1"),
+            {"def part():\n    return 'gr\u00fcn'"},
+        ),
+        (b"async def part():\n    pass\n", {"async def part():\n    pass"}),
+        (
+            b"class Box:\n    def _hidden(self): ...\n    @property\n    def size(self):\n        return 1\n",
+            {"def size(self):\n    return 1"},
+        ),
+    ],
+    ids=["byte order mark", "declared encoding", "coroutine", "methods alone"],
+)
+def test_functions_are_read_as_python_reads_the_file(tmp_path, building, data, expected):
+    (tmp_path / "library.py").write_bytes(data)
+    _, prompts = building(tmp_path / "library.py")
+    assert materials(prompts) == expected
 
 
 def test_the_last_round_of_topics_may_be_a_full_one(tmp_path, build_config):
@@ -334,3 +360,37 @@ def test_a_history_of_another_form_is_one_line(run, advgen, tmp_path):
     )
     code, _, said = advgen("build", tmp_path / "none.toml", "--out", tmp_path / "r1", "--parent", run)
     assert (code, "rounds.json is not of this release" in said) == (2, True), said
+
+
+# --- a round that comes to nothing ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("refusal", "says"),
+    [
+        ("<think>\nWhat shall I write?", "4 of 4 exercises: unreadable: thoughts alone"),
+        (None, "4 of 4 exercises: refused: "),
+    ],
+)
+def test_a_build_that_kept_nothing_fails_and_names_the_commonest_reason(tmp_path, advgen, refusal, says):
+    def teach(messages, seed):
+        return "1. tides" if "subtopics of" in messages[-1]["content"] else refusal
+
+    faults = {} if refusal else {"fail_with": [400] * 99}
+    with MockServer(teach, **faults) as teacher, MockServer(ScriptedStudent()) as student:
+        (tmp_path / "build.toml").write_text(config_text(teacher, student))
+        for _ in range(2):  # the second finds it finished
+            status, out, said = advgen("build", tmp_path / "build.toml", "--out", tmp_path / "run")
+            assert (status, json.loads(out)["kept"]) == (1, 0)
+            (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+            assert line.startswith(f"error: nothing was kept: {says}")
+            assert line.endswith(f"; see {tmp_path / 'run' / 'funnel.json'}")
+
+
+def test_answers_that_were_all_refused_fail_with_the_commonest_reason(tmp_path, advgen):
+    (tmp_path / "p.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b"}\n{"prompt": "c"}\n')
+    with MockServer(lambda messages, seed: "", fail_with=[400]) as server:
+        asked = ["--model", "openai/m", "--api-base", server.api_base, "--out", tmp_path / "run"]
+        status, _, said = advgen("answer", tmp_path / "p.jsonl", *asked)
+    assert status == 1
+    assert "error: no prompt was answered: 2 of 3 replies: empty reply" in said

@@ -12,6 +12,7 @@ def row(
 ):
     return {
         "status": status, "strategy": strategy, "stub": stub, "tests": json.dumps([{}] * 6), "parent_id": parent,
+        "reason": f"why {status}",
         "teacher_pass_rate": 1.0, "student_pass_rate": passes / attempts, "n_attempts": attempts, "kill_rate": 0.8,
         "coverage": 1.0, "check": json.dumps(check or {}),
         "usage": json.dumps({"usd": 0.25, "solution": [4, 100], "attempt": [8, 40], **(usage or {})}),
@@ -34,6 +35,7 @@ def test_every_row_counts_at_the_stages_it_came_past():
     assert made["turned_away"] == {
         "duplicate": 1, "no_reply": 1, "sandbox_error": 1, "unreadable": 1, "weak_tests": 1,
     }  # fmt: skip
+    assert made["commonest_reason"] == {"status": "unreadable", "reason": "why unreadable", "count": 1}
     assert (made["student_pass_rate"], made["tests_per_exercise"]) == (0.375, 6.0)
     assert (made["teacher_tokens"], made["student_tokens"], made["usd"]) == (700, 280, 1.75)
     assert (made["teacher_tokens_per_pair"], made["usd_per_pair"]) == (350, 0.875)
