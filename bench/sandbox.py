@@ -5,6 +5,8 @@ checks the same thing: a small function against five asserts, the numbers in the
 whose name says otherwise). Each round starts every arm once, in a process of its own with two workers, lets it warm up,
 and measures for some seconds. CPU is user + system time of the arm and all of its descendants (bubblewrap's are not all
 seen: its own init reaps them). Ratios are taken within a round, and the median round is shown.
+
+`--plus FOLDER` compares the CPU seconds of whole suites with evalplus's instead; see `bench/plus_suites.py`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ from typing import Any
 sys.path[0] = str(
     Path(__file__).resolve().parents[1]
 )  # the script's folder would hide the package of its name
+
+from bench import cpu, plus_suites  # noqa: E402
 
 WORKERS = 2
 WARM_UP_RUNS = 40
@@ -184,30 +188,8 @@ def measure(name: str, seconds: float) -> dict[str, Any]:
 def cpu_seconds() -> float:
     """Of this process and every descendant, dead or alive; the slots of ours are alive all the time."""
     own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    ticks = sum(sum(_ticks(pid)) for pid in _descendants(os.getpid()))
-    return sum(usage.ru_utime + usage.ru_stime for usage in own) + ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _stat(pid: int) -> list[str]:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it ended meanwhile, and is in its parent's account
-        return []
-
-
-def _ticks(pid: int) -> list[int]:
-    return [int(field) for field in _stat(pid)[11:15]]
-
-
-def _descendants(root: int) -> set[int]:
-    parents = {
-        int(p.name): int(stat[1]) for p in Path("/proc").glob("[0-9]*") if (stat := _stat(int(p.name)))
-    }
-    found, size = {root}, 0
-    while size != len(found):
-        size = len(found)
-        found |= {pid for pid, parent in parents.items() if parent in found}
-    return found - {root}
+    others = sum(map(cpu.of_process, cpu.descendants(os.getpid())))
+    return sum(usage.ru_utime + usage.ru_stime for usage in own) + others
 
 
 # --- the comparison -----------------------------------------------------------------------------------------
@@ -250,7 +232,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="measured for each arm and round")
     parser.add_argument("--arm", help="measure this one alone and print JSON")
+    plus_suites.add_options(parser)
     arguments = parser.parse_args()
+    if arguments.plus:
+        print(plus_suites.compare(arguments))
+        return
     if arguments.arm:
         print(json.dumps(measure(arguments.arm, arguments.seconds)))
         return
