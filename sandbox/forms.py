@@ -23,6 +23,7 @@ class Recorder(Protocol):
     def skipped(self, index: int) -> None: ...
     def differs(self, index: int, expected: str, got: str) -> None: ...
     def broke(self, index: int, soft: bool) -> None: ...
+    def stumbled(self) -> None: ...
 
 
 def run_unittest_classes(namespace: dict[str, Any], sites: Recorder) -> None:
@@ -84,7 +85,10 @@ def run_doctest(tests: str, namespace: dict[str, Any], sites: Recorder) -> None:
     for example in doctest.DocTestParser().get_examples(tests):
         shown = Shown(namespace)
         if not example.want:
-            shown.run(example.source)
+            try:
+                shown.run(example.source)
+            except BaseException:
+                sites.stumbled()
             continue
         index = sites.add("")
         try:
@@ -122,4 +126,5 @@ class Shown:
                 exec(compile(source, "tests.py", "single", dont_inherit=True), self._namespace)
         finally:
             sys.displayhook = saved
-        return printed.getvalue() + self._text
+        text = printed.getvalue() + self._text
+        return text if not text or text.endswith("\n") else text + "\n"

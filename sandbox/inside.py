@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import linecache
 import marshal
+import operator
 import os
 import re
 import socket
@@ -63,6 +64,17 @@ def run(sock: socket.socket, request_fd: int) -> NoReturn:
     os._exit(0)
 
 
+def _answers_anything(value: Any) -> bool:
+    """Whether an object of the solution's own gives one answer whatever it is compared with: no honest one does."""
+    low, high = -987_654_321_987, 876_543_210_987
+    for operation in (operator.eq, operator.lt, operator.gt, operator.contains, operator.sub, operator.mod):
+        with suppress(Exception):  # the solution's, which has no such method
+            answers = operation(value, low), operation(value, high)
+            if answers == (True, True) or (type(answers[0]) in (int, float) and answers[0] == answers[1]):
+                return callee.base_of(value) is None
+    return False
+
+
 class _Asker:
     """What stands in the tests where asserts stood. The names are those of `judge.Sites` where the runners call them."""
 
@@ -79,7 +91,8 @@ class _Asker:
             with deep:
                 nodes = [self._encode(value) for value in found]
         except (CannotCross, RecursionError) as problem:
-            return self.report({"question": number, "cannot": words_of(problem)[:500]})
+            lies = any(map(_answers_anything, found))
+            return self.report({"question": number, "cannot": words_of(problem)[:500], "lies": lies})
         self.report({"question": number, "values": nodes})
 
     def raises(self, number: int, act: Callable[[], Any]) -> Any:
@@ -220,6 +233,8 @@ class _Answers:
                 self._compare_example(number, message)
             elif "values" in message:
                 self._names[f"answer_{number}"](*self._values(message["values"]))
+            elif message.get("lies") is True:
+                raise self._session.end("tampered")
             elif "cannot" in message:
                 raise CannotCross(str(message["cannot"]))
             else:
@@ -227,6 +242,8 @@ class _Answers:
         except CannotCross as problem:
             self._session.refuse(str(problem))
             self._sites.undecided(str(problem))
+        except RunEnded:
+            raise
         except BaseException:
             self._sites.stumbled()
 

@@ -142,6 +142,7 @@ class Sites:
         problem = sys.exception()
         assert problem is not None
         if shielded and not soft and not isinstance(problem, AssertionError | RunEnded | Unsplittable):
+            self._skipped.add(index)  # it was reached, and what became of it is for what stands around to say
             raise problem
         if self.outcomes[index] != "fail" or not isinstance(problem, AssertionError):
             self.runs += 1
@@ -204,7 +205,7 @@ class Sites:
             return False
         if isinstance(problem, NameError):
             return problem.name not in sys.stdlib_module_names
-        return isinstance(problem, ImportError)
+        return isinstance(problem, ImportError) and not str(problem.name).startswith("test")
 
     def _traffic(self) -> int:
         return self._session.requests
@@ -404,6 +405,8 @@ class _PlainRun:
         calls = self._suite.calls
         if any(name == plain.CANDIDATE for name, _, _ in calls):
             entry_point = entry_point or _only_function(nodes)
+        if not entry_point and any(name == plain.CANDIDATE for name, *_ in calls):
+            return self._sites.undecided("check(candidate) needs an entry_point: the solution defines several names")
         paths = {name: entry_point if name == plain.CANDIDATE else name for name, _, _ in calls}
         missing = {name for name, path in paths.items() if head_of(path) not in nodes}
         self._session.ask_all([[paths[name], *given] for name, *given in calls if name not in missing])
@@ -491,7 +494,7 @@ def namespace_of(
     """The module of the tests, with the solution's names in it and the imports they may make. A name of a builtin is the
     builtin's, but for those in `believed`.
     """
-    tests = types.ModuleType("__main__")
+    tests = types.ModuleType("tests")
     sys.modules["tests"] = sys.modules["__main__"] = tests
     namespace = tests.__dict__
     namespace |= {n: v for n, v in exports.items() if n not in _BUILTINS or n in believed}

@@ -103,6 +103,7 @@ class Session:
     def __init__(self, channel: Channel, deadline: float) -> None:
         self.channel, self._deadline = channel, deadline
         self.shared = Shared()
+        self._stdout = sys.stdout
         self._objects: dict[int, Any] = {}
         self._kinds: dict[int, Kind] = {}
         self._stand_ins: dict[int, type] = {}
@@ -170,7 +171,8 @@ class Session:
         if self.ended:
             raise RunEnded(self.ended)
         self.requests += 1
-        message = self._message({"op": operation}, args=args, kwargs=kwargs)
+        head = {"op": operation} if sys.stdout is self._stdout else {"op": operation, "echo": True}
+        message = self._message(head, args=args, kwargs=kwargs)
         self._send(message)
         reply = self.receive()
         while "callback" in reply:
@@ -267,6 +269,8 @@ class Session:
             raise self.end("tampered")
         if "classes" in reply:
             self._learn(reply["classes"])
+        if "printed" in reply:
+            sys.stdout.write(str(reply["printed"]))
         if "warned" in reply:
             self._warn(reply["warned"])
         return reply
@@ -617,7 +621,12 @@ class Remote:
 
     def _equals(self, other: Any) -> bool:
         """On its own word, unless it equals a text that nobody ever heard of as well."""
-        return Remote._ask(self, "eq", other) is True and Remote._ask(self, "eq", "\x7fdecoy") is not True
+        if Remote._ask(self, "eq", other) is not True:
+            return False
+        try:
+            return Remote._ask(self, "eq", "\x7fdecoy") is not True
+        except Exception:  # the solution's: it cannot be compared with a text, and does not lie
+            return True
 
     def __ne__(self, other: object) -> bool:
         return not self == other

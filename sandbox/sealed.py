@@ -15,7 +15,6 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
-import doctest
 import marshal
 import types
 from collections.abc import Iterator, Sequence, Set
@@ -81,7 +80,7 @@ def seal(tests: str, entry_point: str | None) -> Sealed:
     if split.is_doctest(tests):
         return _sealed_doctest(tests)
     tree = ast.parse(tests, "tests.py")
-    split._remove_dead(tree)
+    split.tidy(tree)
     plan = split.plan(tests)
     tree = ast.fix_missing_locations(_Unroller(tree).unrolled())
     sealer = _Sealer(tree, plan, entry_point)
@@ -104,6 +103,8 @@ def _judged(answers: ast.Module) -> split.Plan:
 
 
 def _sealed_doctest(tests: str) -> Sealed:
+    import doctest  # 30 ms that only doctests pay for
+
     examples = doctest.DocTestParser().get_examples(tests)
     wants = tuple(
         (example.want, example.exc_msg, sum(flag for flag, on in example.options.items() if on))
@@ -366,9 +367,6 @@ class _Sealer:
             return self._with(node)
         if isinstance(node, ast.Try) and (asked := self._expected(node)):
             return asked
-        if isinstance(node, ast.If) and ast.unparse(node.test).replace("'", '"') == '__name__ == "__main__"':
-            node.body = self._statements(node.body) or [ast.Pass()]
-            return [node]
         if split._asserts(ast.Module([node], [])) and not isinstance(node, ast.FunctionDef | ast.ClassDef):
             raise Unsealable("an assert in a loop or a branch")
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) and _holds_asserts(node):
@@ -523,7 +521,7 @@ class _Sealer:
         if name in _KINDS and name not in self._own and not self._is_data_kind(node):
             return self._hole(node)
         root = _root(node.func)
-        if name in self._unsure and not any(isinstance(n, ast.Call) for arg in node.args for n in ast.walk(arg)):
+        if name in self._unsure and not any(isinstance(n, ast.Call | ast.Name) for arg in node.args for n in ast.walk(arg)):
             raise Unsealable(f"{name} may be the solution's own, no entry point says so")
         pure = name in _PURE and name not in self._solution and name not in self._own
         pure |= isinstance(root, ast.Name) and self._modules.get(root.id) in _PURE_MODULES

@@ -26,7 +26,7 @@ _OPERATORS = {
     ast.Is: "is_", ast.IsNot: "is_not", ast.In: "in", ast.NotIn: "not_in",
 }  # fmt: skip
 _PATCHING = re.compile(
-    r"^\s*(from|import)\b.*\bmock\b|\bredirect_std(out|err)\b|\bsys\.std(in|out|err)\b|\bmonkeypatch\b|\bcap(sys|fd|log)\b",
+    r"^\s*(from|import)\b.*\bmock\b|\bsys\.stdin\b|\bmonkeypatch\b|\bcaplog\b",
     re.MULTILINE,
 )
 _STATE = re.compile(
@@ -96,13 +96,13 @@ def plan(tests: str, given: Set[str] = frozenset()) -> Plan:
     if is_doctest(tests):
         tree = ast.parse("\n".join(line for line in _examples(tests)))
         return Plan(
-            _NOTHING, (), (), (), False, (), imports(tree), False, bool(_STATE.search(tests)), tests, None, *_names(tree)
+            _NOTHING, (), (), (), False, (), imports(tree), False, True, tests, None, *_names(tree)
         )  # fmt: skip
     if (suite := plain.read(tests)) is not None:
         names, required = suite.names, (True,) * len(suite.checks)
         return Plan(_NOTHING, required, (), (), False, (), (), False, False, "", tuple(suite), names, names)
     tree = ast.parse(tests, "tests.py")
-    _remove_dead(tree)
+    tidy(tree)
     found, names = imports(tree), _names(tree)
     collected = tuple(name for name in _collected(tree) if name not in _called(tree))
     uncalled, sites = _instrument(tree, _assigned(tree) | given)
@@ -228,6 +228,19 @@ def imports(tree: ast.Module) -> tuple[tuple[str, tuple[str, ...]], ...]:
 def _is_unknown(module: str) -> bool:
     top = module.split(".")[0]
     return top not in sys.stdlib_module_names and not top.startswith("test") and top not in ("__future__", "pytest")
+
+
+def tidy(tree: ast.Module) -> None:
+    """Cut what no run of the text as a script would get to, and open what every such run would."""
+    _remove_dead(tree)
+    tree.body = [statement for node in tree.body for statement in _opened(node)]
+
+
+def _opened(node: ast.stmt) -> list[ast.stmt]:
+    """What stands under `if __name__ == "__main__"`, but for calls of a runner: the judge is that."""
+    if not isinstance(node, ast.If) or ast.unparse(node.test).replace('"', "'") != "__name__ == '__main__'":
+        return [node]
+    return [each for each in node.body if not re.search(r"\b(unittest|pytest|doctest)\.|^main\(", ast.unparse(each))]
 
 
 def _remove_dead(tree: ast.AST) -> None:

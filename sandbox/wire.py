@@ -14,6 +14,7 @@ import json
 import math
 import operator
 import re
+import select
 import socket
 import sys
 import time
@@ -528,6 +529,8 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
         self._unread = b""
         self._at = 0
         self.received = 0
@@ -542,12 +545,7 @@ class Channel:
 
     def waiting(self) -> bool:
         """Whether something has come that was not yet taken; does not wait."""
-        if self._at < len(self._unread):
-            return True
-        try:
-            return self._take(self._sock.recv(1 << 18, socket.MSG_DONTWAIT))
-        except (BlockingIOError, ConnectionError):
-            return False
+        return self._at < len(self._unread) or bool(self._poll.poll(0))
 
     def receive(self, deadline: float | None = None) -> Node:
         """Raises EOFError when the other side is gone, TimeoutError at the deadline (time.monotonic)."""
