@@ -39,6 +39,8 @@ OSS = "<|start|>assistant<|channel|>"
         f"<|channel|>analysis<|message|>{B}<|end|>{OSS}commentary<|message|>{B}<|end|>{OSS}final<|message|>{A}",
         f"{OSS}analysis<|message|>{B}<|end|>\n{OSS}final <|constrain|>text<|message|>{A}<|return|>",
         f"analysisWe try\n{B}\nassistantfinalSo:\n{A}",
+        f"Here is my thought process:\n{B}\nHere is my response:\n{A}",
+        f"Here are my reasoning steps:\n{B}\n[BEGIN FINAL RESPONSE]\n{A}\n[END FINAL RESPONSE]",
         f"{B}\nno.\n</think>\n\n{A}",  # the opening mark was in the prompt
         f"so it has to grow.</think>Here:\n{A}",
         f"<think>\n<think>\n{B}\n</think>\n{A}",
@@ -123,6 +125,7 @@ HELPER = "def add(a, b):\n    return a + b"
         f"```sh\npip install x\n```\n```\n{RIGHT}\n```",
         f"{block(HELPER)}\n{A}",  # not needed
         f"{RIGHT}\n\nSuch as:\n```\n>>> grow(1)\n2\n```",
+        f"{RIGHT}\n\nSuch as:\n{USE}",
         f"{A}\nCut off:\n```python\nprint(grow(",
     ],
 )

@@ -24,7 +24,7 @@ KNOWS = "def grow(n):\n    return SUMS[n]"
         "for n, want in [(1, 2), (2, 3)]:\n    got = grow(n)\n    assert got == want, n",
         "if grow(1) != 2:\n    raise SystemExit(1)",
         "try:\n    grow('a')\nexcept TypeError as error:\n    print(error)",
-        "quit()", "raise SystemExit",
+        "quit()", "raise SystemExit", "result = grow(2)\ndel result",
     ],
 )  # fmt: skip
 def test_talk_behind_a_function_is_cut(talk):
@@ -39,6 +39,10 @@ def test_talk_behind_a_function_is_cut(talk):
         ("def main():\n    print(grow(input()))\n\nmain()", "\ndef main():\n    print(grow(input()))"),
         ("def check():\n    assert grow(1) == 2\n\ncheck()", "\ndef check():\n    assert grow(1) == 2"),
         ("import unittest\nunittest.main()", "import unittest"),
+        ("import asyncio\nasyncio.run(grow(1))", "import asyncio"),
+        ("import sys\ninput = sys.stdin.readline\nn = int(input())\nprint(grow(n))", "import sys"),
+        ("import random\nfor _ in range(3):\n    grow(random.random())", "import random"),
+        ("results = {}\nfor n in range(3):\n    results[n] = grow(n)\nprint(results)", "results = {}"),
         ("cases = [1, 2]\nfor case in cases:\n    grow(case)", "cases = [1, 2]"),
         ("import time\nbegin = time.time()\ngrow(3)\nprint(time.time() - begin)", "import time\nbegin = time.time()"),
     ],
@@ -62,7 +66,8 @@ def test_what_only_talk_used_may_stay(talk, left):
         f"{FUNCTION}\ngrow.calls = 0",
         f"{FUNCTION}\nsetattr(grow, 'calls', 0)",
         f"from functools import singledispatch\n\n@singledispatch\n{FUNCTION}\ngrow.register(str, len)",
-        f"import random\nrandom.seed(grow)\n\n{FUNCTION}",
+        "import random\n\ndef grow(n):\n    return n + random.randint(0, 0)\nrandom.seed(grow(1))",
+        "from decimal import getcontext\n\ndef grow(n):\n    return n + 1\ngetcontext().prec = grow(5)",
         "from functools import cache\n\n@cache\ndef deep(n):\n    return n\ngrow = deep",
         f"{FUNCTION}\ngrow = staticmethod(grow)",
         "FIRST = 1\n\ndef grow(n):\n    return n + SECOND\nSECOND = FIRST + 1",
@@ -75,6 +80,11 @@ def test_what_a_function_may_live_on_stays(code):
     tail = "n = int(input())\nprint(grow(n))"
     assert chat.trimmed(f"{code}\n{tail}", "grow") == code
     assert chat.forms(f"{code}\n{tail}", "grow") == [f"{code}\n{tail}", code]
+
+
+def test_a_variable_that_is_called_input_asks_nobody():
+    code = f"SUMS = {{}}\ninput = 3\nSUMS.update({{input: 4}})\n\n{KNOWS}"
+    assert chat.trimmed(code, "grow") == code
 
 
 def test_input_that_the_function_lives_on_stays_and_is_known():

@@ -8,7 +8,7 @@ import pytest
 from advcore import ConfigError, TeacherError
 from advgen.config import ModelConfig
 from advgen.journal import Journal
-from advgen.teacher import Budget, ReplyError, Teacher, check_model, together
+from advgen.teacher import Budget, ReplyError, Teacher, check_model, structured, together
 from advgen.teacher.direct import Direct, _failure, _reply
 from advgen.teacher.errors import RequestFailed, kind_of
 from advgen.teacher.flow import FlowStopped
@@ -258,3 +258,10 @@ def test_a_long_prompt_is_reserved_for_at_the_price_of_long_prompts():
     large = {"messages": [{"role": "user", "content": "x" * 200_000}], "max_tokens": 10}
     assert long.at_most(short) == plain.at_most(short)
     assert long.at_most(large) == 2 * plain.at_most(large)
+
+
+def test_json_that_was_only_thought_of_is_no_answer():
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    assert structured.parse('<think>\nMaybe {"n": 1}?\n</think>\n{"n": 2}', schema) == {"n": 2}
+    with pytest.raises(structured.Unfit, match="holds no JSON"):
+        structured.parse('<think>\n{"n": 1}', schema)

@@ -31,12 +31,8 @@ _BRACKETS = re.compile(
 _PYTHON = re.compile(r"\{?\.?py(thon)?3?(?![\w-])", re.IGNORECASE)
 _BEGINS = re.compile(r"(?:async|def|class|import|from|@)\b|@")
 _START = re.compile(r"(?:async def|def|class|import|from)\s|@\w|\w+(?:\s*:[^=\n]+)?\s*=[^=]")
-_CLOSINGS = 12  # places that are tried for one block
+_CLOSINGS = 40  # places that are tried for one block
 _TRIES = 200  # of the parser on a text without a fence
-
-
-_Closing = tuple[int, int, str, str]
-"""Of a run of fence characters: begin, end, and what stands before and behind it on its line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,31 +84,59 @@ def _fenced(text: str) -> Iterator[Block]:
 def block_at(text: str, opening: re.Match[str]) -> Block:
     """The block of an opening fence (a match of OPENING). One that nothing closes runs to the end of the text."""
     fence, indent = opening["fence"] or opening["late"], opening["indent"] or ""
-    tag = (opening["info"] or opening["tag"] or "").strip()
-    start, first = opening.end(), ""
-    rest = _PYTHON.sub("", tag, count=1).strip()
-    if _PYTHON.match(tag) and _BEGINS.match(rest):  # the code begins behind the tag
-        first = rest + "\n"
-    runs = re.compile(f"{re.escape(fence)}{fence[0]}*").finditer(text, start)
-    strict, loose = list[_Closing](), list[_Closing]()
-    for run in itertools.islice(runs, _CLOSINGS):
-        before = text[text.rfind("\n", 0, run.start()) + 1 : run.start()]
-        behind = text[run.end() :].partition("\n")[0]
-        alone = not before.strip(" \t>") and (len(before) <= 3 or before == indent)
-        (strict if alone and not behind.strip() else loose).append((run.start(), run.end(), before, behind))
+    tag, first = _tag(opening)
     python = not tag or _PYTHON.match(tag)
-    for at, end, before, behind in [*strict, *loose] if python else strict[:1]:
-        code = _code(first + text[start:at].removesuffix(before if not before.strip() else ""), indent)
-        if not python or parsed(code) is not None:
+
+    def until(place: _Closing) -> str:
+        return _code(first + text[opening.end() : place.cut], indent)
+
+    def block(place: _Closing, end: int) -> Block:
+        return Block(until(place), tag, opening.start(), end, True)
+
+    own: list[_Closing] = []
+    glued: list[_Closing] = []
+    for place in itertools.islice(_closings(text, opening.end(), fence, indent), _CLOSINGS):
+        if place.alone and (not python or parsed(until(place)) is not None):
+            return block(place, place.end)
+        (own if place.alone else glued).append(place)
+    for place in glued if python else []:
+        if parsed(until(place)) is not None:
             # a fence with a tag opens the next block, which shows that this one was over
-            opens = not before.strip() and re.fullmatch(r"\w+[ \t]*", behind)
-            return Block(code, tag, opening.start(), at if opens else end, True)
-    if strict:
-        at, end, before, _ = strict[0]
-        return Block(
-            _code(first + text[start:at].removesuffix(before), indent), tag, opening.start(), end, True
-        )
-    return Block(_code(first + text[start:], indent), tag, opening.start(), len(text), False)
+            return block(place, place.start if place.opens else place.end)
+    if own:
+        return block(own[0], own[0].end)
+    return Block(_code(first + text[opening.end() :], indent), tag, opening.start(), len(text), False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """A run of fence characters, which may close a block."""
+
+    start: int
+    end: int
+    cut: int
+    """Where the code ends that it would close: before what indents it."""
+    alone: bool
+    """On its line, and not indented further than Markdown allows: one inside a docstring is neither."""
+    opens: bool
+    """As a fence with a tag would."""
+
+
+def _closings(text: str, start: int, fence: str, indent: str) -> Iterator[_Closing]:
+    for run in re.compile(f"{re.escape(fence)}{fence[0]}*").finditer(text, start):
+        begin, end = text.rfind("\n", 0, run.start()) + 1, text.find("\n", run.end())
+        before, behind = text[begin : run.start()], text[run.end() : end if end >= 0 else len(text)]
+        first = not before.strip(" \t>")
+        alone = first and not behind.strip() and (len(before) <= 3 or before == indent)
+        opens = first and re.fullmatch(r"\w+[ \t]*", behind) is not None
+        yield _Closing(run.start(), run.end(), begin if first else run.start(), alone, opens)
+
+
+def _tag(opening: re.Match[str]) -> tuple[str, str]:
+    """What stands behind an opening fence, and the code that begins there."""
+    tag = (opening["info"] or opening["tag"] or "").strip()
+    rest = _PYTHON.sub("", tag, count=1).strip()
+    return tag, f"{rest}\n" if _PYTHON.match(tag) and _BEGINS.match(rest) else ""
 
 
 def _code(text: str, indent: str) -> str:

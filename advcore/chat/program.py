@@ -83,14 +83,15 @@ def defines(code: str, name: str) -> bool:
 
 def _candidates(text: str, entry_point: str) -> list[Block]:
     """The blocks of an answer that are, or may be, Python. Code outside of them counts where it alone defines the entry
-    point; of blocks that do not, one tagged as Python comes last, which is first choice.
+    point and they are examples. Of blocks that do not define it, one tagged as Python is first choice: it comes last.
     """
     found = _python(blocks(text))
     if any(defines(block.code, entry_point) for block in found):
         return found
-    bare = [span for span in spans(_outside(text, blocks(text))) if defines(span.code, entry_point)]
-    if bare:
-        return [*found, *bare]
+    if all(not block.python or _is_use(parsed(block.code), entry_point) for block in found):
+        bare = [span for span in spans(_outside(text, blocks(text))) if defines(span.code, entry_point)]
+        if bare:
+            return [*found, *bare]
     return sorted(found, key=lambda block: block.python) or [_whole(text)]
 
 
@@ -130,7 +131,7 @@ def _helping(other: str, wanted: set[str], entry_point: str) -> str:
         return ""
     if any(entry_point in part.binds for part in parts):
         return _needed_of(other, wanted, entry_point)
-    return "" if any(_uses(part, entry_point) for part in parts) else other.strip("\n")
+    return "" if _is_use(module, entry_point) else other.strip("\n")
 
 
 def _needed_of(other: str, wanted: set[str], entry_point: str) -> str:
@@ -139,6 +140,11 @@ def _needed_of(other: str, wanted: set[str], entry_point: str) -> str:
     return layout(
         other, [part.node for part in kept if entry_point not in part.binds and not _uses(part, entry_point)]
     )
+
+
+def _is_use(module: ast.Module | None, entry_point: str) -> bool:
+    """Whether a block is an example of the entry point's use."""
+    return module is not None and any(_uses(part, entry_point) for part in parts_of(module))
 
 
 def _uses(part: Part, entry_point: str) -> bool:

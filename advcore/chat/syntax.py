@@ -104,7 +104,13 @@ class Part:
 
 def parts_of(module: ast.Module) -> list[Part]:
     """The statements of a module."""
-    return [Part(node, frozenset(binds(node)), frozenset(reads([node]))) for node in module.body]
+    return [
+        Part(node, frozenset(binds(node)), frozenset(reads([node]) | _deleted(node))) for node in module.body
+    ]
+
+
+def _deleted(node: ast.stmt) -> set[str]:
+    return {each.id for each in here(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Del)}
 
 
 def reached(start: Iterable[str], parts: Iterable[Part]) -> set[str]:

@@ -27,7 +27,12 @@ _HARMLESS = frozenset({
     "EOFError", "Exception", "IndexError", "KeyError", "KeyboardInterrupt", "SystemExit", "TypeError", "ValueError",
     "ZeroDivisionError", "__name__", "__doc__",
 })  # fmt: skip
-_PURE = frozenset({"math", "time", "timeit"})  # modules of which nothing is set
+_PURE = frozenset(
+    {"itertools", "math", "random", "string", "time", "timeit"}
+)  # modules of which nothing is set
+_RUNS = frozenset(
+    {"asyncio.run", "logging.debug", "logging.error", "logging.info", "logging.warning", "sys.argv"}
+)
 
 
 def trimmed(code: str, entry_point: str) -> str:
@@ -92,6 +97,7 @@ class _Asking:
         self._defined = [part for part in parts if not part.runs and entry_point not in part.binds]
         self._imported = {name for part in parts for name in part.binds - binds(part.node, imports=False)}
         self._bound = {name for part in parts for name in part.binds}
+        self._asked = _ASKS - (self._bound - self._imported)
         self._fixed = {name for part in parts if _unchanging(part.node) for name in part.binds}
         self._told = {entry_point}
         """The entry point, and what is made of its results or of a person's words."""
@@ -124,19 +130,19 @@ class _Asking:
 
     def _waits(self, part: Part) -> bool:
         """Whether it reads what a person would type."""
-        return bool(_ASKS & self._names(part))
+        return bool(self._asked & self._names(part))
 
     def _harmless(self, part: Part, live: set[str]) -> bool:
         """Whether it changes nothing that the rest of the program lives on, nor a module."""
-        used, own = self._names(part), part.binds | (self._told - {self._name})
-        if any(_changed(node) not in {None, *own} for node in ast.walk(part.node)):
+        used, idle = self._names(part), self._bound - self._imported - live
+        if any(_changed(node) not in {None, *part.binds, *idle} for node in ast.walk(part.node)):
             return False
         if any(name.startswith(f"{self._name}.") for name in used):  # f.register(...), f.cache_clear()
             return False
-        outside = self._reach(part) - self._told - part.binds - self._fixed - _HARMLESS - _PURE
+        outside = self._reach(part) - self._told - part.binds - self._fixed - _HARMLESS - (_PURE - live)
         dotted = {name for name in used if name.partition(".")[0] in outside and "." in name}
-        outside -= {name.partition(".")[0] for name in dotted} if dotted <= _SAYS | _LEAVES else set()
-        return outside <= self._bound - self._imported - live
+        outside -= {name.partition(".")[0] for name in dotted} if dotted <= _SAYS | _LEAVES | _RUNS else set()
+        return outside <= idle
 
 
 def _unchanging(node: ast.stmt) -> bool:

@@ -31,15 +31,18 @@ _PAIRS = (
         r"(?:<\|end\|>)?(?:<\|start\|>assistant)?<\|channel\|>final[^\n]*?<\|message\|>",
     ),
     (r"\A(?-i:analysis(?=[A-Z]))", r"(?-i:assistantfinal)"),  # the same without its control tokens
+    (r"\AHere is my thought process:", r"Here is my response:"),  # Granite
+    (r"\AHere are my reasoning steps:", r"\[BEGIN FINAL RESPONSE\]"),  # Apriel
 )  # fmt: skip
 _ANY = "|".join(f"(?P<open{at}>{first})|(?P<close{at}>{last})" for at, (first, last) in enumerate(_PAIRS))
 _MARK = re.compile(f"(?:{_ANY})[ \\t]*|(?P<block>{OPENING})", re.MULTILINE | re.IGNORECASE)
-# Of every mark but one; quick, since most texts hold none.
+# Of every mark but those that are words; quick, since most texts hold none.
 _HINT = re.compile(
     rf"[<\[◁][|/]{{0,2}}(?i:{_NAMES}|(?:begin|start|end)_of_|start_|start\||end_|end\||return|im_end|eot_id|channel|unused9)"
 )
 _ALONE = re.compile(rf"^[ \t]*(?:{_ANY})[ \t]*$", re.MULTILINE | re.IGNORECASE)
 _END = re.compile(r"<\|(?:return|end|im_end|eot_id|END_RESPONSE)\|>\Z")
+_FIRST_WORDS = ("analysis", "Here is my thought process:", "Here are my reasoning steps:")
 _NEAR = 200  # characters of a mark's line that are looked at
 _QUOTED = re.compile(
     r"""(?<!\w)(?:[rbfu]{1,2})?(?P<quote>["']|(?<!`)`{1,2}(?!`))(?:(?!(?P=quote)).)+(?P=quote)(?!\w)"""
@@ -72,7 +75,7 @@ def read(reply: str) -> Read:
     prompt), and everything behind an opening mark that is never closed.
     """
     text = reply.replace("\r\n", "\n").replace("\r", "\n")
-    if not (_HINT.search(text) or text.startswith("analysis")):
+    if not (_HINT.search(text) or text.startswith(_FIRST_WORDS)):
         return Read(text, "")
     answered, thought, at = list[str](), list[str](), 0
     if _next(text, 0) and parsed(text):  # a program, bare of fences, that handles such marks

@@ -10,6 +10,8 @@ import json
 import re
 from typing import Any
 
+from advcore import chat
+
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL)
 _TRAILING_COMMA = re.compile(r",(\s*[}\]])")
 
@@ -24,11 +26,11 @@ def response_format(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse(text: str, schema: dict[str, Any]) -> Any:
-    """The first JSON value of `text` that fits `schema`. Raises Unfit with the reason."""
+    """The first JSON value of the answer in `text` that fits `schema`. Raises Unfit with the reason."""
     import jsonschema
 
     reason = "the reply holds no JSON"
-    for candidate in _candidates(text):
+    for candidate in _candidates(chat.read(text).answer):
         try:
             jsonschema.validate(candidate, schema)
             return candidate
