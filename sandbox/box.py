@@ -341,21 +341,21 @@ class Sandbox:
             return self._beside(slot, solution, header, text, report, verdict)
 
     def _beside(
-        self, slot: Slot, solution: str, header: dict[str, Any], tests: bytes, report: Report, verdict: dict[str, Any]
+        self, slot: Slot, solution: str, header: dict[str, Any], tests: bytes, report: Report, first: dict[str, Any]
     ) -> Report:  # fmt: skip
         """The tests again, in the solution's own process: what a copy or a proxy made fail may hold there. Where they
         cannot be divided for that, nobody knows.
         """
-        doubt = verdict.get("unsplittable") or verdict["doubt"]
+        doubt = first.get("unsplittable") or first["doubt"]
         made = self._sealed(slot, header, tests)
         if isinstance(made, str):
             return _undecided(report, f"{doubt or 'the tests set state of their process'}; {made}")
         inside, answers = made
         program = request(solution.encode("utf-8", "surrogatepass"), inside)
-        found, verdict = self._checked(slot, "in-process", program, header, answers)
-        if found.status == "test_error" and "unsplittable" not in verdict and not doubt:
-            return report  # there is nothing against what was seen before
-        return found
+        found, _ = self._checked(slot, "in-process", program, header, answers)
+        if found.passed or "unsplittable" in first or (doubt and report.status != "test_error"):
+            return found
+        return report if found.status == "test_error" or report.status == "test_error" else found
 
     def check_many(
         self, pairs: Iterable[tuple[str, str] | tuple[str, str, str | None]], fail_fast: bool = False

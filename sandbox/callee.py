@@ -24,6 +24,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
+from . import processes
 from .wire import (
     Budget,
     CannotCross,
@@ -110,6 +111,7 @@ def read_all(fd: int) -> bytes:
 def load(source: bytes, module: types.ModuleType, file_name: str = "solution.py") -> types.ModuleType:
     """Run the program as `module`, named `solution`; its exceptions are the caller's."""
     module.__file__ = file_name
+    processes.install()
     sys.set_int_max_str_digits(0)  # a limit that the time of a run takes care of
     sys.modules["solution"] = sys.modules["__main__"] = module
     code = compile(source, file_name, "exec", dont_inherit=True)
@@ -197,11 +199,14 @@ class Host:
             if "calls" in message:
                 self._answer_calls(message["calls"])
                 continue
-            try:
-                self.send(self._answer(message))
-            except CannotCross as problem:
-                self.send(self.describe(problem))
+            self._reply(self._answer(message))
         return message
+
+    def _reply(self, reply: Node) -> None:
+        try:
+            self.send(reply)
+        except (TooMuch, MemoryError) as problem:
+            self.send({"too_much": words_of(problem)})
 
     def _answer(self, message: Node) -> Node:
         self._shared.drop(message.get("dropped", ()))
@@ -345,7 +350,7 @@ class Host:
             except BaseException as problem:  # of the program under test
                 self._shared.forget()
                 reply = self.describe(problem)
-            self.send(reply)
+            self._reply(reply)
         self._shared.forget()
 
     def _called(self, path: str) -> Any:

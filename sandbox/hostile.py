@@ -107,7 +107,7 @@ _PROCESSES = {
     "posix_spawn": "import os\nos.waitpid(os.posix_spawn('/bin/true', ['true'], {}), 0)",
     "exec": "import os\nos.execv('/bin/true', ['true'])",
     "exec_of_a_memfd": "import os\nos.execve(os.memfd_create('x'), ['x'], {})",
-    "multiprocessing": "import multiprocessing\nmultiprocessing.get_context('fork').Process(target=print).start()",
+    "multiprocessing": "import types\nfrom multiprocessing.popen_fork import Popen\nPopen(types.SimpleNamespace(_bootstrap=lambda *a, **k: 0))",
     "pty_fork": "import pty, os\npid, fd = pty.fork()\nif pid == 0: os._exit(0)",
     "daemon_by_setsid": "import os\nos.setsid()\nif os.fork() == 0: os._exit(0)",
     "kill_the_parent": "import os\nos.kill(os.getppid(), 9)",
@@ -189,7 +189,7 @@ _FORGERIES = {
     ),
     "patched_main": ("import sys, __main__\n__main__.f = None\nsys.modules.clear()\ndef f(x): return 0", "fail"),
     "patched_exit": ("import os\nos._exit = lambda code: None\ndef f(x): return 0", "fail"),
-    "shadowed_builtins": ("def abs(x): return 0\ndef len(x): return 1\ndef sorted(x): return 2\ndef f(x): return 9", "fail",
+    "shadowed_builtins": ("def abs(x): return 0\ndef len(x): return 1\ndef sorted(x): return 2\ndef f(x): return 9", "test_error",
                           "assert abs(f(1) - 2) < 1\nassert len([f(1)] * 2) == 1\n"),
     "shadowed_recorder": ("class R:\n    def __getattr__(s, n): return lambda *a: 0\n__sites__ = R()\ndef f(x): return 0", "fail"),
     "frames": (
@@ -245,7 +245,7 @@ _FORGERIES = {
         "error",
     ),
     "stop_iteration_through_all_map": (
-        "def f(x): raise StopIteration", "error", "assert all(map(lambda n: f(n) == n + 1, [1, 2, 3]))\n",
+        "def f(x): raise StopIteration", "error|test_error", "assert all(map(lambda n: f(n) == n + 1, [1, 2, 3]))\n",
     ),
     "object_contains_everything": (
         "class C:\n    def __contains__(s, x): return True\n    def __len__(s): return 3\ndef f(x): return C()",
@@ -310,7 +310,7 @@ _RESOURCES = {
     "flood_of_output": ("def f(x):\n    while True: print('x' * 1000)", "output_limit"),
     "flood_by_descriptor": ("import os\ndef f(x):\n    while os.write(1, b'x' * 65536): pass", "output_limit"),
     "flood_of_errors": ("import sys\ndef f(x):\n    while True: sys.stderr.write('x' * 65536)", "timeout"),
-    "huge_reply": ("def f(x): return 'x' * (1 << 25)", "error"),
+    "huge_reply": ("def f(x): return 'x' * (1 << 27)", "fail|error|memory|output_limit"),
     "descriptor_bomb": ("import os\ndef f(x):\n    while True: os.pipe()", "error"),
     "pipe_memory_bomb": (
         "import os, fcntl\ndef f(x):\n    while True:\n        r, w = os.pipe()\n        os.set_blocking(w, False)\n        os.write(w, bytes(1 << 16))",

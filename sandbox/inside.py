@@ -237,8 +237,10 @@ class _Answers:
                 raise self._session.end("tampered")
             elif "cannot" in message:
                 raise CannotCross(str(message["cannot"]))
+            elif isinstance(problem := self._session.exception(message), ModuleNotFoundError):
+                self._sites.undecided(str(problem))
             else:
-                raise self._session.exception(message)
+                raise problem
         except CannotCross as problem:
             self._session.refuse(str(problem))
             self._sites.undecided(str(problem))

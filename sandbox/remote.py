@@ -232,6 +232,8 @@ class Session:
         return head | nodes | ({"changed": changed} if changed else {}) | ({"dropped": unused} if unused else {})
 
     def _accept(self, reply: Node) -> Any:
+        if "too_much" in reply:
+            raise self.end("output_limit")
         if "ok" not in reply:
             problem = self.exception(reply)
         try:

@@ -159,6 +159,7 @@ _LIBRARY: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]] = {
         for name in names.split()
     },
 }  # fmt: skip
+_LIBRARIES = frozenset(name.partition(".")[0] for name in _LIBRARY)
 _NUMBERS = re.compile(r"[<>|=]?[biufcSU]\d+(\[\w+\])?|[<>]?[mM]8\[\w+\]")
 
 
@@ -321,17 +322,26 @@ class Encoder:
             return value if -_JSON_INT < value < _JSON_INT else ["i", hex(value)]
         if kind in _FROZEN:
             return [_FROZEN[kind], *(value if _crosses_as_it_is(value) else map(self.encode, value))]
-        if kind in _SPLIT:
-            tag, parts = _SPLIT[kind]
-            return [tag, parts(value)]
+        if kind in _SPLIT or kind.__module__ in _LIBRARIES:
+            try:
+                return self._parts(value)
+            except CannotCross:  # some values of a type that crosses do not
+                return self._foreign(value)
         if kind is type and value in _TYPE_NAMES:
             return ["type", _TYPE_NAMES[value]]
         if kind is types.BuiltinFunctionType and _FUNCTIONS.get(value.__name__) is value:
             return ["builtin", value.__name__]
+        return self._foreign(value)
+
+    def _parts(self, value: Any) -> Node:
+        kind = type(value)
+        if kind in _SPLIT:
+            tag, parts = _SPLIT[kind]
+            return [tag, parts(value)]
         name = f"{kind.__module__}.{kind.__qualname__}"
         if name in _LIBRARY and _is_real(kind):
             return ["library", name, self.encode(_LIBRARY[name][0](value))]
-        return self._foreign(value)
+        return refuse(value)
 
     def _encode_exact(self, value: Any, budget: Budget) -> Node:
         kind = type(value)
@@ -540,7 +550,7 @@ class Channel:
     def send(self, message: Node) -> None:
         data = dumps(message)
         if len(data) > MAX_MESSAGE:
-            raise CannotCross(f"a message of {len(data)} bytes is over the {MAX_MESSAGE} allowed")
+            raise TooMuch(f"a message of {len(data)} bytes is over the {MAX_MESSAGE} allowed")
         self._sock.sendall(len(data).to_bytes(4, "big") + data)
 
     def waiting(self) -> bool:
