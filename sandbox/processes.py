@@ -37,11 +37,12 @@ class _Finder:
 
 
 def _threads(module: types.ModuleType) -> None:
-    import queue
-    from multiprocessing import dummy
+    import threading
+    from multiprocessing import dummy, queues
 
+    locks: Any = types.SimpleNamespace(Lock=threading.Lock)
     vars(module).update({name: getattr(dummy, name) for name in dummy.__all__ if name != "active_children"})
-    vars(module).update(get_context=lambda method=None: module, SimpleQueue=queue.SimpleQueue)
+    vars(module).update(get_context=lambda method=None: module, SimpleQueue=lambda: queues.SimpleQueue(ctx=locks))
 
 
 def _thread_pool(module: types.ModuleType) -> None:
