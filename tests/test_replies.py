@@ -48,6 +48,7 @@ OSS = "<|start|>assistant<|channel|>"
         f"<think>\n{B}\n</think>\n{B}\n<think>\nwrong\n</think>\n{A}",
         f"<think> with a loop </think> so here\n{A}",
         f"<think>\n```python\n{DRAFT}\nno, wait\n</think>\n\n{A}",  # a fence that the thoughts leave open
+        f"<think>\n```python\n{DRAFT}\nno, wait.</think>\n\n{A}",
         f"Hm\n```\n{DRAFT}\nno, wait\n</think>\n\n```\n{RIGHT}\n```",
         f"<think>\nUse `</think>` and s.split('</think>'), cut <think> and </think> tags.\n{B}\n</think>\n{A}",
         f"<think>\r\n{B}\r\n</think>\r\n{A}",
@@ -97,6 +98,7 @@ HOLDS = 'FIRST = """\n<think>\n"""\nLAST = """\n</think>\n"""\n\ndef grow(text):
     [
         "{block}",
         "{code}",
+        '{block}\nIt writes neither `<think>` nor "</think>".',
         "Cut at `</think>`:\n{block}\nThe tag </think> ends the thoughts, and <think> begins them.",
         "<think>\nA regex.\n{block}\nFine.\n</think>\n\n{block}",
         "Such as\n```\n<think>\nab\n</think>\nan answer\n```\nor\n```xml\n<think>\n```\nThe function:\n{block}",
@@ -172,6 +174,12 @@ def test_what_the_answer_needs_of_earlier_blocks_stands_above_it(others, above):
     assert chat.program(reply, "grow") == f"{above}\n\n\n{USES_HELPER}"
 
 
+def test_an_example_of_use_gives_the_answer_nothing():
+    code = "def grow(n):\n    return n + limit"
+    example = block("limit = 3\nprint(grow(limit))")
+    assert chat.program(f"{example}\n{block(code)}\n{example}", "grow") == code
+
+
 def test_a_helper_may_follow_and_names_of_the_statement_are_there():
     assert (
         chat.program(f"{block(USES_HELPER)}\nwith\n{block(HELPER)}", "grow") == f"{HELPER}\n\n\n{USES_HELPER}"
@@ -212,7 +220,7 @@ def test_the_listing_is_of_all_blocks_but_not_of_thoughts():
         f"```python\n{RIGHT}```\nThat is it.",
         f"```python\n{RIGHT}``` That is it.",
         f"```python\n{RIGHT}```\nUse:\n{USE}",
-        f"```python\n{RIGHT}\n\n{USE}",  # the next block shows that this one is over
+        f"```python\n{DRAFT}\n\n{A}",  # the next block shows that this one is over
         f"Here you are: {A}",
         f"[PYTHON]\n{RIGHT}\n[/PYTHON]\n[TESTS]\nassert grow(1)\n[/TESTS]",
         f"[PYTHON]\n{A}\n[/PYTHON]",

@@ -64,6 +64,7 @@ def test_what_only_talk_used_may_stay(talk, left):
         f"SUMS = {{0: 0}}\n\n{KNOWS}\nfor n in range(9):\n    SUMS.setdefault(n, grow(0))",
         f"SUMS = {{}}\ntry:\n    SUMS[1] = 2\nfinally:\n    pass\n\n{KNOWS}",
         f"{FUNCTION}\ngrow.calls = 0",
+        "class Box:\n    size = 0\n\ndef grow(n):\n    return n + Box.size\nBox.size = grow(2)",
         f"{FUNCTION}\nsetattr(grow, 'calls', 0)",
         f"from functools import singledispatch\n\n@singledispatch\n{FUNCTION}\ngrow.register(str, len)",
         "import random\n\ndef grow(n):\n    return n + random.randint(0, 0)\nrandom.seed(grow(1))",
