@@ -98,7 +98,8 @@ HOLDS = 'FIRST = """\n<think>\n"""\nLAST = """\n</think>\n"""\n\ndef grow(text):
     [
         "{block}",
         "{code}",
-        '{block}\nIt writes neither `<think>` nor "</think>".',
+        '{block}\nIt never writes "</think>".',
+        "{block}\nWhat follows <think> is cut.",
         "Cut at `</think>`:\n{block}\nThe tag </think> ends the thoughts, and <think> begins them.",
         "<think>\nA regex.\n{block}\nFine.\n</think>\n\n{block}",
         "Such as\n```\n<think>\nab\n</think>\nan answer\n```\nor\n```xml\n<think>\n```\nThe function:\n{block}",
