@@ -25,6 +25,7 @@ from advcore.chat.syntax import (
     module_of,
     parsed,
     parts_of,
+    reads,
 )
 
 MAX_DEPTH = 80  # of a syntax tree; people stay below 30
@@ -195,16 +196,26 @@ def _stated_module(source: str) -> ast.Module:
 
 
 def _stated(module: ast.Module, least: int) -> ast.FunctionDef:
-    """The one function with a docstring of `least` characters; of several the one without a body: others help it."""
+    """The one function with a docstring of `least` characters; of several the one without a body, else the one that no
+    other of them names: those are its helpers.
+    """
     functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
     told = [node for node in functions if len(text := _text_of(node)) >= least and outline(text)]
+    named = {id(node): reads([node]) | _words(_text_of(node)) for node in told}
     asked = [node for node in functions if _is_stub(node) and _text_of(node)]
-    found = [node for node in told if len(told) == 1 or node in asked]
-    if len(found) == 1 and asked in ([], found):
+    found = asked or [
+        node for node in told if not any(node.name in named[id(other)] for other in told if other is not node)
+    ]
+    if len(found) == 1 and found[0] in told:
         return found[0]
     if len(functions) == 1:
         raise ParseError("no docstring")
     raise ParseError(f"{len(functions)} functions instead of one")
+
+
+def _words(text: str) -> set[str]:
+    """What may be a name."""
+    return set(re.findall(r"[^\W\d]\w*", text))
 
 
 def _text_of(function: ast.FunctionDef) -> str:
@@ -232,8 +243,7 @@ def _stub(module: ast.Module, function: ast.FunctionDef, docstring: str) -> str:
 def _above(before: Sequence[ast.stmt], function: ast.FunctionDef, docstring: str) -> list[ast.stmt]:
     """The imports, and what signature or docstring name; `typing` is imported where that was forgotten."""
     parts = parts_of(ast.Module([*before], []))
-    named = set(re.findall(r"[^\W\d]\w*", docstring))
-    wanted = {id(part.node) for part in needed(parts, missing(ast.unparse(function)) | named)}
+    wanted = {id(part.node) for part in needed(parts, missing(ast.unparse(function)) | _words(docstring))}
     kept = [node for node in before if isinstance(node, ast.Import | ast.ImportFrom) or id(node) in wanted]
     lacking = missing(ast.unparse(ast.Module([*kept, function], []))) & set(typing.__all__)
     if lacking:

@@ -285,6 +285,11 @@ def test_a_helper_with_a_body_is_not_the_exercise_and_two_exercises_are_none():
     stub = f'def frame(side: int) -> int:\n    {TEXT[:-3]} See area."""'
     found = parse.statement(f"{helper}\n\n{stub}")
     assert (found.entry_point, found.above) == ("frame", helper)
+    solved = f"def frame(side: int) -> int:\n    {TEXT}\n    return area(side) - 1"
+    assert parse.statement(f"{helper}\n\n{solved}").entry_point == "frame"
+    for other in (stub, solved):
+        with pytest.raises(ParseError, match="2 functions instead of one"):
+            parse.statement(f"{helper.replace('area', 'zone')}\n\n{other}\n    return 0")
     with pytest.raises(ParseError, match="2 functions instead of one"):
         parse.statement(f'{stub}\n\ndef undo(x: int) -> int:\n    """Undo it."""')
 
