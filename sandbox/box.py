@@ -199,6 +199,11 @@ class Slot:
         with self.lock:
             self.kill()
 
+    def leave_to_parent(self) -> None:
+        """Close this process's copy of the way to it, after a fork."""
+        if self._control is not None:
+            self._control.close()
+
     def kill(self) -> None:
         """End the launcher, and by that everything in the slot; safe to repeat."""
         if self._control is not None:
@@ -255,6 +260,17 @@ def _kill_slots(slots: Sequence[Slot], owner: int) -> None:
             slot.close()
 
 
+_alive: weakref.WeakSet[Sandbox] = weakref.WeakSet()
+
+
+def _renew() -> None:
+    for box in _alive:
+        box._after_fork()
+
+
+os.register_at_fork(after_in_child=_renew)
+
+
 class Sandbox:
     """Runs untrusted Python. Raises SandboxUnavailable when less than level L2 can be had, unless told to
     accept it.
@@ -281,9 +297,9 @@ class Sandbox:
         if slots < 1:
             raise ValueError("slots must be at least 1")
         self.limits = limits or Limits()
-        self._slots = [Slot(self.limits, hash_seed, preload, without) for _ in range(slots)]
-        self._closer = weakref.finalize(self, _kill_slots, self._slots, os.getpid())
-        self._free: queue.LifoQueue[Slot] = queue.LifoQueue()
+        self._make_slots = lambda: [Slot(self.limits, hash_seed, preload, without) for _ in range(slots)]
+        self._own_slots()
+        _alive.add(self)
         try:
             self._slots[0].ensure_started()
         except (SlotLost, OSError) as problem:
@@ -302,6 +318,21 @@ class Sandbox:
             self.close()
             why = explain("mount", self.refused["mount"])
             raise SandboxUnavailable(f"scratch_bytes needs a mount namespace of its own: {why}")
+        for slot in reversed(self._slots):
+            self._free.put(slot)
+
+    def _own_slots(self) -> None:
+        """Slots of this process: those of its parent answer to its parent."""
+        self._slots = self._make_slots()
+        self._closer = weakref.finalize(self, _kill_slots, self._slots, os.getpid())
+        self._free: queue.LifoQueue[Slot] = queue.LifoQueue()
+
+    def _after_fork(self) -> None:
+        if not self._closer.alive:
+            return
+        for slot in self._slots:
+            slot.leave_to_parent()
+        self._own_slots()
         for slot in reversed(self._slots):
             self._free.put(slot)
 

@@ -89,6 +89,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "getattr": getattr,
     "setattr": setattr,
     "delattr": delattr,
+    "setglobal": lambda name, *value: _set_global(name, *value),
     "isinstance": isinstance,
     "issubclass": issubclass,
     "next": next,
@@ -99,6 +100,14 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     **{f.__name__: f for f in (len, iter, bool, repr, str, hash, int, float, reversed, round, dir, format)},
     **{name: getattr(operator, name) for name in _OPERATORS.split()},
 }
+
+
+def _set_global(name: str, *value: Any) -> None:
+    names = vars(sys.modules["solution"])
+    if value:
+        names[name] = value[0]
+    else:
+        names.pop(name, None)
 
 
 def read_all(fd: int) -> bytes:
@@ -152,8 +161,10 @@ class Host:
         self._untold: list[int] = []
         self._warned: list[Node] = []
         self._flush = sys.stdout.flush
+        self._originals: dict[tuple[str, str], Any] = {}
         self._module: dict[str, Any] = {}
         self._entry_points: dict[str, Any] = {}
+        self._known_names: dict[str, Any] = {}
 
     def note_warnings(self) -> None:
         """Keep what the program warns of for the next message: it belongs where the tests may wait for it."""
@@ -180,6 +191,7 @@ class Host:
                 return self.send(told)
         names = [(n, v) for n, v in vars(module).items() if type(n) is str and not n.startswith("__")]
         exports = {"names": [[name, self._export(value)] for name, value in names]}
+        self._known_names = dict(self._module)
         self._shared.agree()
         self.send(exports | told)
 
@@ -213,6 +225,8 @@ class Host:
         decoder = Decoder(self._shared, foreign=self._resolve)
         with deep:
             args, kwargs = decoder.decode(message["args"]), decoder.decode(message["kwargs"])
+            for module, attribute, node in message.get("replaced", ()):
+                self._replace(module, attribute, node, decoder)
             for number, node in message.get("changed", ()):
                 decoder.restore(number, node)
         self._shared.agree()
@@ -234,12 +248,26 @@ class Host:
         with deep:
             return reply | self._changes()
 
+    def _replace(self, module: str, attribute: str, node: Node, decoder: Decoder) -> None:
+        """Do in this process what the tests have done in theirs: put something else in place of a library's."""
+        owner = __import__(module, fromlist=["_"])
+        original = self._originals.setdefault((module, attribute), getattr(owner, attribute, None))
+        setattr(owner, attribute, original if node == ["pristine"] else decoder.decode(node))
+
     def _changes(self) -> dict[str, Node]:
         """What else the other side holds and no longer knows right."""
         encoder = Encoder(self._shared, foreign=self.refer)
+        rebound = [[name, encoder.encode(self._module[name])] for name in self._rebound()]
         changed = [[k, encoder.contents(self._shared.values[k])] for k in self._shared.changed()]
         self._shared.agree()
-        return {"changed": changed} if changed else {}
+        return ({"rebound": rebound} if rebound else {}) | ({"changed": changed} if changed else {})
+
+    def _rebound(self) -> list[str]:
+        """Global names that stand for something else than when the other side was told."""
+        known = self._known_names
+        found = [name for name, value in self._module.items() if value is not known.get(name) and name[:2] != "__"]
+        known.update({name: self._module[name] for name in found})
+        return found
 
     def refer(self, value: Any) -> Node:
         """What stands for a value that has to stay here: a number, and what its class is, said before any question."""
@@ -291,6 +319,11 @@ class Host:
             return self._objects[node[1]]
         if node[0] == "exception":
             return getattr(builtins, node[1])
+        if node[0] == "stream":
+            value = Decoder().decode(node[1])
+            stream = io.StringIO(value) if isinstance(value, str) else io.BytesIO(value)
+            stream.seek(node[2])
+            return stream
         if node[0] == "iterator":
             return iter(Decoder(self._shared, foreign=self._resolve).decode(node[1]))
         if node[0] == "callback":

@@ -91,9 +91,6 @@ def _judge(plans: _Plans, deadline: float, tests: int, verdict: int, sock: int) 
         judge.write(verdict, judge.broken("test_error", problem))
         return DONE_AND_LEAVING
     plans.keep(request.tests, plan)
-    if plan.patches:
-        judge.write(verdict, {"unsplittable": "the tests patch what is in the solution's process"})
-        return DONE
     if plan.plain is None:
         request.append(tests, dumped)
         return NEEDS_JUDGE

@@ -47,7 +47,7 @@ def run(sock: socket.socket, request_fd: int) -> NoReturn:
         asker.report({"load": True}, problem)
         os._exit(0)
     names = {n: v for n, v in vars(module).items() if type(n) is str and not n.startswith("__")}
-    plan = types.SimpleNamespace(imports=imports, free=free, patches=True)
+    plan = types.SimpleNamespace(imports=imports, free=free)
     head = judge.head_of(entry_point)
     own = judge.module_of(plan, names, head)
     namespace = judge.namespace_of(names, own, frozenset((head,)) if head else frozenset(), module)

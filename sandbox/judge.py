@@ -54,7 +54,7 @@ class Sites:
         self.error: dict[str, Any] | None = None
         self.doubt = ""
         """What a failure may be due to that no other way to run the tests would help."""
-        self._session = session
+        self.session = session
         self._labels: list[str] = []
         self._entered: set[int] = set()
         self._skipped: set[int] = set()
@@ -82,7 +82,7 @@ class Sites:
         text: Callable[[], Any] | None = None,
     ) -> None:
         if isinstance(left, type) or isinstance(right, type):
-            left, right = self._session.class_of(left), self._session.class_of(right)
+            left, right = self.session.class_of(left), self.session.class_of(right)
         with deep:
             holds = _COMPARE[operation](left, right)
         if self._executed(index, holds):
@@ -181,7 +181,7 @@ class Sites:
         self._record(None, "error", status, _kind(problem), words_of(problem))
 
     def _note(self, problem: BaseException, index: int | None) -> None:
-        if isinstance(problem, CannotCross) and self._session.unsplittable:
+        if isinstance(problem, CannotCross) and self.session.unsplittable:
             raise Unsplittable(str(problem)) from problem
         status = self._classify(problem)
         outcome = "fail" if status == "fail" else "error"
@@ -196,7 +196,7 @@ class Sites:
             return "memory"
         if isinstance(problem, AssertionError):
             return "error" if isinstance(problem, Contract) else "fail"
-        asked = self._session.requests > self._requests
+        asked = self.session.requests > self._requests
         return "error" if asked or self._lacks_a_name(problem) else "test_error"
 
     def _lacks_a_name(self, problem: BaseException) -> bool:
@@ -208,7 +208,7 @@ class Sites:
         return isinstance(problem, ImportError) and not str(problem.name).startswith("test")
 
     def _traffic(self) -> int:
-        return self._session.requests
+        return self.session.requests
 
     def _record(
         self, index: int | None, outcome: str, status: str, kind: str, message: str,
@@ -223,9 +223,9 @@ class Sites:
 
     def verdict(self) -> Verdict:
         """The record of the run. A pass needs every site that may run to have run, and any at all."""
-        if self.status is None and self._session.ended:
+        if self.status is None and self.session.ended:
             self._record(
-                None, "error", self._session.ended, "SolutionEnded", "the tests caught the end of the run"
+                None, "error", self.session.ended, "SolutionEnded", "the tests caught the end of the run"
             )
         elif self.status is None and not self.runs:
             self.status = "no_tests"
@@ -241,7 +241,7 @@ class Sites:
         }
         if found["status"] in ("fail", "error") and self.doubt:
             found |= {"status": "test_error", "error": {"type": "Undecided", "message": self.doubt}}
-        elif found["status"] != "pass" and (doubt := self._session.refused or self._plan.state):
+        elif found["status"] != "pass" and (doubt := self.session.refused or self._plan.state):
             found["doubt"] = doubt if isinstance(doubt, str) else ""
         return found
 
@@ -399,6 +399,7 @@ class _PlainRun:
     def __init__(self, suite: plain.Suite, session: Session, sites: Sites) -> None:
         self._suite, self._session, self._sites = suite, session, sites
         self._values: list[Any] = []
+        self._decoder = Decoder()
 
     def run(self, nodes: dict[str, Node], entry_point: str | None) -> None:
         """Raises RunEnded where the solution ends before the last answer."""
@@ -444,7 +445,8 @@ class _PlainRun:
         if type(node) is not list:
             return node
         if node[0] != "call":
-            return Decoder().decode(node)
+            self._decoder.forget()
+            return self._decoder.decode(node)
         value = self._values[node[1]]
         if type(value) is _Raised:
             raise value.problem
@@ -476,7 +478,12 @@ def _execute(
     plan: split.Plan, exports: dict[str, Any], sites: Sites, entry_point: str | None, module: str | None,
     believed: Set[str],
 ) -> None:  # fmt: skip
-    namespace = namespace_of(exports, module, believed)
+    session = sites.session
+    session.watch(plan.patched)
+    namespace = namespace_of(exports, module, believed, session=session)
+    session.namespaces.append(namespace)
+    later = {name: None for name in plan.free - _BUILTINS - namespace.keys()}
+    session.followed = later | {n: v for n, v in exports.items() if n not in _BUILTINS}
     namespace[split.SITES] = sites
     sites.mark()
     exec(plan.code, namespace)
@@ -489,8 +496,9 @@ def _execute(
 
 
 def namespace_of(
-    exports: dict[str, Any], module: str | None, believed: Set[str], solution: types.ModuleType | None = None
-) -> dict[str, Any]:
+    exports: dict[str, Any], module: str | None, believed: Set[str], solution: types.ModuleType | None = None,
+    session: Session | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The module of the tests, with the solution's names in it and the imports they may make. A name of a builtin is the
     builtin's, but for those in `believed`.
     """
@@ -498,7 +506,7 @@ def namespace_of(
     sys.modules["tests"] = sys.modules["__main__"] = tests
     namespace = tests.__dict__
     namespace |= {n: v for n, v in exports.items() if n not in _BUILTINS or n in believed}
-    sys.meta_path.append(SolutionImports(module, exports, namespace, solution))
+    sys.meta_path.append(SolutionImports(module, exports, namespace, solution, session))
     pytest_form.provide()
     return namespace
 
@@ -512,6 +520,24 @@ def candidate(exports: dict[str, Any], entry_point: str | None) -> Any:
     return functions[0]
 
 
+class _RemoteModule(types.ModuleType):
+    """The solution's module as the tests import it: what they set in it is set there."""
+
+    def __init__(self, name: str, session: Session) -> None:
+        super().__init__(name)
+        vars(self)["_session_"] = session
+        session.namespaces.append(vars(self))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name.startswith("__") and name.endswith("__")):
+            vars(self)["_session_"].request("setglobal", name, value)
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        vars(self)["_session_"].request("setglobal", name)
+        super().__delattr__(name)
+
+
 class SolutionImports:
     """The module that the tests import by any name of its own stands for the solution, and a `test...` module for
     what the tests have defined so far: `from accumulate import accumulate`, `from test_utils import Helper`.
@@ -519,10 +545,11 @@ class SolutionImports:
 
     def __init__(
         self, name: str | None, exports: dict[str, Any], namespace: dict[str, Any],
-        solution: types.ModuleType | None = None,
+        solution: types.ModuleType | None = None, session: Session | None = None,
     ) -> None:  # fmt: skip
-        """`solution` is the real module, where the tests share its process and may patch it."""
-        self._name, self._exports, self._namespace, self._solution = name, exports, namespace, solution
+        """`solution` is the real module, where the tests share its process."""
+        self._name, self._exports, self._namespace = name, exports, namespace
+        self._solution, self._session = solution, session
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
         own = name == "solution" or (self._name is not None and f"{self._name}.".startswith(f"{name}."))
@@ -531,6 +558,8 @@ class SolutionImports:
         return importlib.machinery.ModuleSpec(name, self, is_package=own)  # type: ignore[arg-type]  # a loader by its methods
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
+        if self._solution is None and self._session and not spec.name.startswith("test"):
+            return _RemoteModule(spec.name, self._session)
         return self._solution
 
     def exec_module(self, module: types.ModuleType) -> None:
@@ -542,7 +571,7 @@ class SolutionImports:
             } | _BUILTINS
             vars(module)["__all__"] = [n for n in self._exports if n not in taken and not n.startswith("_")]
         for name in self._namespace.keys() - vars(module).keys() - {split.SITES}:
-            setattr(module, name, self._namespace[name])
+            vars(module)[name] = self._namespace[name]
 
 
 def broken(status: str, problem: BaseException) -> Verdict:

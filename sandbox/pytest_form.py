@@ -98,6 +98,13 @@ def _finish(result: Any) -> Any:
     return result
 
 
+def _given_by_mock(function: Any) -> int:
+    """How many arguments `mock.patch` hands to a function that it decorates."""
+    mock: Any = sys.modules.get("unittest.mock")
+    patchings = getattr(function, "patchings", ())
+    return sum(each.attribute_name is None and each.new is mock.DEFAULT for each in patchings)
+
+
 class _Scene:
     """One run of one test: its fixtures, each made once."""
 
@@ -126,7 +133,7 @@ class _Scene:
     def call(self, function: Callable[..., Any]) -> Any:
         wanted = [
             name
-            for name, parameter in inspect.signature(function).parameters.items()
+            for name, parameter in list(inspect.signature(function).parameters.items())[_given_by_mock(function) :]
             if parameter.default is inspect.Parameter.empty
             and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         ]

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import builtins
 import collections
+import io
 import itertools
 import operator
 import sys
 import time
 import types
 import warnings
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +104,14 @@ class Session:
     def __init__(self, channel: Channel, deadline: float) -> None:
         self.channel, self._deadline = channel, deadline
         self.shared = Shared()
+        self._alone = Decoder(foreign=self.borrow)
+        """Of answers that share nothing."""
         self._stdout = sys.stdout
+        self.namespaces: list[dict[str, Any]] = []
+        """Where the tests see global names of the solution."""
+        self.followed: dict[str, Any] = {}
+        """What those names stand for there that may change."""
+        self._watched: dict[tuple[str, str], list[Any]] = {}
         self._objects: dict[int, Any] = {}
         self._kinds: dict[int, Kind] = {}
         self._stand_ins: dict[int, type] = {}
@@ -162,6 +170,23 @@ class Session:
         ours = getattr(standard(node[1]), name, None) if node[2] == name else None
         return theirs if believed or ours is None else ours
 
+    def watch(self, patched: Iterable[tuple[str, str]]) -> None:
+        """Attributes of library modules that the tests may put something else in place of, for the solution as well."""
+        for module, attribute in patched:
+            owner: Any = standard(module)
+            self._watched[module, attribute] = [owner, getattr(owner, attribute, None)] * 2
+
+    def _replaced(self, encoder: Encoder) -> list[Node]:
+        """What the tests have replaced since the last message, or put back."""
+        told = []
+        for (module, attribute), state in self._watched.items():
+            owner, pristine, _, known = state
+            now = getattr(owner, attribute, None)
+            if now is not known:
+                state[3] = now
+                told.append([module, attribute, ["pristine"] if now is pristine else encoder.encode(now)])
+        return told
+
     # --- asking -----------------------------------------------------------------------------------------------
 
     def refuse(self, reason: str) -> None:
@@ -205,8 +230,9 @@ class Session:
     def _data(self, node: Node) -> Any:
         if type(node) is not list and type(node) is not dict:
             return node
+        self._alone.forget()
         try:
-            return Decoder(foreign=self.borrow).decode(node)
+            return self._alone.decode(node)
         except WireError as problem:
             raise self.end("tampered") from problem
 
@@ -223,12 +249,14 @@ class Session:
         try:
             with deep:
                 nodes = {name: encoder.encode(value) for name, value in values.items()}
+                replaced = self._replaced(encoder) if self._watched else []
                 changed = [[n, encoder.contents(self.shared.values[n])] for n in self.shared.changed()]
         except (CannotCross, RecursionError) as problem:
             self.shared.rewind(mark)
             self.refuse(words_of(problem))
             raise
         self.shared.agree()
+        head = head | {"replaced": replaced} if replaced else head
         return head | nodes | ({"changed": changed} if changed else {}) | ({"dropped": unused} if unused else {})
 
     def _accept(self, reply: Node) -> Any:
@@ -240,6 +268,8 @@ class Session:
             decoder = Decoder(self.shared, foreign=self.borrow)
             with deep:
                 value = decoder.decode(reply["ok"]) if "ok" in reply else None
+                for name, node in reply.get("rebound", ()):
+                    self._rebind(name, decoder.decode(node))
                 for number, node in reply.get("changed", ()):
                     decoder.restore(number, node)
         except (WireError, TypeError, ValueError, ArithmeticError) as broken:
@@ -248,6 +278,14 @@ class Session:
         if "ok" in reply:
             return value
         raise problem
+
+    def _rebind(self, name: str, value: Any) -> None:
+        """A global name of the solution stands for something else: where the tests see it, it does so too."""
+        if name in self.followed:
+            for namespace in self.namespaces:
+                if name not in namespace or namespace[name] is self.followed[name]:
+                    namespace[name] = value
+            self.followed[name] = value
 
     def _send(self, message: Node) -> None:
         try:
@@ -413,6 +451,9 @@ class Session:
                 return ["exception", value.__name__]
             if (kind := self.kind_of(value)) is not None:
                 return ["h", kind.number]
+        elif type(value) in (io.StringIO, io.BytesIO):
+            self.refuse("a stream of the tests' is read as a copy")
+            return ["stream", Encoder().encode(value.getvalue()), value.tell()]
         elif hasattr(value, "__next__") and not hasattr(value, "read"):
             items = list(itertools.islice(value, _MAX_ITERATOR + 1))
             if len(items) <= _MAX_ITERATOR:

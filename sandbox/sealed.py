@@ -454,6 +454,8 @@ class _Sealer:
         of_solution = [self._mentions(hole, self._from_solution) for hole in self._holes]
         if any(of_solution) and not all(of_solution):
             raise Unsealable("what is expected is computed beside the solution")
+        if self._holes and not any(of_solution) and not any(map(_is_telling, body)):
+            raise Unsealable("the state of the tests' own objects, which could be guessed")
         arguments = ", ".join(f"hole_{place}" for place in range(len(self._holes)))
         answer = ast.parse(f"def answer_{number}({arguments}): pass").body[0]
         answer.body = body  # type: ignore[attr-defined]
@@ -570,6 +572,15 @@ class _Sealer:
         tells = any(not self._mentions(each, self._from_solution) for each in given)
         if asks and (tells or root.id in self._own):
             raise Unsealable(f"{ast.unparse(call.func)} would compare beside the solution")
+
+
+def _is_telling(body: ast.AST) -> bool:
+    """Whether it holds a value that nobody would guess: a text, a number of some size."""
+    values = [n.value for n in ast.walk(body) if isinstance(n, ast.Constant)]
+    return any(
+        len(value) > 1 if isinstance(value, str | bytes) else isinstance(value, int | float) and abs(value) > 9
+        for value in values
+    )
 
 
 def _root(node: ast.expr) -> ast.expr:

@@ -25,14 +25,11 @@ _OPERATORS = {
     ast.Eq: "eq", ast.NotEq: "ne", ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge",
     ast.Is: "is_", ast.IsNot: "is_not", ast.In: "in", ast.NotIn: "not_in",
 }  # fmt: skip
-_PATCHING = re.compile(
-    r"^\s*(from|import)\b.*\bmock\b|\bsys\.stdin\b|\bmonkeypatch\b|\bcaplog\b",
-    re.MULTILINE,
-)
 _STATE = re.compile(
     r"\b(seed|setstate|setrecursionlimit|getcontext|setcontext|localcontext|catch_warnings|simplefilter|filterwarnings"
     r"|assertLogs|assertNoLogs|assertWarns\w*|warns|environ|putenv|chdir|setlocale|signal|setattr|delattr|getsource"
-    r"|getLogger|gc|tracemalloc|builtins|subprocess|tempfile|sys\.(argv|modules|path|set\w+)|type\()|\bthreading\b"
+    r"|getLogger|gc|tracemalloc|builtins|subprocess|tempfile|sys\.(argv|modules|path|set\w+|std\w+)|threading|monkeypatch|cap(sys|fd|log)"
+    r"|mock|redirect_std(out|err))\b|\btype\("
 )
 """What reaches into the process that the tests stand in, which should be the solution's as well."""
 _BUILTINS = frozenset(dir(builtins))
@@ -69,8 +66,8 @@ class Plan(NamedTuple):
     """Test functions and classes that nobody calls, in their order: the judge has to."""
     imports: tuple[tuple[str, tuple[str, ...]], ...]
     """Modules that the standard library does not have, and what the tests take from each."""
-    patches: bool
-    """The tests patch, with `mock` or by another standard stream: what they patch is in the solution's process."""
+    patched: tuple[tuple[str, str], ...]
+    """Module and attribute of what the tests put something of theirs in place of, in the standard library."""
     state: bool
     """The tests may set state of their own process, which the solution does not see."""
     doctest: str
@@ -96,11 +93,11 @@ def plan(tests: str, given: Set[str] = frozenset()) -> Plan:
     if is_doctest(tests):
         tree = ast.parse("\n".join(line for line in _examples(tests)))
         return Plan(
-            _NOTHING, (), (), (), False, (), imports(tree), False, True, tests, None, *_names(tree)
+            _NOTHING, (), (), (), False, (), imports(tree), (), True, tests, None, *_names(tree)
         )  # fmt: skip
     if (suite := plain.read(tests)) is not None:
         names, required = suite.names, (True,) * len(suite.checks)
-        return Plan(_NOTHING, required, (), (), False, (), (), False, False, "", tuple(suite), names, names)
+        return Plan(_NOTHING, required, (), (), False, (), (), (), False, "", tuple(suite), names, names)
     tree = ast.parse(tests, "tests.py")
     tidy(tree)
     found, names = imports(tree), _names(tree)
@@ -109,7 +106,7 @@ def plan(tests: str, given: Set[str] = frozenset()) -> Plan:
     code = compile(tree, "tests.py", "exec", dont_inherit=True)
     return Plan(
         code, tuple(sites.required), tuple(sites.alternatives), tuple(sites.functions), uncalled, collected, found,
-        _PATCHING.search(tests) is not None, _STATE.search(tests) is not None, "", None, *names,
+        _patched(tree, found), _STATE.search(tests) is not None, "", None, *names,
     )  # fmt: skip
 
 
@@ -223,6 +220,36 @@ def imports(tree: ast.Module) -> tuple[tuple[str, tuple[str, ...]], ...]:
                 local = alias.asname or alias.name
                 found.setdefault(alias.name, []).extend(attr for name, attr in attributes if name == local)
     return tuple((module, tuple(names)) for module, names in found.items() if _is_unknown(module))
+
+
+_PATCHERS = ("patch", "patch.object", "patch.dict", "monkeypatch.setattr", "monkeypatch.delattr")
+
+
+def _patched(tree: ast.Module, unknown: Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
+    """By `mock.patch`, by `monkeypatch` or by assignment; what is the solution's own goes to its module as it is."""
+    origins = {
+        (alias.asname or alias.name).split(".")[0]: alias.name if alias.asname else alias.name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node.args and ast.unparse(node.func).endswith(_PATCHERS):
+            target, *more = node.args
+            if isinstance(target, ast.Constant) and isinstance(target.value, str):
+                found.append(target.value)
+            elif more and isinstance(more[0], ast.Constant):
+                found.append(f"{ast.unparse(target)}.{more[0].value}")
+        elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            found.append(ast.unparse(node))
+    paths = [(origins.get(head, head), rest) for head, _, rest in (path.partition(".") for path in found)]
+    names = [f"{head}.{rest}".rpartition(".") for head, rest in paths if head in sys.stdlib_module_names]
+    return tuple(dict.fromkeys((m, a) for m, _, a in names if (m, a) not in _OURS))
+
+
+_OURS = {("sys", "stdout"), ("sys", "stderr"), ("sys", "path"), ("sys", "modules")}
+"""What is printed comes with each answer; the rest is no business of the solution's."""
 
 
 def _is_unknown(module: str) -> bool:

@@ -238,7 +238,11 @@ class Shared:
 
     def forget(self) -> None:
         """Begin anew, on both sides."""
-        self.__init__()  # type: ignore[misc]
+        if self._next:
+            self.values.clear()
+            self._numbers.clear()
+            self._agreed.clear()
+            self._next = 0
 
     @property
     def mark(self) -> int:
@@ -322,15 +326,15 @@ class Encoder:
             return value if -_JSON_INT < value < _JSON_INT else ["i", hex(value)]
         if kind in _FROZEN:
             return [_FROZEN[kind], *(value if _crosses_as_it_is(value) else map(self.encode, value))]
+        if kind is type and value in _TYPE_NAMES:
+            return ["type", _TYPE_NAMES[value]]
+        if kind is types.BuiltinFunctionType and _FUNCTIONS.get(value.__name__) is value:
+            return ["builtin", value.__name__]
         if kind in _SPLIT or kind.__module__ in _LIBRARIES:
             try:
                 return self._parts(value)
             except CannotCross:  # some values of a type that crosses do not
                 return self._foreign(value)
-        if kind is type and value in _TYPE_NAMES:
-            return ["type", _TYPE_NAMES[value]]
-        if kind is types.BuiltinFunctionType and _FUNCTIONS.get(value.__name__) is value:
-            return ["builtin", value.__name__]
         return self._foreign(value)
 
     def _parts(self, value: Any) -> Node:
@@ -410,6 +414,10 @@ class Decoder:
         self._shared = shared or Shared()
         self._foreign = foreign
         self._exact = exact
+
+    def forget(self) -> None:
+        """Begin anew with the containers."""
+        self._shared.forget()
 
     def decode(self, node: Node) -> Any:
         try:
