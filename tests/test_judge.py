@@ -234,3 +234,26 @@ def test_a_mistake_is_one_line_and_leaves_no_folder(tmp_path, monkeypatch, capsy
     (line,) = capsys.readouterr().err.splitlines()
     assert says in line
     assert not (tmp_path / "runs").exists()
+
+
+def test_thoughts_are_neither_judged_nor_a_reference(tmp_path):
+    said = ["<think>\ngood good\n</think>\nx", "good good\n</think>\n\nx", "<think>\ngood, but no end"]
+    file = answers_file(
+        tmp_path, *[{"prompt": name, "response": text} for name, text in zip("abc", said, strict=True)]
+    )
+
+    def respond(messages, seed):
+        text = scripted_judge(messages, seed)
+        if text.startswith("{"):
+            return f'<think>\nSay {{"first": 9, "second": 1}}?\n</think>\n{text}'
+        return f"<think>\ngood good good\n</think>\n{text}"
+
+    with MockServer(respond) as server:
+        judge(config(server), file, tmp_path / "run")
+        asked = [shown(body["messages"][-1]["content"]) for body in server.requests]
+    assert {texts["first reply"] for texts in asked if texts} == {
+        "x", "good good reference to a", "good good reference to b",
+    }  # fmt: skip
+    one, two, three = verdicts_of(tmp_path / "run")
+    assert one["student_first"] == two["student_first"] == [2, 3]
+    assert (three["status"], three["reason"]) == ("no_answer", "thoughts alone")

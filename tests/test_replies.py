@@ -127,6 +127,7 @@ HELPER = "def add(a, b):\n    return a + b"
         f"{A}\n```bash\npython grow.py\n```\n```json\n{{}}\n```\n```pycon\n>>> grow(1)\n2\n```",
         f"```sh\npip install x\n```\n```\n{RIGHT}\n```",
         f"{block(HELPER)}\n{A}",  # not needed
+        f"{A}\nHere is my response: it grows. <answer>assistantfinal</answer>",
         f"{RIGHT}\n\nSuch as:\n```\n>>> grow(1)\n2\n```",
         f"{RIGHT}\n\nSuch as:\n{USE}",
         f"{A}\nCut off:\n```python\nprint(grow(",

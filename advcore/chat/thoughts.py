@@ -18,7 +18,7 @@ _NAMES = (
     r"|inner_monologue|chain_of_thoughts?"
 )
 # Opening and closing mark, by who writes so.
-_PAIRS = (
+_MARKS = (
     (rf"<\|?(?:{_NAMES})(?:\s[^<>\n]*)?\|?>", rf"<\|?/(?:{_NAMES})\|?>"),  # DeepSeek, Qwen, Seed-OSS, ...
     (r"\[(?:THINK(?:ING)?|REASONING)\]", r"\[/(?:THINK(?:ING)?|REASONING)\]"),  # Magistral
     (r"<\|(?:begin|start)_of_(?:thought|thinking|reasoning)\|>", r"<\|end_of_(?:thought|thinking|reasoning)\|>"),
@@ -30,10 +30,14 @@ _PAIRS = (
         r"(?:<\|start\|>assistant)?<\|channel\|>(?:analysis|commentary)[^\n]*?<\|message\|>",
         r"(?:<\|end\|>)?(?:<\|start\|>assistant)?<\|channel\|>final[^\n]*?<\|message\|>",
     ),
-    (r"\A(?-i:analysis(?=[A-Z]))", r"(?-i:assistantfinal)"),  # the same without its control tokens
+)  # fmt: skip
+# Words that are marks only where a reply begins with the first of them.
+_PHRASES = (
+    (r"\A(?-i:analysis(?=[A-Z]))", r"(?-i:assistantfinal)"),  # gpt-oss without its control tokens
     (r"\AHere is my thought process:", r"Here is my response:"),  # Granite
     (r"\AHere are my reasoning steps:", r"\[BEGIN FINAL RESPONSE\]"),  # Apriel
 )  # fmt: skip
+_PAIRS = (*_MARKS, *_PHRASES)
 _ANY = "|".join(f"(?P<open{at}>{first})|(?P<close{at}>{last})" for at, (first, last) in enumerate(_PAIRS))
 _MARK = re.compile(f"(?:{_ANY})[ \\t]*|(?P<block>{OPENING})", re.MULTILINE | re.IGNORECASE)
 # Of every mark but those that are words; quick, since most texts hold none.
@@ -97,7 +101,8 @@ def read(reply: str) -> Read:
 
 def _next(text: str, at: int) -> _Mark | None:
     """The first mark from `at` on with which thoughts begin, or end that began in the prompt."""
-    return next((mark for mark in _marks(text, at) if mark.certain), None)
+    found = (mark for mark in _marks(text, at) if mark.opens or mark.pair < len(_MARKS))
+    return next((mark for mark in found if mark.certain), None)
 
 
 def _closing(text: str, opening: _Mark) -> _Mark | None:
