@@ -24,7 +24,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from . import processes
+from . import processes, visitors
 from .wire import (
     Budget,
     CannotCross,
@@ -161,6 +161,8 @@ class Host:
         self._untold: list[int] = []
         self._warned: list[Node] = []
         self._flush = sys.stdout.flush
+        self._foreign: dict[int, int] = {}
+        self._foreign_kinds: dict[str, type[Exception]] = {}
         self._originals: dict[tuple[str, str], Any] = {}
         self._module: dict[str, Any] = {}
         self._entry_points: dict[str, Any] = {}
@@ -275,6 +277,8 @@ class Host:
             return self._encode(value.item())  # a numpy scalar: tests compare it as the number it is
         if isinstance(value, BaseException):
             return ["e", self.describe(value)]
+        if value in self._foreign_kinds.values():
+            return ["raised kind", next(n for n, kind in self._foreign_kinds.items() if kind is value)]
         number = self._number(value)
         if isinstance(value, type):
             self._tell(value)
@@ -319,25 +323,22 @@ class Host:
             return self._objects[node[1]]
         if node[0] == "exception":
             return getattr(builtins, node[1])
-        if node[0] == "stream":
-            value = Decoder().decode(node[1])
-            stream = io.StringIO(value) if isinstance(value, str) else io.BytesIO(value)
-            stream.seek(node[2])
-            return stream
         if node[0] == "iterator":
             return iter(Decoder(self._shared, foreign=self._resolve).decode(node[1]))
-        if node[0] == "callback":
-            return self._callback(node[1])
+        if node[0] in ("callback", "visitor"):
+            return self._callback(*node[1:])
         raise WireError(f"unknown tag {node[0]!r}")
 
-    def _callback(self, number: int) -> Callable[..., Any]:
-        """The stand-in for a function of the other side; the same one each time, so that it can be a key."""
+    def _callback(self, number: int, name: str = "", special: list[str] | None = None) -> Any:
+        """The stand-in for a function or an object of the other side; the same one each time, so that it can be a key."""
         if number not in self._callbacks:
-            self._callbacks[number] = lambda *args, **kwargs: self._call_back(number, args, kwargs)
+            ask = functools.partial(self._call_back, number)
+            made = functools.partial(ask, "call") if special is None else visitors.visitor(name, special, ask)
+            self._callbacks[number] = made if special is not None else lambda *args, **kwargs: made(*args, **kwargs)
         return self._callbacks[number]
 
-    def _call_back(self, number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        message = {"callback": number, "args": self._encode(args), "kwargs": self._encode(kwargs)}
+    def _call_back(self, number: int, operation: str, *args: Any, **kwargs: Any) -> Any:
+        message = {"callback": number, "do": operation, "args": self._encode(args), "kwargs": self._encode(kwargs)}
         self.send(message | self._changes())
         reply = self.answer_until(lambda message: "op" not in message)
         decoder = Decoder(self._shared, foreign=self._resolve)
@@ -346,8 +347,18 @@ class Host:
             decoder.restore(changed, node)
         self._shared.agree()
         if "raise" in reply:
-            raise getattr(builtins, reply["raise"], RuntimeError)(reply["text"])
+            raise self._raised_there(*reply["raise"])
         return result
+
+    def _raised_there(self, number: int, name: str, text: str) -> BaseException:
+        """What code of the tests raised when it was called from here, as an exception that is theirs again over there."""
+        known = getattr(builtins, name, None)
+        if not (isinstance(known, type) and issubclass(known, Exception)):
+            known = self._foreign_kinds.setdefault(name, type(name, (Exception,), {}))
+        problem = known(text)
+        self._foreign[id(problem)] = number
+        self._objects.append(problem)  # it lives as long as its number
+        return problem
 
     def describe(self, problem: BaseException, operation: str = "", depth: int = 0) -> dict[str, Node]:
         """An exception as data: its classes, arguments, attributes and cause."""
@@ -359,6 +370,8 @@ class Host:
         except (CannotCross, RecursionError):
             self._shared.rewind(mark)
             args, state = ["t", words_of(problem)], ["d"]
+        if id(problem) in self._foreign:
+            return {"raised": self._foreign[id(problem)]}
         told = {"raise": _names(type(problem).__mro__), "args": args, "state": state, "text": words_of(problem)[:1000]}
         if type(problem).__module__ == "solution":
             told["class"] = self.refer(type(problem))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import builtins
 import collections
-import io
 import itertools
 import operator
 import sys
@@ -21,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
+from . import visitors
 from .wire import CannotCross, Channel, Decoder, Encoder, Node, Shared, WireError, deep, words_of
 
 _MAX_ITERATOR = 10_000
@@ -116,7 +116,9 @@ class Session:
         self._kinds: dict[int, Kind] = {}
         self._stand_ins: dict[int, type] = {}
         self._local: dict[int, Any] = {}
-        self._callbacks: list[Callable[..., Any]] = []
+        self._callbacks: list[Any] = []
+        self._raised: list[BaseException] = []
+        """What code of the tests raised when the solution called it."""
         self._callback_numbers: dict[int, int] = {}
         self._exception_kinds: dict[int, type[BaseException]] = {}
         self._exception_numbers: dict[type, int] = {}
@@ -361,6 +363,8 @@ class Session:
 
     def _built(self, told: Node, depth: int = 0) -> BaseException:
         """An exception of the nearest class that is known here, with its arguments, attributes and cause."""
+        if type(number := told.get("raised")) is int and 0 <= number < len(self._raised):
+            return self._raised[number]
         names, text = [str(name) for name in told["raise"]], str(told["text"])
         decoder = Decoder(self.shared, foreign=self.borrow)
         args, state = decoder.decode(told["args"]), decoder.decode(told.get("state", ["d"]))
@@ -428,7 +432,7 @@ class Session:
     def _run_callback(self, message: Node) -> Node:
         """A function the tests passed in, called by the solution: it gets data or stand-ins, like any test code."""
         try:
-            function = self._callbacks[message["callback"]]
+            lent, operation = self._callbacks[message["callback"]], str(message.get("do", "call"))
             decoder = Decoder(self.shared, foreign=self.borrow)
             args, kwargs = decoder.decode(message["args"]), decoder.decode(message["kwargs"])
             for number, node in message.get("changed", ()):
@@ -437,9 +441,11 @@ class Session:
         except (WireError, LookupError, TypeError, ValueError) as problem:
             raise self.end("tampered") from problem
         try:
-            return self._message({}, ok=function(*args, **kwargs))
+            return self._message({}, ok=visitors.perform(operation, lent, args, kwargs))
         except Exception as problem:  # belongs to the solution: it may be the very thing it is to catch
-            return self._message({"raise": type(problem).__name__, "text": words_of(problem)[:1000]})
+            self._raised.append(problem)
+            told = [len(self._raised) - 1, type(problem).__name__, words_of(problem)[:1000]]
+            return self._message({"raise": told})
 
     def _lend(self, value: Any) -> Node:
         if isinstance(value, Remote):
@@ -451,25 +457,31 @@ class Session:
                 return ["exception", value.__name__]
             if (kind := self.kind_of(value)) is not None:
                 return ["h", kind.number]
-        elif type(value) in (io.StringIO, io.BytesIO):
-            self.refuse("a stream of the tests' is read as a copy")
-            return ["stream", Encoder().encode(value.getvalue()), value.tell()]
-        elif hasattr(value, "__next__") and not hasattr(value, "read"):
+        if visitors.is_visitable(value):
+            self.refuse(f"the solution was given {type(value).__name__} of the tests, which it sees through a stand-in")
+            return ["visitor", self._lent(value), type(value).__name__, visitors.special_methods(value)]
+        if isinstance(value, type):
+            raise CannotCross(f"the class {value.__name__} cannot cross the process boundary")
+        if hasattr(value, "__next__") and not hasattr(value, "read"):
             items = list(itertools.islice(value, _MAX_ITERATOR + 1))
             if len(items) <= _MAX_ITERATOR:
                 return ["iterator", Encoder(self.shared, foreign=self._lend).encode(items)]
         elif callable(value):
-            number = self._callback_numbers.setdefault(id(value), len(self._callbacks))
-            if number == len(self._callbacks):
-                self._callbacks.append(value)
-            return ["callback", number]
-        what = f"the class {value.__name__}" if isinstance(value, type) else f"a value of type {type(value).__name__}"
-        raise CannotCross(f"{what} cannot cross the process boundary")
+            return ["callback", self._lent(value)]
+        raise CannotCross(f"a value of type {type(value).__name__} cannot cross the process boundary")
+
+    def _lent(self, value: Any) -> int:
+        number = self._callback_numbers.setdefault(id(value), len(self._callbacks))
+        if number == len(self._callbacks):
+            self._callbacks.append(value)
+        return number
 
     # --- what comes from the solution -------------------------------------------------------------------------
 
     def borrow(self, node: list[Node]) -> Any:
         """The stand-in for a node that `callee.Host.refer` wrote."""
+        if node[0] == "raised kind":
+            return next(type(problem) for problem in self._raised if type(problem).__name__ == node[1])
         if node[0] == "e" and len(node) == 2 and type(node[1]) is dict:
             return self._built(node[1])
         if node[0] != "h" or len(node) < 5 or type(node[1]) is not int:
