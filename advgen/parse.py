@@ -22,6 +22,7 @@ from advcore.chat.syntax import (
     UNPARSABLE,
     distinct,
     first_line,
+    is_stub,
     module_of,
     parsed,
     parts_of,
@@ -202,7 +203,7 @@ def _stated(module: ast.Module, least: int) -> ast.FunctionDef:
     functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
     told = [node for node in functions if len(text := _text_of(node)) >= least and outline(text)]
     named = {id(node): reads([node]) | _words(_text_of(node)) for node in told}
-    asked = [node for node in functions if _is_stub(node) and _text_of(node)]
+    asked = [node for node in functions if is_stub(node) and _text_of(node)]
     found = asked or [
         node for node in told if not any(node.name in named[id(other)] for other in told if other is not node)
     ]
@@ -220,14 +221,6 @@ def _words(text: str) -> set[str]:
 
 def _text_of(function: ast.FunctionDef) -> str:
     return "\n".join(line.rstrip() for line in (ast.get_docstring(function) or "").splitlines()).strip()
-
-
-def _is_stub(function: ast.FunctionDef) -> bool:
-    """Whether nothing but `pass` or `...` follows its docstring."""
-    return all(
-        isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-        for node in function.body
-    )
 
 
 def _stub(module: ast.Module, function: ast.FunctionDef, docstring: str) -> str:

@@ -127,6 +127,8 @@ HELPER = "def add(a, b):\n    return a + b"
         f"{A}\n```bash\npython grow.py\n```\n```json\n{{}}\n```\n```pycon\n>>> grow(1)\n2\n```",
         f"```sh\npip install x\n```\n```\n{RIGHT}\n```",
         f"{block(HELPER)}\n{A}",  # not needed
+        f"{A}\nIts signature:\n{block('def grow(n):' + chr(10) + '    ...')}",
+        f"{A}\n{block('def grow(n):' + chr(10) + '    # as above' + chr(10) + '    pass')}",
         f"{A}\nHere is my response: it grows. <answer>assistantfinal</answer>",
         f"{RIGHT}\n\nSuch as:\n```\n>>> grow(1)\n2\n```",
         f"{RIGHT}\n\nSuch as:\n{USE}",

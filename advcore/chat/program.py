@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import ast
 import builtins
-import functools
 import re
 from collections.abc import Callable, Iterable, Sequence
 
 from advcore.chat.blocks import Block, blocks, spans
-from advcore.chat.syntax import BLOCKS, Part, binds, layout, parsed, parts_of, reached, reads
+from advcore.chat.syntax import BLOCKS, Part, binds, is_stub, layout, parsed, parts_of, reached, reads
 from advcore.chat.talk import says
 from advcore.chat.thoughts import read
 
@@ -35,7 +34,12 @@ def program(
     that is cut short unless `truncated` ones are of use too.
     """
     found = _candidates(answer(reply), entry_point)
-    at = _chosen(found, [fits, functools.partial(defines, name=entry_point)])
+    tests = [
+        fits,
+        lambda code: defines(code, entry_point, stubs=False),
+        lambda code: defines(code, entry_point),
+    ]
+    at = _chosen(found, tests)
     if not (found[at].closed or truncated):
         raise NoCode("truncated")
     code = found[at].code
@@ -66,8 +70,10 @@ def answer(reply: str) -> str:
     return said.answer
 
 
-def defines(code: str, name: str) -> bool:
-    """Whether code defines `name` at its top level; any function or class where that is ''."""
+def defines(code: str, name: str, stubs: bool = True) -> bool:
+    """Whether code defines `name` at its top level, any function or class where that is ''; without `stubs`, by more
+    than a function without a body.
+    """
     module = parsed(code)
     if module is None:
         word = re.escape(name) if name else r"\w+"
@@ -76,9 +82,10 @@ def defines(code: str, name: str) -> bool:
             re.search(rf"^(?:(?:(?:async[ \t]+)?def|class)[ \t]+{word}\b{assigned})", code, re.MULTILINE)
             is not None
         )
+    found = [node for node in module.body if stubs or not is_stub(node)]
     if not name:
-        return any(isinstance(node, BLOCKS) for node in module.body)
-    return any(name in binds(node, imports=False) for node in module.body)
+        return any(isinstance(node, BLOCKS) for node in found)
+    return any(name in binds(node, imports=False) for node in found)
 
 
 def _candidates(text: str, entry_point: str) -> list[Block]:

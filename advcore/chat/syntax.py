@@ -88,6 +88,14 @@ def names(node: ast.AST) -> Iterator[str]:
             yield f"{each.value.id}.{each.attr}"
 
 
+def is_stub(node: ast.stmt) -> bool:
+    """Whether a function has no body: nothing but `pass` or `...` behind its docstring."""
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and all(
+        isinstance(each, ast.Pass) or (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))
+        for each in node.body
+    )
+
+
 @dataclass(frozen=True)
 class Part:
     """One statement of a module, with the names it deals in."""

@@ -242,6 +242,12 @@ def test_a_program_that_works_only_as_it_was_written_is_kept_so(prover):
     assert prover.working(f"{code}\nprint(span([]))", "span", CALLS) == f"{code}\nprint(span([]))"
 
 
+def test_of_forms_that_answer_alike_the_first_is_kept(prover):
+    raises = RIGHT.replace("return max", "if values[0] == 7:\n        raise ValueError\n    return max")
+    told = raises.replace(":\n", ':\n    """Text."""\n', 1)
+    assert prover.working(f"{told}\nprint(span([1]))", "span", CALLS) == raises
+
+
 def test_what_fails_is_kept_in_the_form_that_failed(prover):
     wrong = RIGHT.replace("return 0", "return 1")
     assert tried(prover, f"{wrong}\nprint(span([]))") == ("fail", "wrong_answer", wrong)
