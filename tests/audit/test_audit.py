@@ -254,6 +254,7 @@ def test_a_side_is_what_its_reply_ends_with(findings):
         f"<think>\n{draft}\nno\n</think>\n{final}",
         f"{final}\nUse it so:\n```python\nprint(double(input()))\n```",
         final.replace("\n```", "\nx = int(input())\nprint(double(x))\n```"),
+        f"{final}\nThe other way:\n```python\ndef half(x):\n    return x / 2\n```",
     ]
     rows = [
         row(number, chosen=text, rejected=draft, tests=tests, entry_point="double")
@@ -261,5 +262,5 @@ def test_a_side_is_what_its_reply_ends_with(findings):
     ]
     with Prover(SandboxConfig(wall_s=2.0), GateConfig()) as prover:
         result = findings(rows, reexecute=prover.passes_row)
-    assert "4 of 4 pairs that were run hold" in result["executed"].summary
+    assert "5 of 5 pairs that were run hold" in result["executed"].summary
     assert not {"same_sides", "both_fail", "inverted"} & result.keys()
