@@ -17,6 +17,7 @@ import operator
 import os
 import socket
 import sys
+import threading
 import types
 import warnings
 from collections import UserDict, UserList, UserString
@@ -67,9 +68,16 @@ _OPERATORS = (
 
 
 def _await(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return _run(function(*args, **kwargs))
+
+
+def _run(coroutine: Any) -> Any:
     import asyncio  # 40 ms that only asynchronous solutions pay for
 
-    return asyncio.run(function(*args, **kwargs))
+    async def awaited() -> Any:
+        return await coroutine
+
+    return asyncio.run(awaited())
 
 
 def base_of(value: Any) -> type | None:
@@ -95,6 +103,10 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "next": next,
     "enter": lambda manager: manager.__enter__(),
     "exit": lambda manager, kind, text: manager.__exit__(kind, kind and kind(text), None),
+    "anext": lambda it: _run(it.__anext__()),
+    "aenter": lambda it: _run(it.__aenter__()),
+    "aexit": lambda it, *told: _run(it.__aexit__(*[*told, None, None, None][:3])),
+    "aiter": lambda it: it.__aiter__(),
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
     **{f.__name__: f for f in (len, iter, bool, repr, str, hash, int, float, reversed, round, dir, format)},
@@ -160,6 +172,8 @@ class Host:
         self._told: dict[int, Node] = {}
         self._untold: list[int] = []
         self._warned: list[Node] = []
+        self._refused = ""
+        self._thread = threading.get_ident()
         self._flush = sys.stdout.flush
         self._foreign: dict[int, int] = {}
         self._foreign_kinds: dict[str, type[Exception]] = {}
@@ -239,8 +253,7 @@ class Host:
         try:
             result = OPERATIONS[message["op"]](*args, **kwargs)
             self._flush()
-            with deep:
-                reply = {"ok": self._encode(result)}
+            reply = self._crossing(result, mark)
         except BaseException as problem:  # of the program under test: the other side raises it again
             self._shared.rewind(mark)  # numbers of a half-encoded result are void
             reply = self.describe(problem, message["op"])
@@ -255,6 +268,14 @@ class Host:
         owner = __import__(module, fromlist=["_"])
         original = self._originals.setdefault((module, attribute), getattr(owner, attribute, None))
         setattr(owner, attribute, original if node == ["pristine"] else decoder.decode(node))
+
+    def _crossing(self, result: Any, mark: int) -> dict[str, Node]:
+        with deep:
+            try:
+                return {"ok": self._encode(result)}
+            except RecursionError:
+                self._shared.rewind(mark)
+                return {"too_deep": True}
 
     def _changes(self) -> dict[str, Node]:
         """What else the other side holds and no longer knows right."""
@@ -274,7 +295,7 @@ class Host:
     def refer(self, value: Any) -> Node:
         """What stands for a value that has to stay here: a number, and what its class is, said before any question."""
         if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
-            return self._encode(value.item())  # a numpy scalar: tests compare it as the number it is
+            return ["n", self._encode(value.item())]  # a numpy scalar: tests compare it as the number it is
         if isinstance(value, BaseException):
             return ["e", self.describe(value)]
         if value in self._foreign_kinds.values():
@@ -297,13 +318,15 @@ class Host:
         number = self._number(kind)
         if number not in self._told:
             kin = [self._number(base) for base in kind.__mro__]
-            self._told[number] = [number, kind.__name__, kin, _names(kind.__mro__), _dunders(kind), *_texts(kind)]
+            self._told[number] = [number, kind.__name__, kin, _names(kind.__mro__), dunders(kind), *_texts(kind)]
             self._untold.append(number)
 
     def send(self, message: dict[str, Node]) -> None:
         if self._untold:
             message["classes"] = [self._told[number] for number in self._untold]
             self._untold = []
+        if self._refused:
+            message["refused"] = self._refused
         if self._warned:
             message["warned"], self._warned = self._warned, []
         try:
@@ -329,15 +352,18 @@ class Host:
             return self._callback(*node[1:])
         raise WireError(f"unknown tag {node[0]!r}")
 
-    def _callback(self, number: int, name: str = "", special: list[str] | None = None) -> Any:
+    def _callback(self, number: int, texts: Any, special: list[str] | None = None) -> Any:
         """The stand-in for a function or an object of the other side; the same one each time, so that it can be a key."""
         if number not in self._callbacks:
             ask = functools.partial(self._call_back, number)
-            made = functools.partial(ask, "call") if special is None else visitors.visitor(name, special, ask)
-            self._callbacks[number] = made if special is not None else lambda *args, **kwargs: made(*args, **kwargs)
+            made = _function(ask, texts) if special is None else visitors.visitor(str(texts), special, ask)
+            self._callbacks[number] = made
         return self._callbacks[number]
 
     def _call_back(self, number: int, operation: str, *args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != self._thread:
+            self._refused = "a function of the tests was called from a thread"
+            raise RuntimeError(self._refused)
         message = {"callback": number, "do": operation, "args": self._encode(args), "kwargs": self._encode(kwargs)}
         self.send(message | self._changes())
         reply = self.answer_until(lambda message: "op" not in message)
@@ -364,9 +390,11 @@ class Host:
         """An exception as data: its classes, arguments, attributes and cause."""
         if isinstance(problem, StopIteration) and operation == "next":
             return {"stop": True}
+        if isinstance(problem, StopAsyncIteration) and operation == "anext":
+            return {"stop": True}
         mark = self._shared.mark
         try:
-            args, state = self._encode(problem.args), self._encode(dict(vars(problem)))
+            args, state = self._encode(problem.args), self._encode(_attributes(problem))
         except (CannotCross, RecursionError):
             self._shared.rewind(mark)
             args, state = ["t", words_of(problem)], ["d"]
@@ -374,9 +402,12 @@ class Host:
             return {"raised": self._foreign[id(problem)]}
         told = {"raise": _names(type(problem).__mro__), "args": args, "state": state, "text": words_of(problem)[:1000]}
         if type(problem).__module__ == "solution":
-            told["class"] = self.refer(type(problem))
-        if problem.__cause__ is not None and depth < 4:
-            told["cause"] = self.describe(problem.__cause__, depth=depth + 1)
+            told |= {"class": self.refer(type(problem)), "repr": _repr(problem)[:1000]}
+        for name, earlier in (("cause", problem.__cause__), ("context", problem.__context__)):
+            if earlier is not None and depth < 4:
+                told[name] = self.describe(earlier, depth=depth + 1)
+        if problem.__suppress_context__:
+            told["suppressed"] = True
         return told
 
     # --- calls with literals, many at once -------------------------------------------------------------------
@@ -408,6 +439,16 @@ class Host:
         return self._entry_points[path]
 
 
+def _function(ask: Callable[..., Any], texts: list[str | None]) -> Callable[..., Any]:
+    """A function that calls one of the tests and looks like it."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return ask("call", *args, **kwargs)
+
+    call.__name__, call.__qualname__, call.__doc__ = texts[0] or "call", texts[1] or "call", texts[2]
+    return call
+
+
 def _encoded(encoder: Encoder, value: Any) -> Node:
     """Depth is seldom: what it costs is paid by values that have it."""
     try:
@@ -416,6 +457,24 @@ def _encoded(encoder: Encoder, value: Any) -> Node:
         encoder.forget()
         with deep:
             return encoder.encode(value)
+
+
+def _repr(problem: BaseException) -> str:
+    try:
+        return repr(problem)
+    except Exception as failed:  # the program's own
+        return f"<no repr: {type(failed).__name__}>"
+
+
+_KEPT_IN_SLOTS: dict[type[BaseException], tuple[str, ...]] = {
+    NameError: ("name",), ImportError: ("name", "path"), AttributeError: ("name", "obj"), OSError: ("filename", "filename2"),
+}  # fmt: skip
+
+
+def _attributes(problem: BaseException) -> dict[str, Any]:
+    """Those of the program's own, and what builtin classes keep beside their arguments."""
+    names = (name for kind, kept in _KEPT_IN_SLOTS.items() if isinstance(problem, kind) for name in kept)
+    return dict(vars(problem)) | {name: value for name in names if (value := getattr(problem, name)) is not None}
 
 
 def _names(classes: tuple[type, ...]) -> list[str]:
@@ -427,7 +486,7 @@ def _names(classes: tuple[type, ...]) -> list[str]:
     ]
 
 
-def _dunders(kind: type) -> list[str]:
+def dunders(kind: type) -> list[str]:
     """The special methods that the program itself gave to a class, or that a class of a library has."""
     known = {name for base in kind.__mro__ if base is not object for name in vars(base) if type(name) is str}
     return [name for name in known if name.startswith("__") and name.endswith("__")]

@@ -257,7 +257,7 @@ _FORGERIES = {
     ),
     "object_difference_is_small": (
         "class C:\n    def __sub__(s, o): return s\n    def __abs__(s): return s\n    def __lt__(s, o): return True\ndef f(x): return C()",
-        "error", "assert abs(f(1) - 2) < 1e-9\n",
+        "error|tampered", "assert abs(f(1) - 2) < 1e-9\n",
     ),
     "nothing_to_check": ("def f(x): return []", "no_tests", "for item in f(3):\n    assert item == 1\n"),
     "pickle_bomb": (

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from . import callee, forms, plain, pytest_form, split
-from .remote import Contract, RunEnded, Session, SolutionExited, is_class, ref
+from .remote import Contract, Remote, RunEnded, Session, SolutionExited, is_class, ref
 from .wire import CannotCross, Channel, Decoder, Node, deep, dumps, loads, words_of
 
 GONE = 10
@@ -81,6 +81,8 @@ class Sites:
         right: Any,
         text: Callable[[], Any] | None = None,
     ) -> None:
+        if operation in ("is_", "is_not") and isinstance(left, Remote) is not isinstance(right, Remote):
+            self.session.refuse("an object of the solution's is compared by identity")
         if isinstance(left, type) or isinstance(right, type):
             left, right = self.session.class_of(left), self.session.class_of(right)
         with deep:
@@ -105,6 +107,10 @@ class Sites:
         self._labels.append(label)
         self.mark()
         return len(self.outcomes) - 1
+
+    def held(self) -> None:
+        """Something other than an assert that was waited for has come."""
+        self.runs += 1
 
     def passed(self, index: int) -> None:
         self._executed(index, True)
@@ -241,7 +247,7 @@ class Sites:
         }
         if found["status"] in ("fail", "error") and self.doubt:
             found |= {"status": "test_error", "error": {"type": "Undecided", "message": self.doubt}}
-        elif found["status"] != "pass" and (doubt := self.session.refused or self._plan.state):
+        elif found["status"] in ("fail", "error", "exited", "test_error", "no_tests") and (doubt := self.session.refused or self._plan.state):
             found["doubt"] = doubt if isinstance(doubt, str) else ""
         return found
 
@@ -327,6 +333,7 @@ def _judged(session: Session, plan: split.Plan, request: Request) -> Verdict:
     sites = Sites(plan, session, request.fail_fast)
     entry_point = request.entry_point
     head = head_of(entry_point)
+    session.only_compares = plan.plain is not None
     try:
         nodes = session.open()
         wanted = {head or ""} if head in plan.free else plan.free - _BUILTINS
@@ -344,7 +351,7 @@ def _judged(session: Session, plan: split.Plan, request: Request) -> Verdict:
                 _PlainRun(plain.Suite(*plan.plain), session, sites).run(nodes, entry_point)
         else:
             module = module_of(plan, exports, head)
-            _acquaint(session, sites, plan, exports, module, believed)
+            _acquaint(session, sites, plan, exports, module, believed, entry_point)
             _execute(plan, exports, sites, entry_point, module, believed)
     except RunEnded:
         pass  # noted where it happened
@@ -354,11 +361,13 @@ def _judged(session: Session, plan: split.Plan, request: Request) -> Verdict:
 
 
 def _acquaint(
-    session: Session, sites: Sites, plan: split.Plan, exports: dict[str, Any], module: str | None, believed: Set[str]
-) -> None:
+    session: Session, sites: Sites, plan: split.Plan, exports: dict[str, Any], module: str | None, believed: Set[str],
+    entry_point: str | None,
+) -> None:  # fmt: skip
     """Which of the solution's classes the tests speak of, and which names they were given of other making."""
     spoken_of = plan.free - _BUILTINS | {name for source, names in plan.imports if source == module for name in names}
-    spoken_of -= believed
+    if head := head_of(entry_point):
+        spoken_of = spoken_of - {head} if is_class(exports.get(head)) else set()
     session.named = frozenset(ref(exports[name]).number for name in spoken_of & exports.keys() if is_class(exports[name]))
     if shadowed := (exports.keys() & plan.free & _BUILTINS) - believed:
         sites.doubt = f"the solution has its own {min(shadowed)}, the tests were given the builtin one"
@@ -480,8 +489,7 @@ def _execute(
 ) -> None:  # fmt: skip
     session = sites.session
     session.watch(plan.patched)
-    namespace = namespace_of(exports, module, believed, session=session)
-    session.namespaces.append(namespace)
+    namespace = namespace_of(exports, module, believed, session=session, sites=sites)
     later = {name: None for name in plan.free - _BUILTINS - namespace.keys()}
     session.followed = later | {n: v for n, v in exports.items() if n not in _BUILTINS}
     namespace[split.SITES] = sites
@@ -497,17 +505,17 @@ def _execute(
 
 def namespace_of(
     exports: dict[str, Any], module: str | None, believed: Set[str], solution: types.ModuleType | None = None,
-    session: Session | None = None,
+    session: Session | None = None, sites: Any = None,
 ) -> dict[str, Any]:  # fmt: skip
     """The module of the tests, with the solution's names in it and the imports they may make. A name of a builtin is the
     builtin's, but for those in `believed`.
     """
-    tests = types.ModuleType("tests")
+    tests = types.ModuleType("tests") if session is None else RemoteModule("tests", session)
     sys.modules["tests"] = sys.modules["__main__"] = tests
     namespace = tests.__dict__
     namespace |= {n: v for n, v in exports.items() if n not in _BUILTINS or n in believed}
     sys.meta_path.append(SolutionImports(module, exports, namespace, solution, session))
-    pytest_form.provide()
+    pytest_form.provide(sites)
     return namespace
 
 
@@ -520,21 +528,23 @@ def candidate(exports: dict[str, Any], entry_point: str | None) -> Any:
     return functions[0]
 
 
-class _RemoteModule(types.ModuleType):
+class RemoteModule(types.ModuleType):
     """The solution's module as the tests import it: what they set in it is set there."""
+
+    __slots__ = ("_session_",)
 
     def __init__(self, name: str, session: Session) -> None:
         super().__init__(name)
-        vars(self)["_session_"] = session
+        object.__setattr__(self, "_session_", session)
         session.namespaces.append(vars(self))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name.startswith("__") and name.endswith("__")):
-            vars(self)["_session_"].request("setglobal", name, value)
+            self._session_.request("setglobal", name, value)
         super().__setattr__(name, value)
 
     def __delattr__(self, name: str) -> None:
-        vars(self)["_session_"].request("setglobal", name)
+        self._session_.request("setglobal", name)
         super().__delattr__(name)
 
 
@@ -559,7 +569,7 @@ class SolutionImports:
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType | None:
         if self._solution is None and self._session and not spec.name.startswith("test"):
-            return _RemoteModule(spec.name, self._session)
+            return RemoteModule(spec.name, self._session)
         return self._solution
 
     def exec_module(self, module: types.ModuleType) -> None:

@@ -28,10 +28,16 @@ class Recorder(Protocol):
 
     def stumbled(self) -> None: ...
     def mark(self) -> None: ...
+    def undecided(self, reason: str) -> None: ...
+    def held(self) -> None: ...
 
 
 class Skipped(BaseException):
     """The test says that it is not to be run."""
+
+
+class Unknown(BaseException):
+    """The test wants something of pytest that is not known here."""
 
 
 class Failed(AssertionError):
@@ -44,15 +50,34 @@ class Failed(AssertionError):
 def run(names: Sequence[str], namespace: dict[str, Any], sites: Recorder) -> None:
     """Call every collected test as pytest would, each of its parameters apart; what one raises is recorded."""
     fixtures = {n: v for n, v in namespace.items() if getattr(v, "_fixture_", None) is not None}
-    for name in names:
-        found = namespace.get(name)
-        if isinstance(found, type):
-            if _is_test_case(found):
-                continue
-            for method in [n for n in dir(found) if n.startswith("test")]:
-                _run_all(getattr(found, method), found, fixtures, sites)
-        elif callable(found):
-            _run_all(found, None, fixtures, sites)
+    with ExitStack() as stack:
+        module = _Module(namespace, fixtures, stack)
+        for name in names:
+            found = namespace.get(name)
+            if isinstance(found, type):
+                if _is_test_case(found):
+                    continue
+                for method in [n for n in vars(found) if n.startswith("test")]:
+                    _run_all(getattr(found, method), found, module, sites)
+            elif callable(found):
+                _run_all(found, None, module, sites)
+
+
+class _Module:
+    """What the tests of one text share."""
+
+    def __init__(self, namespace: dict[str, Any], fixtures: dict[str, Any], stack: ExitStack) -> None:
+        self.namespace, self.fixtures, self.stack = namespace, fixtures, stack
+        self.made: dict[str, Any] = {}
+        _hook(namespace, "setup_module")
+        stack.callback(_hook, namespace, "teardown_module")
+
+
+def _hook(owner: Any, name: str) -> None:
+    """Call a set-up function of the old style, if there is one."""
+    found = owner.get(name) if isinstance(owner, dict) else getattr(owner, name, None)
+    if callable(found):
+        found(*[None] * len(inspect.signature(found).parameters))
 
 
 def _is_test_case(kind: type) -> bool:
@@ -60,13 +85,15 @@ def _is_test_case(kind: type) -> bool:
     return unittest is not None and issubclass(kind, unittest.TestCase)
 
 
-def _run_all(test: Callable[..., Any], owner: type | None, fixtures: Mapping[str, Any], sites: Recorder) -> None:
+def _run_all(test: Callable[..., Any], owner: type | None, module: _Module, sites: Recorder) -> None:
     marks = [*getattr(owner, "pytestmark", ()), *getattr(test, "pytestmark", ())]
     if any(mark.skips for mark in marks):
         return
-    for values in _parameters(marks):
+    for values in _parameters(marks, _params_of(test, module.fixtures)):
         try:
-            _run_one(test, owner, values, fixtures)
+            _run_one(test, owner, values, module)
+        except Unknown as problem:
+            sites.undecided(str(problem))
         except Skipped:
             pass  # its asserts were not reached, which counts unless a mark said so
         except BaseException:
@@ -74,17 +101,31 @@ def _run_all(test: Callable[..., Any], owner: type | None, fixtures: Mapping[str
         sites.mark()
 
 
-def _parameters(marks: Sequence[_Mark]) -> Iterator[dict[str, Any]]:
+def _params_of(function: Any, fixtures: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
+    """The choices that fixtures with `params` give, by the name `param of NAME`."""
+    found = []
+    for name in inspect.signature(function).parameters:
+        if name in fixtures:
+            params = fixtures[name]._fixture_.get("params")
+            found += [[{f"param of {name}": each} for each in params]] if params else []
+            found += _params_of(fixtures[name], fixtures)
+    return found
+
+
+def _parameters(marks: Sequence[_Mark], params: Sequence[list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
     """The values of a test's arguments, one dictionary a run."""
-    for choice in itertools.product(*(mark.choices for mark in marks if mark.choices is not None)):
+    for choice in itertools.product(*(mark.choices for mark in marks if mark.choices is not None), *params):
         yield {name: value for values in choice for name, value in values.items()}
 
 
 def _run_one(
-    test: Callable[..., Any], owner: type | None, values: dict[str, Any], fixtures: Mapping[str, Any]
+    test: Callable[..., Any], owner: type | None, values: dict[str, Any], module: _Module
 ) -> None:
     with ExitStack() as stack:
-        scene = _Scene(stack, owner() if owner else None, values, fixtures)
+        if owner is None:
+            _hook(module.namespace, "setup_function")
+            stack.callback(_hook, module.namespace, "teardown_function")
+        scene = _Scene(stack, owner() if owner else None, values, module)
         scene.around()
         _finish(scene.call(getattr(scene.owner, test.__name__) if owner else test))
         scene.after()
@@ -109,54 +150,55 @@ class _Scene:
     """One run of one test: its fixtures, each made once."""
 
     def __init__(
-        self, stack: ExitStack, owner: Any, values: dict[str, Any], fixtures: Mapping[str, Any]
+        self, stack: ExitStack, owner: Any, values: dict[str, Any], module: _Module
     ) -> None:
-        self._stack, self.owner = stack, owner
-        self._made, self._fixtures = dict(values), dict(fixtures)
+        self._stack, self.owner, self._module = stack, owner, module
+        self._made, self._fixtures = dict(values), dict(module.fixtures)
         for name in dir(type(owner)) if owner is not None else ():
             if getattr(getattr(type(owner), name), "_fixture_", None) is not None:
                 self._fixtures[name] = getattr(owner, name)
 
     def around(self) -> None:
         for name in ("setup_class", "setup_method", "setup"):
-            if callable(hook := getattr(self.owner, name, None)):
-                hook(*[None] * len(inspect.signature(hook).parameters))
+            _hook(self.owner, name)
         for name, made in self._fixtures.items():
             if made._fixture_.get("autouse"):
                 self._value(name)
 
     def after(self) -> None:
         for name in ("teardown_method", "teardown", "teardown_class"):
-            if callable(hook := getattr(self.owner, name, None)):
-                hook(*[None] * len(inspect.signature(hook).parameters))
+            _hook(self.owner, name)
 
-    def call(self, function: Callable[..., Any]) -> Any:
+    def call(self, function: Callable[..., Any], name: str = "") -> Any:
         wanted = [
             name
             for name, parameter in list(inspect.signature(function).parameters.items())[_given_by_mock(function) :]
             if parameter.default is inspect.Parameter.empty
             and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         ]
-        return function(**{name: self._value(name) for name in wanted})
+        return function(**{each: self._value(each, name) for each in wanted})
 
-    def _value(self, name: str) -> Any:
-        if name not in self._made:
-            self._made[name] = self._make(name)
-        return self._made[name]
+    def _value(self, name: str, wanted_by: str = "") -> Any:
+        if name == "request":
+            param = self._made.get(f"param of {wanted_by}")
+            return types.SimpleNamespace(param=param, addfinalizer=self._stack.callback)
+        wide = name in self._fixtures and self._fixtures[name]._fixture_.get("scope", "function") != "function"
+        made = self._module.made if wide else self._made
+        if name not in made:
+            made[name] = self._make(name, self._module.stack if wide else self._stack)
+        return made[name]
 
-    def _make(self, name: str) -> Any:
+    def _make(self, name: str, stack: ExitStack) -> Any:
         if name in self._fixtures:
-            made = self.call(self._fixtures[name])
+            made = self.call(self._fixtures[name], name)
             if inspect.isgenerator(made):
                 value = next(made)
-                self._stack.callback(lambda: next(made, None))
+                stack.callback(lambda: next(made, None))
                 return value
             return _finish(made)
         if name in _FIXTURES:
             return self._stack.enter_context(_FIXTURES[name]())
-        if name == "request":
-            return types.SimpleNamespace(param=self._made.get("param"), addfinalizer=self._stack.callback)
-        raise LookupError(f"there is no fixture {name!r} here")
+        raise Unknown(f"there is no fixture {name!r} here")
 
 
 # --- fixtures -----------------------------------------------------------------------------------------------------
@@ -269,6 +311,7 @@ class _Marks:
         return _Mark()
 
     skip = property(lambda self: _Mark(skips=True))
+    xfail = property(lambda self: _Mark(skips=True))  # may fail, and so says nothing
 
     def skipif(self, condition: Any = True, *, reason: str = "") -> _Mark:
         return _Mark(skips=bool(condition))
@@ -319,6 +362,7 @@ class _Raises:
         self.value, self.type = problem, kind
         if self._match is not None:
             self.match(self._match)
+        _held()
         return True
 
     def match(self, pattern: str) -> bool:
@@ -346,6 +390,7 @@ def _warns(expected: Any = Warning, match: str | None = None) -> Iterator[Any]:
         yield caught
     if not any(issubclass(w.category, expected) and re.search(match or "", str(w.message)) for w in caught):
         raise Failed(f"DID NOT WARN {expected}")
+    _held()
 
 
 class _Approx:
@@ -402,12 +447,22 @@ def _import_or_skip(name: str, **_: Any) -> Any:
         raise Skipped(str(problem)) from problem
 
 
-def provide() -> None:
+_listeners: list[Recorder] = []
+
+
+def _held() -> None:
+    """Tell that something waited for came: an assert of its own kind."""
+    for each in _listeners:
+        each.held()
+
+
+def provide(sites: Recorder) -> None:
     """Put the module in its place, unless the real one can be imported."""
     import importlib.util
 
     if "pytest" in sys.modules or importlib.util.find_spec("pytest") is not None:
         return
+    _listeners.append(sites)
     module = types.ModuleType("pytest")
     vars(module).update(
         raises=_raises, approx=_Approx, fixture=_fixture, mark=_Marks(), param=_Param, warns=_warns,

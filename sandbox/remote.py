@@ -20,13 +20,14 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
-from . import visitors
+from . import decoys, visitors
 from .wire import CannotCross, Channel, Decoder, Encoder, Node, Shared, WireError, deep, words_of
 
 _MAX_ITERATOR = 10_000
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1e-4, 2e-3
 _KEPT_UNUSED = 32
 """Shared containers that may be out of use before the table is swept."""
+_QUESTIONS = frozenset(("eq", "lt", "le", "gt", "ge", "contains"))
 _CONTROL_FLOW = frozenset(("StopIteration", "StopAsyncIteration"))
 _MUTABLE_BASES = frozenset(("list", "dict", "set", "UserDict", "UserList"))
 _BASES: dict[str, type] = {
@@ -38,6 +39,10 @@ _BASES: dict[str, type] = {
 }  # fmt: skip
 # what data is asked about itself with yes or no for an answer
 _PREDICATES = {n for t in _BASES.values() for n in dir(t) if n.startswith("is")} | {"startswith", "endswith"}
+# what answers with nothing, or with what it was given, where two sets are as they should be
+_PREDICATES |= {"difference", "union", "intersection", "symmetric_difference"}
+# what the runners of tests catch for themselves
+_RUNNERS = frozenset(("unittest", "doctest", "bdb", "pytest", "_pytest"))
 # values of the tests' kind, none of which anybody expects: who equals them all equals anything
 _DECOYS: dict[type, tuple[Any, ...]] = {
     int: (-987_654_321_987, 876_543_210_987),
@@ -126,6 +131,8 @@ class Session:
         self.ended: str | None = None
         self.refused: str | None = None
         """Why a right program may have been refused something; the first reason."""
+        self.only_compares = False
+        """The tests do nothing with what they get but compare it with data."""
         self.unsplittable: str | None = None
         """Why the tests need the solution's own process."""
         self.exited: BaseException | None = None
@@ -192,6 +199,7 @@ class Session:
     # --- asking -----------------------------------------------------------------------------------------------
 
     def refuse(self, reason: str) -> None:
+        """Note that a right program may fail for this, and not for what it does."""
         self.refused = self.refused or reason
 
     def request(self, operation: str, *args: Any, **kwargs: Any) -> Any:
@@ -205,8 +213,10 @@ class Session:
         while "callback" in reply:
             self._send(self._run_callback(reply))
             reply = self.receive()
-        if "stop" in reply and operation != "next":
+        if "stop" in reply and operation not in ("next", "anext"):
             raise self.end("tampered")
+        if "stop" in reply and operation == "anext":
+            raise StopAsyncIteration
         return self._accept(reply)
 
     def ask_all(self, calls: list[Node]) -> None:
@@ -251,6 +261,8 @@ class Session:
         try:
             with deep:
                 nodes = {name: encoder.encode(value) for name, value in values.items()}
+                if encoder.copied:
+                    self.refuse(f"the solution sees a {encoder.copied} of the tests as a copy")
                 replaced = self._replaced(encoder) if self._watched else []
                 changed = [[n, encoder.contents(self.shared.values[n])] for n in self.shared.changed()]
         except (CannotCross, RecursionError) as problem:
@@ -264,12 +276,17 @@ class Session:
     def _accept(self, reply: Node) -> Any:
         if "too_much" in reply:
             raise self.end("output_limit")
+        if "too_deep" in reply:
+            self.refuse("a value of the solution's is nested too deep to cross")
+            raise CannotCross(str(self.refused))
         if "ok" not in reply:
             problem = self.exception(reply)
         try:
             decoder = Decoder(self.shared, foreign=self.borrow)
             with deep:
                 value = decoder.decode(reply["ok"]) if "ok" in reply else None
+                if decoder.copied:
+                    self.refuse(f"the tests see a {decoder.copied} of the solution's as a copy")
                 for name, node in reply.get("rebound", ()):
                     self._rebind(name, decoder.decode(node))
                 for number, node in reply.get("changed", ()):
@@ -313,6 +330,8 @@ class Session:
             self._learn(reply["classes"])
         if "printed" in reply:
             sys.stdout.write(str(reply["printed"]))
+        if "refused" in reply:
+            self.refuse(str(reply["refused"]))
         if "warned" in reply:
             self._warn(reply["warned"])
         return reply
@@ -376,11 +395,14 @@ class Session:
             raise WireError("no class of exceptions")
         problem = _made(kind, args, text)
         if "class" in told:
-            problem._told_ = text  # type: ignore[attr-defined]
-        if type(state) is dict:
-            vars(problem).update({name: value for name, value in state.items() if type(name) is str})
-        if type(cause := told.get("cause")) is dict and depth < 5:
-            problem.__cause__ = self._built(cause, depth + 1)
+            problem._told_ = text, str(told.get("repr"))  # type: ignore[attr-defined]
+        for name, value in state.items() if type(state) is dict else ():
+            if type(name) is str and not name.startswith("__"):
+                setattr(problem, name, value)
+        for name in ("cause", "context"):
+            if type(earlier := told.get(name)) is dict and depth < 5:
+                setattr(problem, f"__{name}__", self._built(earlier, depth + 1))
+        problem.__suppress_context__ = told.get("suppressed") is True
         return problem
 
     def _nearest(self, names: list[str]) -> type[BaseException]:
@@ -404,18 +426,27 @@ class Session:
         if not lineage[0].startswith(":") and (ours := _exception_class(lineage[0])):
             return ours
         if number not in self._exception_kinds:
-            body = {"__module__": "solution", "__str__": _told_text, "__getattr__": lambda _, wanted: self._missing(wanted)}
-            kind = type(name, (self._base_of(number, lineage),), body)
+            body = {
+                "__module__": "solution", "__str__": lambda problem: vars(problem).get("_told_", ("", ""))[0],
+                "__repr__": lambda problem: vars(problem).get("_told_", ("", ""))[1],
+                "__getattr__": lambda _, wanted: self._missing(wanted),
+            }  # fmt: skip
+            kind = _class_below(name, self._bases_of(number, lineage), body)
             self._exception_kinds[number] = kind
             self._exception_numbers[kind] = number
         return self._exception_kinds[number]
 
-    def _base_of(self, number: int, lineage: list[str]) -> type[BaseException]:
-        """The next class of the solution's own, where there is one: it may be what the tests catch."""
+    def _bases_of(self, number: int, lineage: list[str]) -> list[type[BaseException]]:
+        """The next class of the solution's own, where there is one, and all that are known here: the tests may catch any."""
         kin = self._kinds[number].kin if number in self._kinds else ()
+        bases: list[type[BaseException]] = []
         if len(lineage) > 1 and lineage[1].startswith(":") and len(kin) == len(lineage):
-            return self._exception_kind(kin[1], lineage[1][1:], lineage[1:])
-        return self._nearest(lineage[1:])
+            bases.append(self._exception_kind(kin[1], lineage[1][1:], lineage[1:]))
+        for kind in filter(None, map(_exception_class, lineage[1:])):
+            kind = Contract if kind is AssertionError else kind
+            if issubclass(kind, Exception) and kind.__name__ not in _CONTROL_FLOW:
+                bases += [] if any(issubclass(base, kind) for base in bases) else [kind]
+        return bases or [self._nearest(lineage[1:])]
 
     def _missing(self, name: str) -> Any:
         """For attributes of its own exceptions that did not cross: their methods."""
@@ -464,10 +495,13 @@ class Session:
             raise CannotCross(f"the class {value.__name__} cannot cross the process boundary")
         if hasattr(value, "__next__") and not hasattr(value, "read"):
             items = list(itertools.islice(value, _MAX_ITERATOR + 1))
+            self.refuse("an iterator of the tests was read ahead")
             if len(items) <= _MAX_ITERATOR:
                 return ["iterator", Encoder(self.shared, foreign=self._lend).encode(items)]
         elif callable(value):
-            return ["callback", self._lent(value)]
+            self.refuse("the solution was given a function of the tests, which it sees through a stand-in")
+            texts = [getattr(value, name, None) for name in ("__name__", "__qualname__", "__doc__")]
+            return ["callback", self._lent(value), [text if isinstance(text, str) else None for text in texts]]
         raise CannotCross(f"a value of type {type(value).__name__} cannot cross the process boundary")
 
     def _lent(self, value: Any) -> int:
@@ -483,7 +517,11 @@ class Session:
         if node[0] == "raised kind":
             return next(type(problem) for problem in self._raised if type(problem).__name__ == node[1])
         if node[0] == "e" and len(node) == 2 and type(node[1]) is dict:
+            self.refuse("the tests see an exception of the solution's as a copy")
             return self._built(node[1])
+        if node[0] == "n" and len(node) == 2:
+            self.refuse("the tests see a number of numpy as one of Python's")
+            return Decoder(self.shared).decode(node[1])
         if node[0] != "h" or len(node) < 5 or type(node[1]) is not int:
             raise WireError(f"unknown tag {node[0]!r}"[:80])
         _, number, what, name, extra, *more = node
@@ -493,22 +531,23 @@ class Session:
             kind = self._kinds.get(number if what == "class" else more[0] if more else -1)
             kind = kind or Kind(-1, str(name), (), (f":{name}",), frozenset())
             base = extra if isinstance(extra, str) and what == "object" else None
+            if what == "object" and not self.only_compares:
+                self.refuse(f"the tests see an object of {kind.name} through a stand-in")
             self._objects[number] = self._made(Ref(self, number, str(what), str(name), base, kind), more[1:])
         return self._objects[number]
 
     def _made(self, where: Ref, texts: list[Node]) -> Any:
         if where.what == "object":
             return self._stand_in(where.kind)(where)
-        made = RemoteClass(where) if where.what == "class" else RemoteFunction(where)
         doc, path, module = [*texts, where.kind.doc if where.what == "class" else None, where.name, "solution"][:3]
-        vars(made).update(__name__=where.name, __doc__=doc, __qualname__=path or where.name, __module__=module)
-        return made
+        return (RemoteClass if where.what == "class" else RemoteFunction)(where, (doc, path, module))
 
     def _stand_in(self, kind: Kind) -> type:
         """A local class with the methods of `kind`, for its objects: one that cannot be counted has no length here."""
         if kind.number not in self._stand_ins or kind.number < 0:
             body = {name: FORWARDS[name] for name in FORWARDS if not kind.lineage or name in kind.special}
-            made = type(kind.name, (Remote,), {**body, "__module__": "solution", "__doc__": kind.doc})
+            texts = {"__module__": "solution", "__doc__": kind.doc, "__slots__": ()}
+            made = type(kind.name, (Remote,), body | texts)
             self._stand_ins[kind.number] = made
         return self._stand_ins[kind.number]
 
@@ -531,7 +570,7 @@ class Session:
         """What an object says its class is: what it was said to derive from of the standard library, else its own."""
         kind = where.kind
         if kind.number < 0:
-            return Remote if where.base is None else _BASES[where.base]
+            return types.FunctionType if where.what != "object" else _BASES.get(where.base or "", Remote)
         if kind.number not in self._local:
             self._local[kind.number] = _derived(where) or self._class(kind)
         return self._local[kind.number]
@@ -559,18 +598,21 @@ def standard(module: Any) -> Any:
 
 
 def _exception_class(name: str) -> type[BaseException] | None:
-    """A builtin one, or one of the standard library that somebody has imported already."""
+    """A builtin one, or one of a library that somebody has imported already."""
     module, _, path = name.rpartition(":")
     if not module and name.startswith(":"):
         return None
-    if module and module.split(".")[0] not in sys.stdlib_module_names:
+    if module.split(".")[0] in _RUNNERS:
         return None
     found = getattr(sys.modules.get(module) if module else builtins, path, None)
     return found if isinstance(found, type) and issubclass(found, BaseException) else None
 
 
-def _told_text(problem: Any) -> str:
-    return str(vars(problem).get("_told_", ""))
+def _class_below(name: str, bases: list[type[BaseException]], body: dict[str, Any]) -> type[BaseException]:
+    try:
+        return type(name, tuple(bases), body)
+    except TypeError:  # their layouts do not go together
+        return type(name, tuple(bases[:1]), body)
 
 
 def _made(kind: type[BaseException], args: tuple[Any, ...], text: str) -> BaseException:
@@ -588,8 +630,12 @@ def _made(kind: type[BaseException], args: tuple[Any, ...], text: str) -> BaseEx
 class Remote:
     """An object that stayed in the solution's process."""
 
+    __slots__ = ("__weakref__", "_plain_", "_remote_")
+
     def __init__(self, where: Ref) -> None:
         object.__setattr__(self, "_remote_", where)
+
+    __dict__ = property(lambda self: Remote._ask(self, "getattr", "__dict__"))  # type: ignore[assignment]
 
     def _ask(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         return ref(self).session.request(operation, self, *args, **kwargs)
@@ -600,9 +646,11 @@ class Remote:
         """
         if ref(self).base in _MUTABLE_BASES:
             return Remote._ask(self, "plain")
-        if "_plain_" not in self.__dict__:
+        try:
+            return object.__getattribute__(self, "_plain_")
+        except AttributeError:
             object.__setattr__(self, "_plain_", Remote._ask(self, "plain"))
-        return self.__dict__["_plain_"]
+            return object.__getattribute__(self, "_plain_")
 
     def _base(self) -> type | None:
         return _BASES.get(ref(self).base or "")
@@ -620,7 +668,10 @@ class Remote:
                 answers.append(Remote._ask(self, operation, decoy))
             except Exception as problem:
                 answers.append(type(problem).__name__)
-        return all(type(a) is type(answers[0]) and a is not NotImplemented and _alike(a, answers[0]) for a in answers)
+        first = answers[0]
+        if first is NotImplemented or isinstance(first, str) or (operation in _QUESTIONS and first is not True):
+            return first is NotImplemented and operation in _QUESTIONS
+        return all(type(a) is type(first) and _alike(a, first) for a in answers)
 
     def _withhold(self, operation: str, other: Any) -> None:
         """Do not ask it about data of the tests; where it may be honest, no verdict hangs on that."""
@@ -632,7 +683,7 @@ class Remote:
     @property  # type: ignore[misc]  # isinstance(x, tuple) holds for a named tuple, as it would at home
     def __class__(self) -> Any:
         where = ref(self)
-        return _WHAT.get(where.what) or where.session.local_class(where)
+        return type if where.what == "class" else where.session.local_class(where)
 
     def __getattr__(self, name: str) -> Any:
         if name in _PREDICATES and not Remote._speaks_for_itself(self):
@@ -664,15 +715,26 @@ class Remote:
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Remote):
-            return self is other or Remote._equals(self, other)
+            return self is other or Remote._same_data(self, other) or Remote._equals(self, other)
         if Remote._base(self) is not None:
             return bool(Remote._value(self) == other)
         if "__eq__" not in ref(self).kind.special:
             return False
         if Remote._speaks_for_itself(self):
-            return Remote._equals(self, other)
+            return Remote._equals_among(self, other)
         Remote._withhold(self, "eq", other)
         return False
+
+    def _same_data(self, other: Any) -> bool:
+        both = Remote._base(self) is not None and Remote._base(other) is not None
+        return both and bool(Remote._value(self) == Remote._value(other))
+
+    def _equals_among(self, data: Any) -> bool:
+        """Asked about data of the tests among others like it, in an order that it cannot know: only an object that knows
+        which it equals says so of that one alone."""
+        others = decoys.beside(data)
+        answers = {place: Remote._ask(self, "eq", each) is True for place, each in decoys.shuffled([data, *others])}
+        return answers.pop(0) and not any(answers.values())
 
     def _equals(self, other: Any) -> bool:
         """On its own word, unless it equals a text that nobody ever heard of as well."""
@@ -715,7 +777,15 @@ class Remote:
 
 
 class RemoteFunction(Remote):
-    """A function, or any callable object, of the solution."""
+    __slots__ = ("_texts_",)
+
+    def __init__(self, where: Ref, texts: tuple[Any, ...] = (None, None, "solution")) -> None:
+        super().__init__(where)
+        object.__setattr__(self, "_texts_", texts)
+
+    __name__ = property(lambda self: ref(self).name)
+    __doc__ = property(lambda self: object.__getattribute__(self, "_texts_")[0])  # type: ignore[assignment]
+    __module__ = property(lambda self: object.__getattribute__(self, "_texts_")[2])  # type: ignore[assignment]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if ref(self).what == "async":
@@ -730,7 +800,7 @@ class RemoteFunction(Remote):
 
 
 class RemoteClass(RemoteFunction):
-    """A class of the solution."""
+    __slots__ = ()
 
     def __instancecheck__(self, value: Any) -> bool:
         return isinstance(value, Remote) and ref(self).number in ref(value).kind.kin
@@ -757,9 +827,6 @@ class RemoteClass(RemoteFunction):
 
 def _alike(left: Any, right: Any) -> bool:
     return left is right or (not isinstance(left, Remote) and left == right) or isinstance(left, Remote)
-
-
-_WHAT = {"class": type, "async": types.FunctionType, "function": types.FunctionType}
 
 
 def _derived(where: Ref) -> Any:
@@ -805,10 +872,23 @@ def _number(operation: str, convert: Callable[[Any], Any]) -> Callable[..., Any]
     return lambda self, *args: convert(Remote._ask(self, operation, *args))
 
 
+def _awaiting(operation: str) -> Callable[..., Any]:
+    async def apply(self: Remote, *args: Any) -> Any:
+        given = [_tellable(self, arg) for arg in args]
+        return Remote._ask(self, operation, *given)
+
+    return apply
+
+
+def _tellable(self: Remote, value: Any) -> Any:
+    """An exception class that the solution knows, or None."""
+    return value if isinstance(value, type) and ref(self).session.can_name(value) else None
+
+
 def _order(operation: str) -> Callable[..., Any]:
     def apply(self: Remote, other: Any) -> Any:
         if Remote._base(self) is not None:
-            return getattr(Remote._value(self), f"__{operation}__")(other)
+            return getattr(Remote._value(self), f"__{operation}__")(_data_of(other))
         if isinstance(other, Remote) or Remote._speaks_for_itself(self):
             return Remote._ask(self, operation, other) is True
         Remote._withhold(self, operation, other)
@@ -825,14 +905,22 @@ def _binary(operation: str, reflected: bool) -> Callable[..., Any]:
 
     def apply(self: Remote, other: Any) -> Any:
         if Remote._base(self) is not None and not Remote._speaks_for_itself(self):
-            mine = Remote._value(self)
-            return function(other, mine) if reflected else function(mine, other)
+            mine, theirs = Remote._value(self), _data_of(other)
+            return function(theirs, mine) if reflected else function(mine, theirs)
         if not Remote._speaks_for_itself(self) and not isinstance(other, Remote):
             Remote._withhold(self, operation, other)
             return NotImplemented
-        return ref(self).session.request(operation, *((other, self) if reflected else (self, other)))
+        result = ref(self).session.request(operation, *((other, self) if reflected else (self, other)))
+        if isinstance(other, Remote) or isinstance(result, Remote) or operation == "iadd":
+            return result
+        ref(self).session.refuse(f"{operation} of an object of the solution's gives data of the tests back as data")
+        return NotImplemented
 
     return apply
+
+
+def _data_of(value: Any) -> Any:
+    return Remote._value(value) if isinstance(value, Remote) and Remote._base(value) is not None else value
 
 
 def _contains(self: Remote, item: Any) -> bool:
@@ -868,5 +956,7 @@ FORWARDS: dict[str, Any] = {
     "__contains__": _contains,
     "__enter__": _forward("enter"),
     "__exit__": _exit,
+    **{f"__{name}__": _forward(name) for name in ("aiter", "complex", "bytes", "fspath")},
+    **{f"__{name}__": _awaiting(name) for name in ("anext", "aenter", "aexit", "await")},
 }  # fmt: skip
 """For objects whose class was not described, all of them."""

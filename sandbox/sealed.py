@@ -106,6 +106,8 @@ def _sealed_doctest(tests: str) -> Sealed:
     import doctest  # 30 ms that only doctests pay for
 
     examples = doctest.DocTestParser().get_examples(tests)
+    for example in examples:
+        _check_example(example.source)
     wants = tuple(
         (example.want, example.exc_msg, sum(flag for flag, on in example.options.items() if on))
         for example in examples
@@ -135,6 +137,16 @@ def _forget_expectations(tree: ast.Module, values: Set[str]) -> None:
         for node, field, statement in unread:
             kept = [each for each in getattr(node, field) if each is not statement]
             setattr(node, field, kept or [ast.Pass()])
+
+
+def _check_example(source: str) -> None:
+    """What an example shows may be the solution's word, where it is a value; a comparison would be it in the end, too."""
+    for node in ast.walk(ast.parse(source)):
+        kinds = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _KINDS | {"all", "any", "bool"}
+        if kinds or isinstance(node, ast.Compare | ast.UnaryOp) and not isinstance(getattr(node, "op", None), ast.USub):
+            raise Unsealable("an example that compares")
+        if isinstance(node, ast.BinOp) and any(isinstance(n, ast.Constant) for n in (node.left, node.right)):
+            raise Unsealable("an example that computes with what the solution gives")
 
 
 # --- loops over literals ------------------------------------------------------------------------------------------
@@ -283,7 +295,7 @@ class _Sealer:
             if not (isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)):
                 continue
             name = node.targets[0].id
-            simple = isinstance(_literal(node.value), int | float | str | bytes | tuple | None)
+            simple = isinstance(node.value, ast.Constant) or isinstance(_literal(node.value), tuple)
             if stored.count(name) == 1 and self._is_pure(node.value, values) and (simple or name not in touched):
                 values[name] = node.value
         return values
@@ -374,6 +386,8 @@ class _Sealer:
         return [node]
 
     def _with(self, node: ast.With) -> list[ast.stmt]:
+        if split.is_sub_test(node):  # its parameters may be what is expected
+            return self._statements(node.body)
         if not split._expects(node):
             node.body = self._statements(node.body) or [ast.Pass()]
             return [node]

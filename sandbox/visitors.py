@@ -17,7 +17,7 @@ from typing import Any
 
 _STREAMS = (io.StringIO, io.BytesIO)
 _MAKERS = frozenset(("tests", "unittest.mock"))
-_SHOWN = frozenset(("__name__", "__qualname__", "__doc__"))
+_SHOWN = frozenset(("__name__", "__qualname__", "__doc__", "__init__"))
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
 _SPECIAL: dict[str, Callable[..., Any]] = {
     "call": lambda it, *args, **kwargs: it(*args, **kwargs),
@@ -81,8 +81,7 @@ def _check_attribute(value: Any, name: Any) -> None:
 class Visitor:
     """The stand-in for an object of the tests."""
 
-    def __init__(self, ask: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_ask_", ask)
+    __init__ = property(lambda self: self._ask_("getattr", "__init__"))  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> Any:
         return self._ask_("getattr", name)
@@ -95,7 +94,9 @@ def visitor(name: str, special: list[str], ask: Callable[..., Any]) -> Visitor:
     """One with these special methods."""
     methods = {f"__{each}__": _forward(each) for each in special if each in _SPECIAL}
     kind: type[Visitor] = type(name, (Visitor,), methods)
-    return kind(ask)
+    made = object.__new__(kind)
+    object.__setattr__(made, "_ask_", ask)
+    return made
 
 
 def _forward(operation: str) -> Callable[..., Any]:

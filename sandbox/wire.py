@@ -30,7 +30,7 @@ from typing import Any
 MAX_MESSAGE = 1 << 26
 # larger integers travel as hex: decimal conversion is quadratic and capped by the interpreter
 _JSON_INT = 1 << 60
-MAX_DEPTH = 6_000
+MAX_DEPTH = 20_000
 """Frames that encoding, decoding or comparing one value may take."""
 
 Node = Any  # None | bool | int | float | str | list of Nodes
@@ -137,6 +137,11 @@ _FUNCTIONS: dict[str, Any] = {
 
 # "module.type" -> (what it is made of, how it is made again in that module); loaded where one comes along, not before
 _LIBRARY: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]] = {
+    "zoneinfo.ZoneInfo": (lambda v: v.key, lambda m, p: m.ZoneInfo(p)),
+    "datetime.datetime": (
+        lambda v: (v.replace(tzinfo=None).isoformat(), v.fold, v.tzinfo),
+        lambda m, p: m.datetime.fromisoformat(p[0]).replace(fold=p[1], tzinfo=p[2]),
+    ),
     "uuid.UUID": (lambda v: v.hex, lambda m, p: m.UUID(p)),
     "array.array": (lambda v: (v.typecode, v.tobytes()), lambda m, p: m.array(*p)),
     "types.SimpleNamespace": (lambda v: vars(v), lambda m, p: m.SimpleNamespace(**p)),
@@ -159,6 +164,10 @@ _LIBRARY: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]] = {
         for name in names.split()
     },
 }  # fmt: skip
+_MUTABLE_LIBRARY = frozenset(
+    ["array.array", "types.SimpleNamespace", "collections.ChainMap", "collections.UserDict", "collections.UserList", "numpy.ndarray"]
+    + [f"builtins.{name}" for name in ("mappingproxy", "dict_keys", "dict_values", "dict_items")]
+)
 _LIBRARIES = frozenset(name.partition(".")[0] for name in _LIBRARY)
 _NUMBERS = re.compile(r"[<>|=]?[biufcSU]\d+(\[\w+\])?|[<>]?[mM]8\[\w+\]")
 
@@ -307,6 +316,8 @@ class Encoder:
         self._shared = shared or Shared()
         self._exact = exact
         self._foreign = foreign
+        self.copied = ""
+        """The type of a value that crossed as a copy, although it may change on either side."""
 
     def forget(self) -> None:
         """Begin anew with the containers."""
@@ -339,11 +350,14 @@ class Encoder:
 
     def _parts(self, value: Any) -> Node:
         kind = type(value)
-        if kind in _SPLIT:
+        if kind in (bytearray, memoryview):
+            self.copied = kind.__name__
+        if kind in _SPLIT and not (kind is datetime and type(value.tzinfo) not in (timezone, type(None))):
             tag, parts = _SPLIT[kind]
             return [tag, parts(value)]
         name = f"{kind.__module__}.{kind.__qualname__}"
         if name in _LIBRARY and _is_real(kind):
+            self.copied = self.copied or name * (name in _MUTABLE_LIBRARY)
             return ["library", name, self.encode(_LIBRARY[name][0](value))]
         return refuse(value)
 
@@ -414,6 +428,8 @@ class Decoder:
         self._shared = shared or Shared()
         self._foreign = foreign
         self._exact = exact
+        self.copied = ""
+        """As that of an Encoder."""
 
     def forget(self) -> None:
         """Begin anew with the containers."""
@@ -468,8 +484,10 @@ class Decoder:
         if tag == "r":
             return self._shared.values[node[1]]
         if tag in _BUILD:
+            self.copied = self.copied or tag * (tag in ("ba", "mv"))
             return _BUILD[tag](node[1])
         if tag == "library":
+            self.copied = self.copied or node[1] * (node[1] in _MUTABLE_LIBRARY)
             module = _library_module(node[1])
             return _LIBRARY[node[1]][1](module, self._decode(node[2]))
         return self._foreign(node)
