@@ -26,6 +26,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from . import processes, visitors
+from .state import FROM_SOLUTION, State
 from .wire import (
     Budget,
     CannotCross,
@@ -173,6 +174,7 @@ class Host:
         self._untold: list[int] = []
         self._warned: list[Node] = []
         self._refused = ""
+        self._state: State | None = None
         self._thread = threading.get_ident()
         self._flush = sys.stdout.flush
         self._foreign: dict[int, int] = {}
@@ -241,6 +243,9 @@ class Host:
         decoder = Decoder(self._shared, foreign=self._resolve)
         with deep:
             args, kwargs = decoder.decode(message["args"]), decoder.decode(message["kwargs"])
+            if "state" in message:
+                self._state = self._state or State(FROM_SOLUTION)
+                self._state.take(Decoder().decode(message["state"]))
             for module, attribute, node in message.get("replaced", ()):
                 self._replace(module, attribute, node, decoder)
             for number, node in message.get("changed", ()):
@@ -283,7 +288,9 @@ class Host:
         rebound = [[name, encoder.encode(self._module[name])] for name in self._rebound()]
         changed = [[k, encoder.contents(self._shared.values[k])] for k in self._shared.changed()]
         self._shared.agree()
-        return ({"rebound": rebound} if rebound else {}) | ({"changed": changed} if changed else {})
+        state = self._state.changed() if self._state else {}
+        told = {"rebound": rebound, "changed": changed, "state": Encoder().encode(state) if state else None}
+        return {name: node for name, node in told.items() if node}
 
     def _rebound(self) -> list[str]:
         """Global names that stand for something else than when the other side was told."""
@@ -367,6 +374,7 @@ class Host:
         message = {"callback": number, "do": operation, "args": self._encode(args), "kwargs": self._encode(kwargs)}
         self.send(message | self._changes())
         reply = self.answer_until(lambda message: "op" not in message)
+        self._shared.drop(reply.get("dropped", ()))
         decoder = Decoder(self._shared, foreign=self._resolve)
         result = decoder.decode(reply["ok"]) if "ok" in reply else None
         for changed, node in reply.get("changed", ()):

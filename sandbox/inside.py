@@ -182,6 +182,8 @@ class _Asker:
 
     def held(self) -> None: ...
 
+    def completed(self, name: str) -> None: ...
+
     def undecided(self, reason: str) -> None:
         self.report({"undecided": reason[:500]})
 
@@ -200,6 +202,7 @@ def answer(sock: socket.socket, half_fd: int, verdict_fd: int, deadline: float) 
     dumped, wants = marshal.loads(request.plan)
     plan = split.Plan.load(dumped)
     session = Session(Channel(sock), deadline)
+    session.deaf = True
     sites = judge.Sites(plan, session, request.fail_fast)
     try:
         _Answers(plan, wants, session, sites).hear()
@@ -236,6 +239,7 @@ class _Answers:
     def __init__(self, plan: split.Plan, wants: Sequence[Any], session: Session, sites: judge.Sites) -> None:
         self._wants, self._session, self._sites = wants, session, sites
         self._asked: set[int] = set()
+        self._questions = len(wants) or sum(name.startswith("answer_") for name in plan.functions)
         self._opaque: dict[Any, Opaque] = {}
         self._examples = [sites.add("") if want or expected else -1 for want, expected, _ in wants]
         self._names: dict[str, Any] = {split.SITES: sites, sealed.HELP: Help}
@@ -248,6 +252,8 @@ class _Answers:
             self._sites.mark()
             self._session.requests += 1
             if "end" in message:
+                if len(self._asked) < self._questions and self._sites.status is None:
+                    raise self._session.end("tampered")  # an honest run asks them all, or says why not
                 return
             if "load" in message:
                 self._sites.failed_to_load(self._session.exception(message))

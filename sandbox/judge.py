@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from . import callee, forms, plain, pytest_form, split
-from .remote import Contract, Remote, RunEnded, Session, SolutionExited, is_class, ref
+from .remote import Contract, Remote, RemoteFunction, RunEnded, Session, SolutionExited, is_class, ref
+from .state import State
 from .wire import CannotCross, Channel, Decoder, Node, deep, dumps, loads, words_of
 
 GONE = 10
@@ -28,6 +29,8 @@ UNPLANNABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 MAX_TEXT = 1000
 """Characters kept of a value's or an exception's text."""
 _BUILTINS = frozenset(dir(builtins))
+_HOOKS = frozenset(("setUpModule", "tearDownModule", "load_tests", "pytestmark", "setup_module", "teardown_module"))
+"""What runners look for in the tests' module, where a solution's name has no business."""
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge", "is_", "is_not")},
     "in": lambda left, right: left in right,
@@ -108,6 +111,10 @@ class Sites:
         self.mark()
         return len(self.outcomes) - 1
 
+    def completed(self, name: str) -> None:
+        """A test function came to its end: what it expects in other ways than by `assert` has held."""
+        self.runs += name in self._plan.functions
+
     def held(self) -> None:
         """Something other than an assert that was waited for has come."""
         self.runs += 1
@@ -141,14 +148,15 @@ class Sites:
         if self.outcomes[index] == "not_run":
             self._executed(index, True)
 
-    def broke(self, index: int, soft: bool, shielded: bool = False) -> None:
+    def broke(self, index: int, soft: bool, shielded: bool = False, caught: bool = False) -> None:
         """Called in the handler around an assert: soft ones swallow what happened, after noting it; shielded ones,
         in a `try` or `with`, leave what is no failed assert to that.
         """
         problem = sys.exception()
         assert problem is not None
         if shielded and not soft and not isinstance(problem, AssertionError | RunEnded | Unsplittable):
-            self._skipped.add(index)  # it was reached, and what became of it is for what stands around to say
+            if caught:  # it was reached, and what became of it is for the `try` to say
+                self._skipped.add(index)
             raise problem
         if self.outcomes[index] != "fail" or not isinstance(problem, AssertionError):
             self.runs += 1
@@ -229,6 +237,9 @@ class Sites:
 
     def verdict(self) -> Verdict:
         """The record of the run. A pass needs every site that may run to have run, and any at all."""
+        if self.session.failed and self.status in (None, "error"):
+            self.status = self.error = None
+            self._record(None, "fail", "fail", "AssertionError", words_of(self.session.failed))
         if self.status is None and self.session.ended:
             self._record(
                 None, "error", self.session.ended, "SolutionEnded", "the tests caught the end of the run"
@@ -366,8 +377,9 @@ def _acquaint(
 ) -> None:  # fmt: skip
     """Which of the solution's classes the tests speak of, and which names they were given of other making."""
     spoken_of = plan.free - _BUILTINS | {name for source, names in plan.imports if source == module for name in names}
-    if head := head_of(entry_point):
-        spoken_of = spoken_of - {head} if is_class(exports.get(head)) else set()
+    spoken_of -= {head_of(entry_point)}
+    if any(type(exports.get(name)) is RemoteFunction for name in spoken_of | {head_of(entry_point)}):
+        spoken_of = set()  # the tests are about a function, whose results are to be data
     session.named = frozenset(ref(exports[name]).number for name in spoken_of & exports.keys() if is_class(exports[name]))
     if shadowed := (exports.keys() & plan.free & _BUILTINS) - believed:
         sites.doubt = f"the solution has its own {min(shadowed)}, the tests were given the builtin one"
@@ -489,9 +501,10 @@ def _execute(
 ) -> None:  # fmt: skip
     session = sites.session
     session.watch(plan.patched)
+    session.state = State() if plan.state else None
     namespace = namespace_of(exports, module, believed, session=session, sites=sites)
-    later = {name: None for name in plan.free - _BUILTINS - namespace.keys()}
-    session.followed = later | {n: v for n, v in exports.items() if n not in _BUILTINS}
+    session.namespace = namespace
+    session.followed = {name: exports.get(name) for name in plan.free - _BUILTINS}
     namespace[split.SITES] = sites
     sites.mark()
     exec(plan.code, namespace)
@@ -513,7 +526,7 @@ def namespace_of(
     tests = types.ModuleType("tests") if session is None else RemoteModule("tests", session)
     sys.modules["tests"] = sys.modules["__main__"] = tests
     namespace = tests.__dict__
-    namespace |= {n: v for n, v in exports.items() if n not in _BUILTINS or n in believed}
+    namespace |= {n: v for n, v in exports.items() if n not in _BUILTINS | _HOOKS or n in believed}
     sys.meta_path.append(SolutionImports(module, exports, namespace, solution, session))
     pytest_form.provide(sites)
     return namespace
@@ -536,7 +549,8 @@ class RemoteModule(types.ModuleType):
     def __init__(self, name: str, session: Session) -> None:
         super().__init__(name)
         object.__setattr__(self, "_session_", session)
-        session.namespaces.append(vars(self))
+        if name != "tests":
+            session.modules.append(vars(self))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not (name.startswith("__") and name.endswith("__")):
@@ -573,6 +587,10 @@ class SolutionImports:
         return self._solution
 
     def exec_module(self, module: types.ModuleType) -> None:
+        if module.__name__.startswith("test"):
+            own = {n: v for n, v in self._namespace.items() if v is not self._exports.get(n, self)}
+            vars(module).update({n: v for n, v in own.items() if n != split.SITES and not n.startswith("__")})
+            return
         if self._solution is None:
             vars(module).update(self._exports)
             # what a star import must not put over the tests' own names, or over a builtin

@@ -30,6 +30,7 @@ class Recorder(Protocol):
     def mark(self) -> None: ...
     def undecided(self, reason: str) -> None: ...
     def held(self) -> None: ...
+    def completed(self, name: str) -> None: ...
 
 
 class Skipped(BaseException):
@@ -49,7 +50,8 @@ class Failed(AssertionError):
 
 def run(names: Sequence[str], namespace: dict[str, Any], sites: Recorder) -> None:
     """Call every collected test as pytest would, each of its parameters apart; what one raises is recorded."""
-    fixtures = {n: v for n, v in namespace.items() if getattr(v, "_fixture_", None) is not None}
+    own = {n: v for n, v in namespace.items() if type(v) is types.FunctionType}
+    fixtures = {n: v for n, v in own.items() if getattr(v, "_fixture_", None) is not None}
     with ExitStack() as stack:
         module = _Module(namespace, fixtures, stack)
         for name in names:
@@ -92,6 +94,7 @@ def _run_all(test: Callable[..., Any], owner: type | None, module: _Module, site
     for values in _parameters(marks, _params_of(test, module.fixtures)):
         try:
             _run_one(test, owner, values, module)
+            sites.completed(test.__name__)
         except Unknown as problem:
             sites.undecided(str(problem))
         except Skipped:

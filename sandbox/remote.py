@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import builtins
 import collections
+import copy
 import itertools
 import operator
 import sys
@@ -21,11 +22,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import decoys, visitors
+from .state import FROM_SOLUTION, State
 from .wire import CannotCross, Channel, Decoder, Encoder, Node, Shared, WireError, deep, words_of
 
 _MAX_ITERATOR = 10_000
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1e-4, 2e-3
 _KEPT_UNUSED = 32
+_MOST_WARNINGS = 100
 """Shared containers that may be out of use before the table is swept."""
 _QUESTIONS = frozenset(("eq", "lt", "le", "gt", "ge", "contains"))
 _CONTROL_FLOW = frozenset(("StopIteration", "StopAsyncIteration"))
@@ -112,16 +115,21 @@ class Session:
         self._alone = Decoder(foreign=self.borrow)
         """Of answers that share nothing."""
         self._stdout = sys.stdout
-        self.namespaces: list[dict[str, Any]] = []
-        """Where the tests see global names of the solution."""
+        self.modules: list[dict[str, Any]] = []
+        """The solution's module, under every name that the tests have imported it by."""
+        self.namespace: dict[str, Any] = {}
         self.followed: dict[str, Any] = {}
-        """What those names stand for there that may change."""
+        """Global names of the solution that the tests read in their own namespace, and never bind."""
         self._watched: dict[tuple[str, str], list[Any]] = {}
         self._objects: dict[int, Any] = {}
         self._kinds: dict[int, Kind] = {}
         self._stand_ins: dict[int, type] = {}
         self._local: dict[int, Any] = {}
         self._callbacks: list[Any] = []
+        self.failed: BaseException | None = None
+        """The first failed assertion of the tests in a function of theirs that the solution called."""
+        self.deaf = False
+        """The other side answers no questions."""
         self._raised: list[BaseException] = []
         """What code of the tests raised when the solution called it."""
         self._callback_numbers: dict[int, int] = {}
@@ -131,6 +139,8 @@ class Session:
         self.ended: str | None = None
         self.refused: str | None = None
         """Why a right program may have been refused something; the first reason."""
+        self.state: State | None = None
+        """Of this process, where the tests may set it."""
         self.only_compares = False
         """The tests do nothing with what they get but compare it with data."""
         self.unsplittable: str | None = None
@@ -174,9 +184,9 @@ class Session:
         if type(node) is not list or node[0] not in ("module", "import"):
             return decoder.decode(node)
         if node[0] == "module":
-            return None if believed else standard(node[1])
+            return None if believed else known(node[1])
         theirs = decoder.decode(node[3])  # in any case: it may hold a container that later messages number
-        ours = getattr(standard(node[1]), name, None) if node[2] == name else None
+        ours = getattr(known(node[1]), name, None) if node[2] == name else None
         return theirs if believed or ours is None else ours
 
     def watch(self, patched: Iterable[tuple[str, str]]) -> None:
@@ -205,6 +215,8 @@ class Session:
     def request(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         if self.ended:
             raise RunEnded(self.ended)
+        if self.deaf:
+            raise CannotCross("an object of the solution's is where it cannot be asked")
         self.requests += 1
         head = {"op": operation} if sys.stdout is self._stdout else {"op": operation, "echo": True}
         message = self._message(head, args=args, kwargs=kwargs)
@@ -258,6 +270,8 @@ class Session:
         unused = self.shared.unused() if len(self.shared.values) > _KEPT_UNUSED else []
         self.shared.drop(unused)
         encoder, mark = Encoder(self.shared, foreign=self._lend), self.shared.mark
+        if self.state and (told := self.state.changed()):
+            head = head | {"state": Encoder().encode(told)}
         try:
             with deep:
                 nodes = {name: encoder.encode(value) for name, value in values.items()}
@@ -300,11 +314,12 @@ class Session:
 
     def _rebind(self, name: str, value: Any) -> None:
         """A global name of the solution stands for something else: where the tests see it, it does so too."""
+        for module in self.modules:
+            if name in module:
+                module[name] = value
         if name in self.followed:
-            for namespace in self.namespaces:
-                if name not in namespace or namespace[name] is self.followed[name]:
-                    namespace[name] = value
             self.followed[name] = value
+            self.namespace[name] = value
 
     def _send(self, message: Node) -> None:
         try:
@@ -330,6 +345,8 @@ class Session:
             self._learn(reply["classes"])
         if "printed" in reply:
             sys.stdout.write(str(reply["printed"]))
+        if "state" in reply and self.state:
+            self._take_state(reply["state"])
         if "refused" in reply:
             self.refuse(str(reply["refused"]))
         if "warned" in reply:
@@ -343,10 +360,17 @@ class Session:
             time.sleep(pause)
             pause *= 2
 
+    def _take_state(self, node: Node) -> None:
+        try:
+            told = Decoder().decode(node)
+            self.state.take({kind: told[kind] for kind in FROM_SOLUTION if kind in told})  # type: ignore[union-attr]
+        except (WireError, TypeError, ValueError, OverflowError) as problem:
+            raise self.end("tampered") from problem
+
     def _warn(self, warned: Node) -> None:
         """Warn as the solution did, where the tests can wait for it."""
         try:
-            told = [([str(name) for name in names], str(text)) for names, text in warned]
+            told = [([str(name) for name in names], str(text)) for names, text in warned[:_MOST_WARNINGS]]
         except (TypeError, ValueError) as problem:
             raise self.end("tampered") from problem
         for names, text in told:
@@ -424,7 +448,7 @@ class Session:
     def _exception_kind(self, number: int, name: str, lineage: list[str]) -> type[BaseException]:
         """A local class for an exception class of the solution, so that tests can catch it."""
         if not lineage[0].startswith(":") and (ours := _exception_class(lineage[0])):
-            return ours
+            return self._nearest(lineage)
         if number not in self._exception_kinds:
             body = {
                 "__module__": "solution", "__str__": lambda problem: vars(problem).get("_told_", ("", ""))[0],
@@ -475,7 +499,10 @@ class Session:
             return self._message({}, ok=visitors.perform(operation, lent, args, kwargs))
         except Exception as problem:  # belongs to the solution: it may be the very thing it is to catch
             self._raised.append(problem)
-            told = [len(self._raised) - 1, type(problem).__name__, words_of(problem)[:1000]]
+            failed = isinstance(problem, AssertionError) and not isinstance(problem, Contract)
+            if failed:  # whatever becomes of it there; and its text tells what is expected
+                self.failed = self.failed or problem
+            told = [len(self._raised) - 1, type(problem).__name__, "" if failed else words_of(problem)[:1000]]
             return self._message({"raise": told})
 
     def _lend(self, value: Any) -> Node:
@@ -493,6 +520,8 @@ class Session:
             return ["visitor", self._lent(value), type(value).__name__, visitors.special_methods(value)]
         if isinstance(value, type):
             raise CannotCross(f"the class {value.__name__} cannot cross the process boundary")
+        if isinstance(value, types.BuiltinFunctionType) and getattr(builtins, value.__name__, None) is value:
+            return ["exception", value.__name__]  # it has that function itself
         if hasattr(value, "__next__") and not hasattr(value, "read"):
             items = list(itertools.islice(value, _MAX_ITERATOR + 1))
             self.refuse("an iterator of the tests was read ahead")
@@ -515,7 +544,10 @@ class Session:
     def borrow(self, node: list[Node]) -> Any:
         """The stand-in for a node that `callee.Host.refer` wrote."""
         if node[0] == "raised kind":
-            return next(type(problem) for problem in self._raised if type(problem).__name__ == node[1])
+            for problem in self._raised:
+                if type(problem).__name__ == node[1]:
+                    return type(problem)
+            raise WireError("no such class was raised")
         if node[0] == "e" and len(node) == 2 and type(node[1]) is dict:
             self.refuse("the tests see an exception of the solution's as a copy")
             return self._built(node[1])
@@ -586,6 +618,19 @@ def is_class(value: Any) -> bool:
     return type(value) is RemoteClass
 
 
+_COMMON = frozenset(
+    "math cmath typing collections collections.abc itertools functools re string operator heapq bisect random datetime decimal"
+    " fractions statistics json copy enum dataclasses abc types numbers time calendar textwrap contextlib io os sys".split()
+)
+"""What the judge imports on the solution's word: nothing in it acts when it is imported."""
+
+
+def known(module: Any) -> Any:
+    """A module of the standard library that is loaded already, or that may be for the asking."""
+    loaded = type(module) is str and module in sys.modules and not module.endswith("__main__")
+    return standard(module) if loaded or module in _COMMON else None
+
+
 def standard(module: Any) -> Any:
     """A module of the standard library by name; None for any other."""
     if type(module) is not str or module.split(".")[0] not in sys.stdlib_module_names:
@@ -602,7 +647,7 @@ def _exception_class(name: str) -> type[BaseException] | None:
     module, _, path = name.rpartition(":")
     if not module and name.startswith(":"):
         return None
-    if module.split(".")[0] in _RUNNERS:
+    if module.split(".")[0] in _RUNNERS | {"builtins"}:
         return None
     found = getattr(sys.modules.get(module) if module else builtins, path, None)
     return found if isinstance(found, type) and issubclass(found, BaseException) else None
@@ -676,8 +721,8 @@ class Remote:
     def _withhold(self, operation: str, other: Any) -> None:
         """Do not ask it about data of the tests; where it may be honest, no verdict hangs on that."""
         where = ref(self)
-        decoys = _DECOYS.get(type(other), _DECOYS[str])
-        if not Remote._answers_anything(self, operation, decoys):
+        strange = copy.deepcopy(_DECOYS.get(type(other), _DECOYS[str]))  # what the other side gets, it may change
+        if not Remote._answers_anything(self, operation, strange):
             where.session.refuse(f"an object of the solution's class {where.kind.name} is compared with data of the tests")
 
     @property  # type: ignore[misc]  # isinstance(x, tuple) holds for a named tuple, as it would at home
@@ -850,7 +895,7 @@ def _library_class(name: str) -> type | None:
     module, _, path = name.rpartition(":")
     if name == "generator":
         return types.GeneratorType
-    found = getattr(standard(module) if module else builtins, path, None) or getattr(types, _TYPE_NAMES.get(path, ""), None)
+    found = getattr(known(module) if module else builtins, path, None) or getattr(types, _TYPE_NAMES.get(path, ""), None)
     return found if isinstance(found, type) else None
 
 
@@ -911,10 +956,7 @@ def _binary(operation: str, reflected: bool) -> Callable[..., Any]:
             Remote._withhold(self, operation, other)
             return NotImplemented
         result = ref(self).session.request(operation, *((other, self) if reflected else (self, other)))
-        if isinstance(other, Remote) or isinstance(result, Remote) or operation == "iadd":
-            return result
-        ref(self).session.refuse(f"{operation} of an object of the solution's gives data of the tests back as data")
-        return NotImplemented
+        return result
 
     return apply
 

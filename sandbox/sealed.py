@@ -86,6 +86,7 @@ def seal(tests: str, entry_point: str | None) -> Sealed:
     sealer = _Sealer(tree, plan, entry_point)
     tree.body = sealer.module(tree.body)
     _forget_expectations(tree, sealer.values.keys())
+    _check_that_nothing_stays(tree, sealer.answers)
     answers = ast.Module([*sealer.imports, *sealer.answers], [])
     inside = compile(ast.fix_missing_locations(tree), "tests.py", "exec", dont_inherit=True)
     names = tuple(dict.fromkeys(split._collected(tree)))
@@ -116,6 +117,23 @@ def _sealed_doctest(tests: str) -> Sealed:
     return Sealed(
         empty, (), False, plan.imports, plan.free, tuple(e.source for e in examples), _judged(ast.Module([], [])).dump(), wants
     )  # fmt: skip
+
+
+def _check_that_nothing_stays(tree: ast.Module, answers: list[ast.stmt]) -> None:
+    """Raises Unsealable where a value of the judge's half stands in the other, but for what the solution is asked with."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(node) is not None:
+            node.body[0] = ast.Pass()
+    asked = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func).startswith(f"{ASK}.")]
+    inputs = {id(n) for call in asked for n in ast.walk(call)}
+    kept = {_key(n.value) for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in inputs}
+    told = {_key(n.value) for answer in answers for n in ast.walk(answer) if isinstance(n, ast.Constant)}
+    if found := (kept & told) - {_key(value) for value in (*range(-1, 3), 0.0, 1.0, True, False, None, "", ...)}:
+        raise Unsealable(f"{next(iter(found))[1]!r} is expected, and stands beside the solution as well")
+
+
+def _key(value: Any) -> tuple[type, Any]:
+    return type(value), value
 
 
 def _forget_expectations(tree: ast.Module, values: Set[str]) -> None:
@@ -320,13 +338,36 @@ class _Sealer:
         while size != len(found):
             size = len(found)
             for node in ast.walk(tree):
-                if isinstance(node, ast.Assign | ast.AnnAssign) and node.value and self._mentions(node.value, found):
+                if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
                     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                    found |= {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
-                    found |= {f"self.{n.attr}" for t in targets for n in ast.walk(t) if isinstance(n, ast.Attribute)}
-                elif isinstance(node, ast.withitem) and node.optional_vars and self._mentions(node.context_expr, found):
+                    for target in targets:
+                        found |= self._given_names(target, node.value, found)
+                elif isinstance(node, ast.withitem) and node.optional_vars and self._is_given(node.context_expr, found):
                     found |= {n.id for n in ast.walk(node.optional_vars) if isinstance(n, ast.Name)}
         return found
+
+    def _given_names(self, target: ast.expr, value: ast.expr, found: Set[str]) -> set[str]:
+        """What an assignment makes the solution's: nothing that holds data of the tests as well."""
+        if isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List):
+            pairs = zip(target.elts, value.elts, strict=False)
+            return {name for t, v in pairs for name in self._given_names(t, v, found)}
+        if not self._is_given(value, found):
+            return set()
+        names = {n.id for n in ast.walk(target) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        return names | {f"self.{n.attr}" for n in ast.walk(target) if isinstance(n, ast.Attribute)}
+
+    def _is_given(self, node: ast.expr, found: Set[str]) -> bool:
+        """Whether all of a value comes from the solution."""
+        if isinstance(node, ast.Tuple | ast.List):
+            return bool(node.elts) and all(self._is_given(each, found) for each in node.elts)
+        if isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp):
+            return self._is_given(node.elt, found)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _PURE - self._own:
+            return bool(node.args) and all(self._is_given(each, found) for each in node.args)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(f"{ASK}."):
+            return True
+        root = _root(node)
+        return isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call) and self._mentions(root, found)
 
     def _mentions(self, node: ast.AST, names: Set[str]) -> bool:
         return any(
@@ -379,6 +420,8 @@ class _Sealer:
             return self._with(node)
         if isinstance(node, ast.Try) and (asked := self._expected(node)):
             return asked
+        if any(isinstance(each, ast.Raise) for each in ast.walk(node)) and not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            raise Unsealable("a test that fails by an exception of its own")
         if split._asserts(ast.Module([node], [])) and not isinstance(node, ast.FunctionDef | ast.ClassDef):
             raise Unsealable("an assert in a loop or a branch")
         if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef) and _holds_asserts(node):
@@ -574,6 +617,8 @@ class _Sealer:
                 raise Unsealable("a comparison that the solution's process would make")
             if isinstance(each, ast.Name) and each.id in self._bound:
                 raise Unsealable("the solution is asked inside a comprehension")
+            if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute) and each.func.attr.startswith("__"):
+                raise Unsealable("a special method called with what may be expected")
             if isinstance(each, ast.Call) and not isinstance(each.func, ast.Lambda):
                 self._check_call(each)
 

@@ -357,9 +357,9 @@ def _asserts(function: Any) -> bool:
 
 
 def is_assertion(function: ast.expr) -> bool:
-    """Whether it is a method such as `self.assertEqual`."""
-    owner = isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id
-    return owner in ("self", "cls") and (function.attr.startswith("assert") or function.attr == "fail")  # type: ignore[attr-defined]
+    """Whether it is a method such as `self.assertEqual`, `mock.assert_called` or `pytest.raises`."""
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    return name.startswith("assert") or name in ("fail", "raises", "warns")
 
 
 def _behind_docstring(node: Any) -> int:
@@ -376,6 +376,7 @@ class _Instrument(ast.NodeTransformer):
         self._assigned = assigned
         self._soft_functions = soft_functions
         self._soft, self._sure, self._in_try, self._shielded = True, True, False, False
+        self._caught = False
         self._open_guards: list[int] = []
 
     def top(self, node: ast.stmt) -> list[ast.stmt]:
@@ -391,15 +392,16 @@ class _Instrument(ast.NodeTransformer):
     def generic_visit(self, node: ast.AST) -> ast.AST:
         if isinstance(node, ast.expr):
             return node  # no assert can stand inside
-        saved = self._soft, self._sure, self._in_try, self._shielded
+        saved, caught = (self._soft, self._sure, self._in_try, self._shielded), self._caught
         if isinstance(node, ast.With | ast.AsyncWith):
-            self._shielded = True
+            self._shielded, self._caught = True, False
             self._soft &= is_sub_test(node)
             self._sure &= not _expects(node)
         elif isinstance(node, ast.stmt):
             self._soft &= isinstance(node, _TRANSPARENT)
         super().generic_visit(node)
         self._soft, self._sure, self._in_try, self._shielded = saved
+        self._caught = caught
         return node
 
     def visit_FunctionDef(self, node: Any) -> ast.AST:
@@ -407,7 +409,7 @@ class _Instrument(ast.NodeTransformer):
         outer, self._open_guards = self._open_guards, []
         self._soft = node in self._soft_functions
         self._sure = not _may_skip(node)
-        self._in_try = self._shielded = False
+        self._in_try = self._shielded = self._caught = False
         asserts = self._sure and _asserts(node)
         node.body = self._visit_all(node.body)
         if asserts:
@@ -464,8 +466,10 @@ class _Instrument(ast.NodeTransformer):
         self._soft = False
 
         def body() -> None:
-            self._in_try = self._shielded = True
+            self._in_try = self._shielded = self._caught = True
             self._into(node, "body")
+            self._shielded = self._caught = False
+            self._into(node, "orelse")
             self._in_try, self._shielded = saved[2:]
             guards = list(self._open_guards)
             for handler in node.handlers:  # it may leave the function
@@ -475,7 +479,7 @@ class _Instrument(ast.NodeTransformer):
             for handler in node.handlers:
                 self._into(handler, "body")
 
-        self._branches([body, lambda: self._into(node, "orelse")], [handlers])
+        self._branches([body], [handlers])
         self._into(node, "finalbody")
         self._soft, self._sure, self._in_try, self._shielded = saved
         guards, self._open_guards = self._open_guards, outer
@@ -487,6 +491,12 @@ class _Instrument(ast.NodeTransformer):
         visited = [self.visit(node) for node in body]
         return [statement for item in visited for statement in (item if isinstance(item, list) else [item])]
 
+    def visit_Raise(self, node: ast.Raise) -> ast.stmt:
+        """`raise AssertionError` behind what should have raised is an `assert False`."""
+        if self._in_try and node.exc and re.match(r"AssertionError\b", ast.unparse(node.exc)):
+            return self.visit_Assert(ast.Assert(ast.Constant(False), None, lineno=node.lineno, col_offset=0))
+        return node
+
     def visit_Assert(self, node: ast.Assert) -> ast.stmt:
         number = len(self.required)
         index = _constant(number)
@@ -497,7 +507,7 @@ class _Instrument(ast.NodeTransformer):
             return _statement(_record("fired", index))
         self.required.append(self._sure and not never)
         recorded = self._recorded(node, _record("enter", index, _constant(self._is_fresh(node))))
-        manner = _constant(self._soft), _constant(self._shielded)
+        manner = _constant(self._soft), _constant(self._shielded), _constant(self._caught)
         return _watched([_statement(recorded)], _record("broke", index, *manner))
 
     def _is_fresh(self, node: ast.Assert) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 _STREAMS = (io.StringIO, io.BytesIO)
 _MAKERS = frozenset(("tests", "unittest.mock"))
 _SHOWN = frozenset(("__name__", "__qualname__", "__doc__", "__init__"))
+_DATA = (type(None), bool, int, float, str, bytes)
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType)
 _SPECIAL: dict[str, Callable[..., Any]] = {
     "call": lambda it, *args, **kwargs: it(*args, **kwargs),
@@ -61,6 +62,8 @@ def perform(operation: str, value: Any, args: tuple[Any, ...], kwargs: dict[str,
     """Do for the solution what it asks of an object. Raises AttributeError for what it may not ask."""
     if operation in ("getattr", "setattr"):
         _check_attribute(value, args[0])
+        if operation == "setattr" and _is_mock(value) and type(args[1]) not in _DATA:
+            raise AttributeError(args[0])
         return (getattr if operation == "getattr" else setattr)(value, *args)
     if not is_visitable(value) and operation != "call":
         raise AttributeError(operation)
@@ -68,11 +71,15 @@ def perform(operation: str, value: Any, args: tuple[Any, ...], kwargs: dict[str,
 
 
 def _check_attribute(value: Any, name: Any) -> None:
-    mock: Any = sys.modules.get("unittest.mock")
-    recorded = mock is not None and isinstance(value, mock.NonCallableMock) and hasattr(mock.NonCallableMock(), str(name))
+    recorded = _is_mock(value) and name != "return_value" and name in dir(sys.modules["unittest.mock"].NonCallableMock)  # type: ignore[attr-defined]
     hidden = type(name) is not str or (name.startswith("_") and name not in _SHOWN)
-    if hidden or not is_visitable(value) or (recorded and name != "return_value" and name in dir(mock.NonCallableMock)):
+    if hidden or not is_visitable(value) or recorded:
         raise AttributeError(name)
+
+
+def _is_mock(value: Any) -> bool:
+    mock: Any = sys.modules.get("unittest.mock")
+    return mock is not None and isinstance(value, mock.NonCallableMock)
 
 
 # --- in the solution's process ------------------------------------------------------------------------------------
