@@ -243,9 +243,9 @@ class Host:
         decoder = Decoder(self._shared, foreign=self._resolve)
         with deep:
             args, kwargs = decoder.decode(message["args"]), decoder.decode(message["kwargs"])
-            if "state" in message:
+            if "process" in message:
                 self._state = self._state or State(FROM_SOLUTION)
-                self._state.take(Decoder().decode(message["state"]))
+                self._state.take(Decoder().decode(message["process"]))
             for module, attribute, node in message.get("replaced", ()):
                 self._replace(module, attribute, node, decoder)
             for number, node in message.get("changed", ()):
@@ -289,7 +289,7 @@ class Host:
         changed = [[k, encoder.contents(self._shared.values[k])] for k in self._shared.changed()]
         self._shared.agree()
         state = self._state.changed() if self._state else {}
-        told = {"rebound": rebound, "changed": changed, "state": Encoder().encode(state) if state else None}
+        told = {"rebound": rebound, "changed": changed, "process": Encoder().encode(state) if state else None}
         return {name: node for name, node in told.items() if node}
 
     def _rebound(self) -> list[str]:

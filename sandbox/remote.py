@@ -271,7 +271,7 @@ class Session:
         self.shared.drop(unused)
         encoder, mark = Encoder(self.shared, foreign=self._lend), self.shared.mark
         if self.state and (told := self.state.changed()):
-            head = head | {"state": Encoder().encode(told)}
+            head = head | {"process": Encoder().encode(told)}
         try:
             with deep:
                 nodes = {name: encoder.encode(value) for name, value in values.items()}
@@ -345,8 +345,8 @@ class Session:
             self._learn(reply["classes"])
         if "printed" in reply:
             sys.stdout.write(str(reply["printed"]))
-        if "state" in reply and self.state:
-            self._take_state(reply["state"])
+        if "process" in reply and self.state:
+            self._take_state(reply["process"])
         if "refused" in reply:
             self.refuse(str(reply["refused"]))
         if "warned" in reply:
