@@ -18,18 +18,18 @@ def of_process(pid: int) -> float:
 
 def descendants(root: int) -> set[int]:
     """Those alive."""
-    parents = {
-        int(p.name): int(stat[1]) for p in Path("/proc").glob("[0-9]*") if (stat := _stat(int(p.name)))
-    }
-    found, size = {root}, 0
-    while size != len(found):
-        size = len(found)
-        found |= {pid for pid, parent in parents.items() if parent in found}
-    return found - {root}
+    lists = Path(f"/proc/{root}/task").glob("*/children")
+    children = {int(pid) for each in lists for pid in _text(each).split()}
+    return children.union(*map(descendants, children))
 
 
 def _stat(pid: int) -> list[str]:
+    return _text(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+
+
+def _text(path: Path) -> str:
+    """Nothing of a process that has ended meanwhile: it is in its parent's account."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it ended meanwhile, and is in its parent's account
-        return []
+        return path.read_text()
+    except OSError:
+        return ""
