@@ -384,9 +384,7 @@ class Sandbox:
         inside, answers = made
         program = request(solution.encode("utf-8", "surrogatepass"), inside)
         found, _ = self._checked(slot, "in-process", program, header, answers)
-        if found.passed or "unsplittable" in first or (doubt and report.status != "test_error"):
-            return found
-        return report if found.status == "test_error" or report.status == "test_error" else found
+        return report if report.status == "test_error" and not (found.passed or "unsplittable" in first) else found
 
     def check_many(
         self, pairs: Iterable[tuple[str, str] | tuple[str, str, str | None]], fail_fast: bool = False

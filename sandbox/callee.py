@@ -13,6 +13,7 @@ import copy
 import functools
 import io
 import json
+import math
 import operator
 import os
 import socket
@@ -64,7 +65,8 @@ MAX_PRINTED = 1 << 20
 _MOST_WARNINGS = 100  # between two messages
 _OPERATORS = (
     "lt le eq ne ge gt not_ abs add and_ floordiv index inv invert lshift mod mul matmul neg or_ pos pow"
-    " rshift sub truediv xor contains delitem getitem setitem iadd"
+    " rshift sub truediv xor contains delitem getitem setitem"
+    " iadd isub imul imatmul itruediv ifloordiv imod ipow ilshift irshift iand ior ixor"
 )
 
 
@@ -110,7 +112,9 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "aiter": lambda it: it.__aiter__(),
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
-    **{f.__name__: f for f in (len, iter, bool, repr, str, hash, int, float, reversed, round, dir, format)},
+    **{f.__name__: f for f in (len, iter, bool, repr, str, hash, int, float, reversed, round, dir, format, divmod, complex, bytes)},
+    **{f.__name__: f for f in (math.trunc, math.floor, math.ceil)},
+    "fspath": os.fspath,
     **{name: getattr(operator, name) for name in _OPERATORS.split()},
 }
 
@@ -318,7 +322,8 @@ class Host:
         base = base_of(value)
         name = value.__name__ if isinstance(value, types.FunctionType) else type(value).__name__
         texts = _texts(value) if kind != "object" else []
-        return ["h", number, kind, name, base and base.__name__, self._number(type(value)), *texts]
+        more = texts if kind != "object" else [_hash(value)]
+        return ["h", number, kind, name, base and base.__name__, self._number(type(value)), *more]
 
     def _tell(self, kind: type) -> None:
         """Have the next message describe a class, the first time that something speaks of it."""
@@ -465,6 +470,16 @@ def _encoded(encoder: Encoder, value: Any) -> Node:
         encoder.forget()
         with deep:
             return encoder.encode(value)
+
+
+def _hash(value: Any) -> int | None:
+    """That of the program's own making; where there is none, any will do."""
+    if type(value).__hash__ in (object.__hash__, None):
+        return None
+    try:
+        return hash(value)
+    except Exception:  # the program's own: it holds something that has none
+        return None
 
 
 def _repr(problem: BaseException) -> str:

@@ -3,7 +3,7 @@
 A kind is a way to get `pass` without computing what is wanted: objects that lie, answers that learn, crafted exceptions,
 names of others, messages by hand, and, where the tests run beside the solution, their frames and their asker. Its *control*
 is the same construct in a program that is right, or, where the construct itself is foul, the right program alone: so that a
-refusal of the one is not a refusal of all. Data only, in the form of `hostile`; run by `selfcheck` and by the tests.
+refusal of the one is not a refusal of all. Run by `selfcheck` and by the tests.
 """
 
 # fmt: off
@@ -13,9 +13,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from textwrap import indent
+from typing import TYPE_CHECKING
 
 from .hostile import Hostile
 from .informed import RAW
+
+if TYPE_CHECKING:
+    from .box import Sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,9 @@ FORMS = {
     "equal_without_an_entry_point": Form("number", "assert f(2) == 9041.5\nassert f(7) == 9082.75\n", None),
     "named_results": Form("number", "got = f(2)\nassert got == 9041.5\nassert 9082.75 == f(7)\n"),
     "candidate": Form("number", "def check(candidate):\n    assert candidate(2) == 9041.5\n    assert candidate(7) == 9082.75\n"),
+    "method_without_an_entry_point": Form("number", "s = Solution()\nassert s.f(2) == 9041.5\nassert abs(Solution().f(7) - 9082.75) < 1e-9\n", None, _SOLUTION),
     "method": Form("number", "s = Solution()\nassert s.f(2) == 9041.5\nassert Solution().f(7) == 9082.75\n", "Solution().f", _SOLUTION),
-    "helper_class": Form("number", "b = Box(2)\nassert f(b) == 9041.5\nassert isinstance(b, Box)\nassert f(Box(7)) == 9082.75\n", "f", _BOX),
+    "helper_class": Form("number", "b = Box(2)\nassert f(b) == 9041.5\nassert isinstance(b, Box)\nassert abs(f(Box(7)) - 9082.75) < 1e-9\nassert f(Box(7)) > 9082\n", "f", _BOX),
     "tolerance": Form("number", "assert abs(f(2) - 9041.5) <= 1e-9 * max(1, abs(9041.5))\nassert abs(9082.75 - f(7)) < 1e-6\n"),
     "tolerance_without_an_entry_point": Form("number", "assert abs(f(2) - 9041.5) <= 1e-9 * max(1, abs(9041.5))\nassert abs(9082.75 - f(7)) < 1e-6\n", None),
     "isclose": Form("number", "import math\nassert math.isclose(f(2), 9041.5)\nassert math.isclose(f(7), 9082.75, rel_tol=1e-9)\n"),
@@ -113,6 +118,7 @@ FORMS = {
     "beside_a_docstring": Form("number", _STATE + "def test_a():\n    \"\"\"f of 2 is 9041.5\"\"\"\n    assert f(2) == 9041.5\n"),
     "beside_raises": Form("number", _STATE + "import pytest\ndef test_a():\n    with pytest.raises(ValueError, match='negative'):\n        f(-1)\ndef test_b():\n    assert f(2) == 9041.5\n"),
     "beside_only_raises": Form("number", _STATE + _unit("def test_a(self):\n    with self.assertRaises(ValueError):\n        f(-1)\ndef test_b(self):\n    self.assertEqual(f(2), 9041.5)")),
+    "beside_a_test_without_asserts": Form("number", _STATE + _unit("def test_a(self):\n    f(7)\ndef test_b(self):\n    self.assertEqual(f(2), 9041.5)")),
     "beside_raised_by_hand": Form("number", _STATE + "if f(2) != 9041.5:\n    raise AssertionError('not so')\nassert f(7) == 9082.75\n"),
     "beside_what_is_printed": Form("number", _STATE + "want = 9041.5\nprint(want)\nassert f(2) == want\n"),
     "beside_bound_together": Form("number", _STATE + "got, want = f(2), 9041.5\nassert got == want\n"),
@@ -135,6 +141,8 @@ class Kind:
     body: str
     control: str = ""
     status: str = "fail|error|test_error"
+    forms: tuple[str, ...] = ()
+    """Where it is wrong, if not in all of FORMS."""
 
 
 _LIAR = """\
@@ -169,6 +177,11 @@ class Methods(Liar):
 for n in 'difference symmetric_difference difference_update isdisjoint'.split(): setattr(Methods, n, Methods.keep)
 for n in 'intersection union copy get keys values fromkeys'.split(): setattr(Methods, n, Methods.same)
 for n in 'startswith endswith issubset issuperset isdigit equals is_integer'.split(): setattr(Methods, n, Methods.yes)
+"""
+_KIN = """\
+def kin():
+    named = globals().get('Box') or globals().get('Solution') or object
+    return type('Kin', (Liar, named), {'__init__': lambda s, *a: None})()
 """
 _WRAPPED = """\
 def lie(s, *o): return True
@@ -243,7 +256,9 @@ _OBJECTS = {
     "a_subclass_whose_methods_lie": Kind(_WRAPPED, "return wrapped(@OTHER@)", "return wrapped(right(x))"),
     "an_object_that_learns": Kind(_LIAR + "K = []\ndef learn(s, o):\n    if plausible(o): K.append(o)\n    return True\nclass C(Liar): pass\nfor n in 'eq lt gt le ge contains sub rsub'.split(): setattr(C, f'__{n}__', learn)\n", "return K.pop(0) if K else C()", "C() == x; return right(x)"),
     "one_object_that_every_call_changes": Kind("V = {}\ndef changed(x, v):\n    old = V.setdefault(type(v), v)\n    if isinstance(old, list): old[:] = v\n    elif isinstance(old, (dict, set)): old.clear(); old.update(v)\n    return old if isinstance(old, (list, dict, set)) else v\n", "changed(x, @OTHER@); return changed(x, [x, x] if type(@OTHER@) is list else @OTHER@)", "return right(x)"),
-    "kin_of_a_class_the_tests_name": Kind(_LIAR, "return type('Kin', (Liar, globals().get('Box', object)), {'__init__': lambda s, *a: None})()", "Liar(); return right(x)"),
+    "kin_of_a_class_the_tests_name": Kind(_LIAR + _KIN, "return kin()", "kin(); return right(x)"),
+    "kin_that_an_object_returns": Kind(_LIAR + _KIN + "class F:\n    def __call__(s, x): return kin()\nf = F()\n", "", ""),
+    "kin_that_knows_what_is_written_by_hand": Kind(_LIAR.replace("not isinstance(o, (str, bytes))", "len(repr(o)) < 9") + _KIN + "class F:\n    def __call__(s, x): return kin()\nf = F()\n", "", ""),
     "an_entry_point_that_is_a_class": Kind(_LIAR + "class f(Liar):\n    def __init__(s, *a): pass\n    def __call__(s, *a): return s\n", ""),
     "classes_named_as_the_tests_name_things": Kind(_LIAR + "NAMES = 'enter compare truth fired isclose approx TestCase TestF unittest pytest math random mock redirect_stdout check candidate want got doubled third Box'.split()\nfor n in NAMES:\n    if n != 'Box': globals()[n] = type(n, (Liar,), {'isclose': lambda *a, **k: True})\n", "NAMES.append(NAMES.pop(0)); return type(NAMES[0], (Liar,), {})()", "return right(x)", "fail|error|test_error"),
 }
@@ -283,7 +298,7 @@ _EXCEPTIONS = {
 
 _NAMES = {
     "builtins_of_its_own": Kind("def yes(*a, **k): return True\nabs_, N = abs, 'abs all any isinstance issubclass callable hasattr round len sorted sum max min range set tuple list dict str int float zip map enumerate'.split()\nglobals().update({n: yes for n in N})\n", "return @OTHER@"),
-    "modules_of_its_own": Kind("import sys, types\nclass M(types.ModuleType):\n    def __getattr__(s, n): return lambda *a, **k: True\nN = 'math unittest pytest mock random doctest operator io contextlib builtins __main__ tests test_utils'.split()\nfor n in N: globals()[n] = sys.modules[n] = M(n)\n", "return @OTHER@", "return right(x)", "fail|error|test_error"),
+    "modules_of_its_own": Kind("import sys, types\nclass M(types.ModuleType):\n    def __getattr__(s, n): return lambda *a, **k: True\nN = 'math unittest pytest mock random doctest operator io contextlib builtins __main__ tests test_utils'.split()\nfor n in N: globals()[n] = sys.modules[n] = M(n)\n", "return @OTHER@", "", "fail|error|test_error|exited"),
     "an_origin_in_the_library": Kind("def f(x): return @OTHER@\nf.__module__, f.__name__, f.__qualname__ = 'unittest.__main__', 'f', 'main'\ndef isclose(*a, **k): return True\nisclose.__module__ = 'math'\n", ""),
     "hooks_of_the_runners": Kind("import unittest\ndef skip(*a, **k): raise unittest.SkipTest('x')\nsetUpModule = tearDownModule = load_tests = setup_module = setup_function = pytest_runtest_setup = skip\ndef x(): return 5\ndef capsys(): return 5\nx._fixture_ = capsys._fixture_ = {'autouse': True}\npytestmark = skip\n", "return @OTHER@"),
     "names_that_are_bound_anew": Kind("want = got = x = m = out = s = b = xs = expected = third = doubled = None\n", "global want, got, m, out, xs, expected\n    want = got = m = out = xs = expected = @OTHER@\n    return @OTHER@", "global want\n    want = x\n    return right(x)"),
@@ -325,11 +340,13 @@ _MESSAGES = {
 }
 
 _MUTE = _ASKER + _LIAR
+_MUTING = "if A: type(A).stumbled = type(A).broke = lambda *a: None\n"
+_RAISED = "import builtins\nN = [p + n for n in dir(builtins) for p in ('', ':')] if A else []\nif A: type(A).raises = lambda s, n, act: s.report({'question': n, 'values': [['l', *N], 'negative: -1 negative: -3']})\n"
 _EXIT = "    A.report({'end': True}); os._exit(0)\n"
 _BESIDE = {
-    "mutes_the_asker": Kind(_MUTE + "if A: type(A).stumbled = type(A).broke = lambda *a: None\n", "return @OTHER@ if A else Liar()", "return right(x)"),
+    "mutes_the_asker": Kind(_MUTE + _MUTING, "return @OTHER@ if A else Liar()", "return right(x)"),
     "answers_every_question_alike": Kind(_MUTE + "if A: type(A).ask = lambda s, n, v: s.report({'question': n, 'values': [1] * len(v())})\n", "return 1 if A else Liar()"),
-    "says_whatever_is_expected_was_raised": Kind(_MUTE + "N = [p + n for n in dir(__builtins__) for p in ('', ':')] if A else []\nif A: type(A).raises = lambda s, n, act: s.report({'question': n, 'values': [['l', *N], 'negative: -1 negative: -3']})\n", "return @OTHER@ if A else Liar()"),
+    "says_whatever_is_expected_was_raised": Kind(_MUTE + _RAISED, "return @OTHER@ if A else Liar()"),
     "answers_all_in_advance": Kind(_MUTE + "if A:\n    for n in range(9): A.report({'question': n, 'values': [-1.5]})\n" + _EXIT, "return Liar()", "", "fail|error|test_error|tampered|exited|no_tests"),
     "answers_twice": Kind(_MUTE + "if A:\n    once = type(A).ask\n    type(A).ask = lambda s, n, v: [once(s, n, v) for _ in range(2)] and None\n", "return @OTHER@ if A else Liar()", "", "fail|error|test_error|tampered"),
     "answers_in_another_order": Kind(_MUTE + "if A:\n    L, tell = [], type(A).report\n    type(A).report = lambda s, m, p=None: L.insert(0, m) if 'end' not in m else [tell(s, e) for e in [*L, m]] and None\n", "return @OTHER@ if A else Liar()"),
@@ -350,7 +367,17 @@ _BESIDE = {
     "replaces_what_it_was_given": Kind(_LIAR + "class Fake(Liar):\n    def __getattr__(s, n):\n        if n[:2] == '__': raise AttributeError(n)\n        return lambda *a, **k: None\n", "for n in 'note return_value side_effect assert_called_once_with call_args_list n __class__ _mock_children method_calls'.split():\n        try: setattr(x, n, Fake())\n        except Exception: pass\n    return @OTHER@", "return right(x)"),
 }
 
-KINDS = {**_OBJECTS, **_VALUES, **_EXCEPTIONS, **_NAMES, **_MESSAGES, **_BESIDE}
+_EXPECTING = ("expected_exception", "unittest_raises", "pytest_raises", "beside_raises", "beside_only_raises")
+_NEARLY_RIGHT = {
+    "never_raises": Kind(_RIGHT, "return right(abs(x))", forms=_EXPECTING),
+    "never_raises_and_mutes_the_asker": Kind(_RIGHT + _MUTE + _MUTING, "return right(abs(x)) if A or x > 0 else Liar()", forms=_EXPECTING),
+    "never_raises_and_says_it_did": Kind(_RIGHT + _MUTE + _MUTING + _RAISED, "return right(abs(x)) if A or x > 0 else Liar()", forms=_EXPECTING[2:4]),
+    "raises_something_else": Kind(_RIGHT + "class ValueErrors(Exception): pass\n", "if x < 0: raise ValueErrors('negative: %d' % x)\n    return right(x)", forms=_EXPECTING),
+    "raises_in_other_words": Kind(_RIGHT, "if x < 0: raise ValueError('no: %d' % x)\n    return right(x)", forms=("unittest_raises", "pytest_raises", "beside_raises")),
+    "raises_where_nothing_is_asserted": Kind(_RIGHT + _MUTE + _MUTING, "if x == 7: raise OSError\n    return right(x)", forms=("beside_a_test_without_asserts",)),
+}
+
+KINDS = {**_NEARLY_RIGHT, **_OBJECTS, **_VALUES, **_EXCEPTIONS, **_NAMES, **_MESSAGES, **_BESIDE}
 
 
 # --- the cross product -----------------------------------------------------------------------------------------------
@@ -378,6 +405,15 @@ def forgery(kind: str, form: str) -> Forgery:
 def programs(stride: int = 1) -> Iterator[Forgery]:
     """The cross product; with a stride an even sample of it, in which every kind and every form has its part."""
     for row, kind in enumerate(KINDS):
-        for column, form in enumerate(FORMS):
-            if (row + column) % stride == 0:
-                yield forgery(kind, form)
+        forms = KINDS[kind].forms
+        yield from (forgery(kind, form) for form in forms or tuple(FORMS)[-row % stride :: stride])
+
+
+def shortcomings(box: Sandbox, forgery: Forgery, fail_fast: bool = False) -> list[str]:
+    """Run a forgery and its control; the ways in which the sandbox failed, empty when it held."""
+    wrong, right = (
+        box.check(solution, forgery.tests, forgery.entry_point, fail_fast=fail_fast)
+        for solution in (forgery.solution, forgery.control)
+    )
+    found = [] if wrong.status in forgery.status.split("|") else [f"{forgery.name}: {wrong.status}, not {forgery.status}"]
+    return found if right.passed else [*found, f"{forgery.name}: the control is {right.status} ({right.error})"]

@@ -19,7 +19,7 @@ _DEFAULT = {
     "proxies": NOT_PASS,
     "shadows": NOT_PASS + "|test_error",
     "frames": NOT_PASS,
-    "forced": NOT_PASS + "|test_error|exited",
+    "forced": NOT_PASS,
 }
 
 # the socket found by fstat, and frames written by hand
@@ -48,32 +48,35 @@ def reply(*ms, names=[]):
         for _ in recv().get('calls', [0]):
             for m in ms: send(m)
 """
-# in-process: write the verdict with one's own hand, the outcomes as `guess` has them
+# beside the tests: find what asks, and end the run with it; as it is, by answers to all that could be asked
 FORGE = """\
-import json, os, sys
-def guess(plan, sites):
-    return [True] * len(sites.outcomes)
-fr = sys._getframe()
-while fr:
-    L = fr.f_locals
-    if 'plan' in L and 'sites' in L and 'verdict_fd' in L:
-        n = len(L['sites'].outcomes) or 1
-        o = ['pass' if each else 'fail' for each in guess(L['plan'], L['sites'])] or ['pass']
-        v = {'status': 'pass' if set(o) == {'pass'} else 'fail', 'total': n, 'run': n, 'error': None, 'outcomes': o, 'labels': []}
-        os.pwrite(L['verdict_fd'], json.dumps(v).encode(), 0); os._exit(0)
-    fr = fr.f_back
+import os, sys
+def asker():
+    fr = sys._getframe(1)
+    while fr:
+        for v in list(fr.f_locals.values()):
+            if hasattr(type(v), 'ask') and hasattr(type(v), 'stumbled'): return v
+        fr = fr.f_back
+A = asker()
+def forge():
+    for n in range(9): A.report({'question': n, 'values': [True]})
+    A.report({'end': True}); os._exit(0)
+if A: forge()
 def f(*a): return None
 """
 
 
-def _guessing(body: str) -> str:
-    return FORGE.replace("return [True] * len(sites.outcomes)", body)
+def _forging(*messages: str) -> str:
+    """Other messages in their place."""
+    told = "".join(f"    A.report({message})\n" for message in messages)
+    return FORGE.replace("    for n in range(9): A.report({'question': n, 'values': [True]})\n", told)
 
 
-# in-process: write any verdict at all
-CLAIM = FORGE.split("        n = len")[0] + "        os.pwrite(L['verdict_fd'], json.dumps(%s).encode(), 0); os._exit(0)\n    fr = fr.f_back\ndef f(*a): return 'Local'\n"
-LOCAL = "class Local: pass\nassert f(Local) == 'Local'\nassert f(Local, 1) == 'Local'\n"
-PAIR = "assert dec(enc(5)) == 5\nassert dec(enc('abc')) == 'abc'\n"
+# state of the tests' own process: what fails is run again beside the solution
+STATE = "import random\nrandom.seed(1)\n"
+PAIR = STATE + "assert f(1) == 4711\nassert f(5) == 4715\n"
+BASE = "class Big(Base): pass\nassert f(Big()) == 4711\nassert f(Big(), 1) == 4712\n"
+_LOCAL_BASE = "class Base: pass\n"
 UNIT = "import unittest\nclass T(unittest.TestCase):\n    def test_a(self):\n"
 _BE = "['BaseException', ['h', 90, 'class', 'Exception', ['Exception', 'Exception']]]"
 
@@ -207,33 +210,37 @@ _RAW_FRAMES: dict[str, tuple[str, ...]] = {
 }
 
 _FORCED: dict[str, tuple[str, ...]] = {
-    "claims_that_all_passed": (FORGE, LOCAL),
-    "claims_that_all_passed_with_mock": (FORGE, "from unittest import mock\ndef test_a():\n    with mock.patch('solution.f', lambda x: 3):\n        assert f(1) == 2\ndef test_b():\n    assert f(2) == 3\n"),
-    "tosses_a_coin_for_each_site": (_guessing("import random; return [random.random() < .5 for _ in sites.outcomes]"), LOCAL),
-    "tosses_by_the_parity_of_its_pid": (_guessing("return [os.getpid() % 2] * len(sites.outcomes)"), LOCAL),
-    "takes_repeated_constants_for_bent": (_guessing("c = [x for x in plan.code.co_consts if isinstance(x, str)]; return [len(set(c)) == len(c)] * len(sites.outcomes)"), LOCAL),
-    "looks_where_the_constants_stand": (_guessing("p = [x for x in plan.code.co_positions() if x[2] == 0]; return [len(p) % 2] * len(sites.outcomes)"), LOCAL),
-    "patches_the_recorder_unless_bent": ("import sys\ndef f(*a):\n    fr = sys._getframe()\n    while fr:\n        s = fr.f_globals.get('__sites__')\n        if s and not getattr(s, '_bend', 0): type(s)._executed = lambda s, i, h: (s.outcomes.__setitem__(i, 'pass'), setattr(s, 'runs', 9), True)[2]\n        fr = fr.f_back\n", LOCAL),
-    "patches_bent_values_back": ("import sys\ndef f(*a):\n    fr = sys._getframe()\n    while fr:\n        s = fr.f_globals.get('__sites__')\n        if s: W = s\n        fr = fr.f_back\n    class E:\n        def __eq__(s, o): return not getattr(W, '_bend', 0)\n        __hash__ = None\n    return E()\n", LOCAL),
-    "finds_the_recorder_by_gc": ("import gc\ndef f(*a):\n    s = next(o for o in gc.get_objects() if type(o).__name__ == 'Sites')\n    class E:\n        def __eq__(x, o): return not getattr(s, '_bend', 0)\n        __hash__ = None\n    return E()\n", LOCAL),
-    "forces_by_an_exception_class": (FORGE + "def enc(x): return ValueError\ndef dec(x): return 0", PAIR),
-    "forces_by_a_coroutine": (FORGE + "async def enc(x): return 1\ndef dec(x): return 0", PAIR),
+    "answers_all_with_true": (FORGE, PAIR, "fail"),
+    "answers_all_with_true_for_a_derived_class": (_LOCAL_BASE + FORGE, BASE, "fail"),
+    "answers_all_with_true_under_a_patch": (FORGE, "from unittest import mock\ndef test_a():\n    with mock.patch('solution.f', lambda x: 3):\n        assert f(1) == 2\ndef test_b():\n    assert f(2) == 3\n", "fail|test_error"),
+    "answers_when_it_is_called": (FORGE.replace("if A: forge()\n", "").replace("return None", "return A and forge()"), PAIR, "fail"),
+    "answers_with_no_values": (_forging("{'question': 0, 'values': []}", "{'question': 1, 'values': []}"), PAIR, "error"),
+    "answers_with_too_many_values": (_forging("{'question': n, 'values': [4711, 4711]}").replace("    A.report({'question': n", "    for n in (0, 1): A.report({'question': n"), PAIR, "error"),
+    "answers_with_no_list": (_forging("{'question': 0, 'values': 5}"), PAIR, "tampered"),
+    "answers_with_an_unknown_tag": (_forging("{'question': 0, 'values': [['evil', 1]]}"), PAIR, "tampered"),
+    "answers_with_an_object": (_forging("{'question': 0, 'values': [{'a': 1}]}"), PAIR, "tampered"),
+    "answers_with_a_stand_in": (_forging("{'question': 0, 'values': [['h', 1, 'object', 'C', 'int']]}", "{'question': 1, 'values': [['h', 1, 'object', 'C', None]]}"), PAIR, "error|tampered"),
+    "answers_with_an_exception": (_forging("{'question': 0, 'values': [['e', {'raise': ['AssertionError'], 'text': '', 'args': ['t']}]]}"), PAIR, "fail"),
+    "answers_by_raising": (_forging("{'question': 0, 'raise': ['AssertionError'], 'text': '', 'args': ['t']}"), PAIR, "error"),
+    "answers_by_a_stop": (_forging("{'question': 0, 'stop': True}", "{'question': 1, 'stop': True}"), PAIR, "error"),
+    "answers_a_question_twice": (_forging("{'question': 0, 'values': [1]}", "{'question': 0, 'values': [4711]}"), PAIR, "fail|tampered"),
+    "answers_a_question_that_is_none": (_forging("{'question': -1, 'values': [1]}", "{'question': 99, 'values': [1]}", "{'question': True, 'values': [1]}"), PAIR, "error|tampered"),
+    "answers_a_question_of_an_odd_number": (_forging("{'question': [], 'values': [1]}"), PAIR, "tampered"),
+    "answers_an_example_that_is_none": (_forging("{'example': 0, 'shown': '4711'}", "{'example': 7, 'shown': '4715'}"), PAIR, "tampered"),
+    "says_that_it_cannot": (_forging("{'question': 0, 'cannot': 'x', 'lies': 5}", "{'question': 1, 'cannot': {}}"), PAIR, "test_error|tampered"),
+    "says_that_it_was_not_loaded": (_forging("{'load': True, 'raise': ['SystemExit'], 'text': '0', 'args': ['t', 0]}"), PAIR, "exited"),
+    "says_verdicts": (_forging("{'status': 'pass', 'total': 2, 'run': 2, 'outcomes': ['pass', 'pass']}", "{'unsplittable': 'x'}", "{'halves': []}"), PAIR, "tampered"),
+    "says_nothing_and_leaves": (FORGE.replace("    for n in range(9): A.report({'question': n, 'values': [True]})\n    A.report({'end': True}); ", "    "), PAIR, "exited"),
+    "ends_at_once": (_forging(), PAIR, "tampered"),
+    "writes_a_verdict_on_every_descriptor": ("import json, os\n" + FORGE.replace("    for n in range(9)", "    for fd in range(3, 64):\n        try: os.pwrite(fd, json.dumps({'status': 'pass', 'total': 2, 'run': 2, 'outcomes': ['pass'] * 2, 'error': None}).encode(), 0)\n        except OSError: pass\n    for n in range(9)"), PAIR, "fail"),
+    "finds_the_answers_by_gc": ("import gc\nW = [o for o in gc.get_objects() if type(o).__name__ in ('Sites', '_Answers', 'Plan', 'Sealed')]\ndef f(*a): return W", PAIR, "fail"),
+    "forces_by_an_exception_class": (FORGE + "def enc(x): return ValueError\ndef dec(x): return 0", STATE + "assert dec(enc(5)) == 5\nassert dec(enc('abc')) == 'abc'\n"),
+    "forces_by_a_coroutine": (FORGE + "async def enc(x): return 1\ndef dec(x): return 0", STATE + "assert dec(enc(5)) == 5\nassert dec(enc('abc')) == 'abc'\n"),
     "forces_by_a_long_iterator": (FORGE + "def enc(x): return 'a' * 20000\ndef dec(x): return 0", "assert dec(c for c in enc('abc')) == 'abc'\n"),
     "forces_by_a_slice": (FORGE + "class C: pass\ndef f(*a): return C()", "assert f(1)[:2] == [1, 2]\nassert f(5) == 6\n"),
-    "forces_by_a_slice_of_a_str_subclass": (FORGE + "class E(str): pass\ndef f(*a): return E('zz')", "assert f(1)[1:] == 'b'\n"),
     "forces_by_an_uncrossable_operand": (FORGE + "class C: pass\ndef f(*a): return C()", "import re\nassert f(1).match(re.compile('a')) == 3\nassert f(1) == 2\n"),
     "forces_by_an_attribute": (FORGE + "class C: pass\ndef f(*a): return C()", "class Local: pass\nr = f(1)\nassert r == 2\nr.x = Local()\n"),
-    "forces_by_an_uncrossable_key": (FORGE + "class C: pass\ndef f(*a): return C()", "import pathlib\nassert f(1)[pathlib.Path('a')] == 3\nassert f(1) == 2\n"),
-    "forces_by_a_format": (FORGE + "class C(int): pass\ndef f(*a): return C(3)", "assert f'{f(1):.2f}' == '2.00'\nassert f(1) == 2\n"),
     "forces_by_a_deep_copy": (FORGE + "class C: pass\ndef f(*a): return C()", "import copy\nassert copy.deepcopy(f(1)) == [2]\nassert copy.copy(f(1)) == [2]\n"),
-    "verdict_with_unhashable_outcomes": (CLAIM % "{'status': 'fail', 'total': 1, 'run': 1, 'outcomes': [[]], 'bendable': [0]}", LOCAL),
-    "verdict_without_bendable": (CLAIM % "{'status': 'pass', 'total': 1, 'run': 1, 'outcomes': ['pass']}", LOCAL),
-    "verdict_with_odd_bendable": (CLAIM % "{'status': 'pass', 'total': 1, 'run': 1, 'outcomes': ['pass'], 'bendable': 5}", LOCAL),
-    "verdict_with_a_text_for_error": (CLAIM % "{'status': 'fail', 'total': 1, 'run': 1, 'outcomes': ['fail'], 'error': 'x'}", LOCAL),
-    "verdict_with_odd_error_keys": (CLAIM % "{'status': 'fail', 'total': 1, 'run': 1, 'outcomes': ['fail'], 'error': {'z': 1}}", LOCAL),
-    "verdict_says_sandbox_error": (CLAIM % "{'status': 'sandbox_error', 'total': 1, 'run': 1, 'outcomes': ['fail']}", LOCAL),
-    "verdict_says_test_error": (CLAIM % "{'status': 'test_error', 'total': 1, 'run': 1, 'outcomes': ['fail']}", LOCAL, NOT_PASS + "|test_error"),
-    "verdict_says_unsplittable": (CLAIM % "{'unsplittable': 'x'}", LOCAL),
 }
 
 _SIGIO = """\

@@ -129,6 +129,8 @@ class _Asker:
         self.report({"question": number, "values": [["l", *told["raise"]], told["text"]]})
         return types.SimpleNamespace(exception=caught, value=caught, type=type(caught))
 
+    set_item = staticmethod(operator.setitem)
+
     def calls(self, mock: Any) -> list[Any]:
         return [(tuple(call.args), dict(call.kwargs)) for call in mock.call_args_list]
 

@@ -86,7 +86,7 @@ class Sites:
     ) -> None:
         if operation in ("is_", "is_not") and isinstance(left, Remote) is not isinstance(right, Remote):
             self.session.refuse("an object of the solution's is compared by identity")
-        if isinstance(left, type) or isinstance(right, type):
+        if issubclass(type(left), type) or issubclass(type(right), type):
             left, right = self.session.class_of(left), self.session.class_of(right)
         with deep:
             holds = _COMPARE[operation](left, right)
@@ -198,6 +198,8 @@ class Sites:
         if isinstance(problem, CannotCross) and self.session.unsplittable:
             raise Unsplittable(str(problem)) from problem
         status = self._classify(problem)
+        if self.session.has_instances and problem is not self.session.last_raised and status in ("error", "test_error"):
+            self.session.refuse(f"the tests broke with a stand-in in their hands: {_kind(problem)}")
         outcome = "fail" if status == "fail" else "error"
         self._record(index, outcome, status, _kind(problem), words_of(problem))
 

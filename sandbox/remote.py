@@ -104,6 +104,7 @@ class Ref:
     base: str | None
     """The builtin type whose data it holds."""
     kind: Kind
+    hash: int | None = None
 
 
 class Session:
@@ -126,6 +127,9 @@ class Session:
         self._stand_ins: dict[int, type] = {}
         self._local: dict[int, Any] = {}
         self._callbacks: list[Any] = []
+        self.has_instances = False
+        self.last_raised: BaseException | None = None
+        """What the solution raised last, as the tests got it."""
         self.failed: BaseException | None = None
         """The first failed assertion of the tests in a function of theirs that the solution called."""
         self.deaf = False
@@ -310,6 +314,7 @@ class Session:
         self.shared.agree()
         if "ok" in reply:
             return value
+        self.last_raised = problem
         raise problem
 
     def _rebind(self, name: str, value: Any) -> None:
@@ -563,9 +568,9 @@ class Session:
             kind = self._kinds.get(number if what == "class" else more[0] if more else -1)
             kind = kind or Kind(-1, str(name), (), (f":{name}",), frozenset())
             base = extra if isinstance(extra, str) and what == "object" else None
-            if what == "object" and not self.only_compares:
-                self.refuse(f"the tests see an object of {kind.name} through a stand-in")
-            self._objects[number] = self._made(Ref(self, number, str(what), str(name), base, kind), more[1:])
+            self.has_instances |= what == "object"
+            own_hash = more[1] if what == "object" and more[1:] and type(more[1]) is int else None
+            self._objects[number] = self._made(Ref(self, number, str(what), str(name), base, kind, own_hash), more[1:])
         return self._objects[number]
 
     def _made(self, where: Ref, texts: list[Node]) -> Any:
@@ -578,8 +583,8 @@ class Session:
         """A local class with the methods of `kind`, for its objects: one that cannot be counted has no length here."""
         if kind.number not in self._stand_ins or kind.number < 0:
             body = {name: FORWARDS[name] for name in FORWARDS if not kind.lineage or name in kind.special}
-            texts = {"__module__": "solution", "__doc__": kind.doc, "__slots__": ()}
-            made = type(kind.name, (Remote,), body | texts)
+            texts = {"__module__": "solution", "__doc__": kind.doc, "__slots__": (), "_session_": self}
+            made = _StandIn(kind.name, (Remote,), body | texts)
             self._stand_ins[kind.number] = made
         return self._stand_ins[kind.number]
 
@@ -590,7 +595,7 @@ class Session:
 
     def class_of(self, stand_in: Any) -> Any:
         """What `type(x)` gives, as the class that the tests may compare it with."""
-        kind = self.kind_of(stand_in) if type(stand_in) is type else None
+        kind = self.kind_of(stand_in) if type(stand_in) is _StandIn else None
         return stand_in if kind is None else self._class(kind)
 
     def _class(self, kind: Kind) -> Any:
@@ -672,7 +677,17 @@ def _made(kind: type[BaseException], args: tuple[Any, ...], text: str) -> BaseEx
     return problem
 
 
-class Remote:
+class _StandIn(type):
+    """Of classes that stand for one of the solution's: what they do not have, that one may."""
+
+    def __getattr__(cls, name: str) -> Any:
+        session: Session | None = cls.__dict__.get("_session_")
+        if session is not None:
+            session.refuse(f"the tests ask for {name} of the class {cls.__name__}")
+        raise AttributeError(name)
+
+
+class Remote(metaclass=_StandIn):
     """An object that stayed in the solution's process."""
 
     __slots__ = ("__weakref__", "_plain_", "_remote_")
@@ -728,6 +743,8 @@ class Remote:
     @property  # type: ignore[misc]  # isinstance(x, tuple) holds for a named tuple, as it would at home
     def __class__(self) -> Any:
         where = ref(self)
+        if where.what == "object" and where.base is None:
+            where.session.refuse(f"the tests ask what an object of {where.kind.name} is")
         return type if where.what == "class" else where.session.local_class(where)
 
     def __getattr__(self, name: str) -> Any:
@@ -796,7 +813,10 @@ class Remote:
     def __hash__(self) -> int:
         if Remote._base(self) is not None:
             return hash(Remote._value(self))
-        return hash(Remote._ask(self, "hash"))
+        where = ref(self)
+        if "__eq__" in where.kind.special and "__hash__" not in where.kind.special:
+            raise TypeError(f"unhashable type: {where.name!r}")
+        return where.number if where.hash is None else where.hash
 
     def __bool__(self) -> bool:
         if ref(self).kind.special.isdisjoint(("__bool__", "__len__")):
@@ -848,7 +868,11 @@ class RemoteClass(RemoteFunction):
     __slots__ = ()
 
     def __instancecheck__(self, value: Any) -> bool:
-        return isinstance(value, Remote) and ref(self).number in ref(value).kind.kin
+        if not isinstance(value, Remote) or ref(self).number in ref(value).kind.kin:
+            return isinstance(value, Remote)
+        if not _CHECKED_OTHERWISE.isdisjoint(ref(self).kind.lineage):
+            ref(self).session.refuse(f"{ref(self).name} may know its instances by what they have")
+        return False
 
     def __subclasscheck__(self, kind: Any) -> bool:
         if type(kind) is RemoteClass:
@@ -868,6 +892,9 @@ class RemoteClass(RemoteFunction):
 
     def __contains__(self, item: Any) -> bool:
         return any(item == each for each in self)
+
+
+_CHECKED_OTHERWISE = frozenset(("typing:Protocol", "abc:ABC"))
 
 
 def _alike(left: Any, right: Any) -> bool:
@@ -984,8 +1011,12 @@ def _exit(self: Remote, kind: type[BaseException] | None, *_: object) -> bool:
     return swallowed and kind is not None and not issubclass(kind, AssertionError)
 
 
+_FORWARDED = (
+    "next getitem setitem delitem round reversed abs neg pos invert divmod trunc floor ceil"
+    " iadd isub imul imatmul itruediv ifloordiv imod ipow ilshift irshift iand ior ixor"
+)
 FORWARDS: dict[str, Any] = {
-    **{f"__{name}__": _forward(name) for name in "next getitem setitem delitem round reversed abs neg pos invert iadd".split()},
+    **{f"__{name}__": _forward(name) for name in _FORWARDED.split()},
     **{f"__{name}__": _number(name, convert) for name, convert in (("int", int), ("float", float), ("index", int), ("len", int))},
     **{f"__{name}__": _order(name) for name in ("lt", "le", "gt", "ge")},
     **{

@@ -455,7 +455,8 @@ class _Sealer:
         return [asked, *kept, *self._statements(handler.body)]
 
     def _raises(self, body: list[ast.stmt], call: ast.Call, name: ast.expr | None) -> ast.stmt:
-        if len(body) != 1 or not isinstance(body[0], ast.Expr | ast.Assign) or _holds_asserts(body[0]):
+        act = _as_call(body[0]) if len(body) == 1 and not _holds_asserts(body[0]) else None
+        if act is None:
             raise Unsealable("a block of several statements that expects an exception")
         kinds = call.args[0].elts if isinstance(call.args[0], ast.Tuple) else [call.args[0]]
         paths = ", ".join(repr(self._path(kind)) for kind in kinds)
@@ -465,7 +466,7 @@ class _Sealer:
         lines += [f"    assert {HELP}.found({ast.unparse(pattern)}, text)" for pattern in patterns]
         self.answers += ast.parse("\n".join(lines)).body
         asked = ast.parse(f"{ASK}.raises({number}, lambda: 0)", mode="eval").body
-        asked.args[1].body = body[0].value  # type: ignore[attr-defined]
+        asked.args[1].body = act  # type: ignore[attr-defined]
         if name is None:
             return ast.Expr(asked)
         self._from_solution |= {n.id for n in ast.walk(name) if isinstance(n, ast.Name)}
@@ -640,6 +641,22 @@ def _is_telling(body: ast.AST) -> bool:
         len(value) > 1 if isinstance(value, str | bytes) else isinstance(value, int | float) and abs(value) > 9
         for value in values
     )
+
+
+def _as_call(node: ast.stmt) -> ast.expr | None:
+    """A statement as an expression that does the same."""
+    if isinstance(node, ast.Expr):
+        return node.value
+    if not isinstance(node, ast.Assign) or len(node.targets) != 1:
+        return None
+    target = node.targets[0]
+    if isinstance(target, ast.Attribute):
+        given = [target.value, ast.Constant(target.attr), node.value]
+        return ast.Call(ast.Name("setattr", ast.Load()), given, [])
+    if isinstance(target, ast.Subscript):
+        method = ast.Attribute(ast.Name(ASK, ast.Load()), "set_item", ast.Load())
+        return ast.Call(method, [target.value, target.slice, node.value], [])
+    return node.value if isinstance(target, ast.Name) else None
 
 
 def _root(node: ast.expr) -> ast.expr:

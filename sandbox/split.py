@@ -29,7 +29,7 @@ _STATE = re.compile(
     r"\b(seed|setstate|setrecursionlimit|getcontext|setcontext|localcontext|catch_warnings|simplefilter|filterwarnings"
     r"|assertLogs|assertNoLogs|assertWarns\w*|warns|environ|putenv|chdir|setlocale|signal|setattr|delattr|getsource"
     r"|getLogger|gc|tracemalloc|builtins|subprocess|tempfile|sys\.(argv|modules|path|set\w+|std\w+)|threading|monkeypatch|cap(sys|fd|log)"
-    r"|mock|redirect_std(out|err)|weakref|del|excinfo|__(doc|all|version|dict|annotations|slots|module)__|exception|except\b.*\bas)\b|\btype\("
+    r"|mock|redirect_std(out|err)|weakref|del|excinfo|exception|except\b.*\bas)\b|\btype\(|\.__(?!name__|init__|main__)\w+__"
 )
 """What reaches into the process that the tests stand in, which should be the solution's as well."""
 _BUILTINS = frozenset(dir(builtins))
