@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 
 import pytest
 
@@ -46,7 +47,8 @@ def test_a_loop_makes_more_executions_than_sites(box: Sandbox) -> None:
         ("import numpy_like_thing", "assert 1 == 1", "error"),
         ("def add(a, b):\n    while True: pass", "assert add(1, 1) == 2", "timeout"),
         ("def add(a, b):\n    return 'x' * (1 << 40)", "assert add(1, 1) == 2", "memory"),
-        ("def add(a, b):\n    print('x' * 70000)\n    return 2", "assert add(1, 1) == 2", "output_limit"),
+        ("def add(a, b):\n    print('x' * 1100000)\n    return 2", "assert add(1, 1) == 2", "output_limit"),
+        ("def add(a, b):\n    print('x' * 1000000)\n    return 2", "assert add(1, 1) == 2", "pass"),
         ("import os\ndef add(a, b): os.abort()", "assert add(1, 1) == 2", "crash"),
         ("import os\ndef add(a, b): os._exit(0)", "assert add(1, 1) == 2", "exited"),
         ("import sys\ndef add(a, b): sys.exit(0)", "assert add(1, 1) == 2", "exited"),
@@ -146,12 +148,30 @@ def test_functions_of_the_tests_can_be_handed_over(box: Sandbox) -> None:
     assert (report.status, report.mode) == ("pass", "split")
 
 
-def test_tests_that_cannot_be_split_run_in_process_and_say_so(box: Sandbox) -> None:
+def test_classes_of_the_tests_can_be_handed_over(box: Sandbox) -> None:
     solution = "def f(kind):\n    return kind.__name__\n"
     tests = "class Local: pass\nassert f(Local) == 'Local'\n"
     report = box.check(solution, tests)
-    assert (report.status, report.mode) == ("pass", "in-process")
+    assert (report.status, report.mode) == ("pass", "split")
     assert box.check(solution, tests.replace("== 'Local'", "== 'Other'")).status == "fail"
+
+
+GREETING = "class Base:\n    def greet(self, end=''): return 'hi ' + self.name() + end\n"
+DERIVED = """
+class Own(Base):
+    def name(self): return 'you'
+assert Own().greet() == 'hi you'
+assert Own().greet('!') == 'hi you!'
+"""
+
+
+def test_tests_that_cannot_be_split_run_in_process_and_say_so(box: Sandbox) -> None:
+    report = box.check(GREETING, DERIVED)
+    assert (report.status, report.mode, report.outcomes) == ("pass", "in-process", ("pass", "pass"))
+    report = box.check(GREETING.replace(" + end", ""), DERIVED)
+    assert (report.status, report.mode, report.outcomes) == ("fail", "in-process", ("pass", "fail"))
+    assert report.error is not None
+    assert (report.error.expected, report.error.got) == ("'hi you!'", "'hi you'")
 
 
 def test_the_standard_library_can_be_imported_inside(box: Sandbox) -> None:
@@ -284,10 +304,27 @@ def test_a_unittest_class_counts_its_methods(box: Sandbox) -> None:
         "class Broken(Exception): pass\n"
         "def add(a, b):\n    if a is None: raise Broken('none')\n    return a + b\n"
     )
-    report = box.check(solution, UNITTEST)
+    report = box.check(solution, UNITTEST.replace("), 4)", "), 3)"))
+    assert (report.status, report.mode, report.outcomes) == ("pass", "split", ("pass", "pass", "pass"))
+    report = box.check(solution, UNITTEST.replace("add(None, 1)", "add(Broken, 1)"))
+    assert report.status == "fail"
+    report = box.check(solution, UNITTEST.partition("    def test_raises")[0])
     assert (report.status, report.mode) == ("fail", "split")
-    assert report.outcomes == ("pass", "pass", "fail")  # in the loader's alphabetical order
-    assert box.check(solution, UNITTEST.replace("), 4)", "), 3)")).passed
+    assert report.outcomes == ("pass", "fail")  # in the loader's alphabetical order
+
+
+def test_a_failed_method_that_saw_the_solutions_own_objects_is_looked_at_assert_by_assert(
+    box: Sandbox,
+) -> None:
+    solution = "class Broken(Exception): pass\ndef add(a, b):\n    if a is None: raise Broken('none')\n    return a + b\n"
+    report = box.check(solution, UNITTEST)
+    assert (report.status, report.mode, report.outcomes) == (
+        "fail",
+        "in-process",
+        ("pass", "fail", "pass", "pass"),
+    )
+    assert report.error is not None
+    assert (report.error.assert_index, report.error.expected, report.error.got) == (1, "4", "3")
 
 
 def test_a_doctest_counts_its_examples(box: Sandbox) -> None:
@@ -308,9 +345,14 @@ def test_a_forged_in_process_pass_is_tampered(box: Sandbox) -> None:
     assert (report.status, report.mode) == ("tampered", "in-process")
 
 
-def test_an_in_process_pass_that_cannot_be_bent_is_not_accepted(box: Sandbox) -> None:
-    report = box.check("def f(kind): return 1", "class Local: pass\nassert f(Local)\n")
-    assert report.status == "test_error"
+def test_an_in_process_pass_that_the_solution_could_make_up_is_not_accepted(box: Sandbox) -> None:
+    guessed = "class Own(Base):\n    def name(self): return 'you'\nassert Own().greet('!').count('!') == 1\n"
+    word = "class Own(Base):\n    def name(self): return 'you'\nok = Own().greet() == 'hi you'\nassert ok\n"
+    for tests in (guessed, word):
+        for solution in (GREETING, GREETING.replace("'hi '", "'ho '")):
+            report = box.check(solution, tests)
+            assert report.error is not None
+            assert (report.status, report.error.type) == ("test_error", "Undecided")
 
 
 def test_numbers_of_a_preloaded_numpy_are_compared_as_numbers() -> None:
@@ -328,14 +370,34 @@ class Words(TestCase):
         self.assertEqual(f("a.txt"), expected)
         self.assertEqual(f("b"), "B")
 """
+INHERITED = """
+from unittest import TestCase
+class Own(Base):
+    def name(self): return "you"
+class Greetings(TestCase):
+    def test_own(self):
+        expected = "hi you"
+        self.assertEqual(Own().greet(), expected)
+        self.assertEqual(Own().greet("!"), "hi you!")
+"""
 
 
-def test_in_process_methods_pass_and_a_forged_equality_of_theirs_is_tampered(box: Sandbox) -> None:
+def test_methods_see_what_they_patch_replaced(box: Sandbox) -> None:
     honest = "def opened(name): return name\ndef f(name): return opened(name)\n"
     report = box.check(honest, DECORATED)
-    assert (report.status, report.mode, report.outcomes) == ("pass", "in-process", ("pass",))
-    forged = honest + "import unittest\nunittest.TestCase.assertEqual = lambda *_: None\n"
-    assert box.check(forged, DECORATED).status == "tampered"
+    assert (report.status, report.mode, report.outcomes) == ("pass", "split", ("pass",))
+    assert box.check(honest.replace("return opened(name)", "return name"), DECORATED).status == "fail"
+
+
+def test_in_process_methods_pass_and_a_forged_equality_of_theirs_decides_nothing(box: Sandbox) -> None:
+    report = box.check(GREETING, INHERITED)
+    assert (report.status, report.mode, report.outcomes) == ("pass", "in-process", ("pass", "pass"))
+    forged = (
+        GREETING.replace("'hi '", "'ho '")
+        + "import unittest\nunittest.TestCase.assertEqual = lambda *_: None\n"
+    )
+    report = box.check(forged, INHERITED)
+    assert (report.status, report.mode, report.outcomes) == ("fail", "in-process", ("fail", "fail"))
 
 
 @pytest.mark.parametrize(
@@ -354,7 +416,7 @@ def test_in_process_methods_pass_and_a_forged_equality_of_theirs_is_tampered(box
             "def f(x): return x",
             "import unittest\nclass T(unittest.TestCase):\n    @classmethod\n    def setUpClass(cls): cls.one = f(1)\n    def test(self): self.assertEqual(self.one, 1)",
         ),
-        ("class Base:\n    def f(self): return self.g()", "class Own(Base):\n    def g(self): return 4\nassert Own().f() == 4"),
+        ("class Base:\n    def f(self): return 'so ' + self.g()", "class Own(Base):\n    def g(self): return 'it is'\nassert Own().f() == 'so it is'"),
         ("def f(x): return [x, x, x]", "assert f(1)[:2] == [1, 1]\nassert f(ValueError)[0] is ValueError"),
     ],
 )  # fmt: skip
@@ -371,7 +433,11 @@ def test_a_wrong_value_kept_in_a_name_is_the_solutions_error(box: Sandbox) -> No
 def test_plain_tests_are_judged_without_a_process_of_their_own_and_others_with_one(box: Sandbox) -> None:
     plain = "assert f(1) == 1\nassert not f(0)\nassert [2] != f(x=2), 'two'\nassert f(3) in {3: 'three'}"
     solution = "def f(x): return x"
-    assert split.plan(plain).plain == {"f"}
+    suite = split.plan(plain).plain
+    assert suite is not None
+    calls, checks = suite
+    assert [name for name, _, _ in calls] == ["f"] * 4
+    assert [operation for operation, *_ in checks] == ["eq", "not", "ne", "in"]
     assert box.check(solution, plain).outcomes == ("pass",) * 4
     for other in (
         "x = f(1)\nassert x == 1",
@@ -383,25 +449,29 @@ def test_plain_tests_are_judged_without_a_process_of_their_own_and_others_with_o
         assert box.check(solution, other).passed
 
 
-def test_an_in_process_verdict_that_leaves_sites_out_is_not_believed(box: Sandbox) -> None:
-    claim = "{'status': 'pass', 'total': 1, 'run': 1, 'error': None, 'outcomes': ['pass'], 'labels': []}"
-    forged = (
-        "import json, os, sys\ndef f(kind):\n    frame = sys._getframe()\n"
-        "    while 'verdict_fd' not in frame.f_locals: frame = frame.f_back\n"
-        f"    os.pwrite(frame.f_locals['verdict_fd'], json.dumps({claim}).encode(), 0); os._exit(0)\n"
+@pytest.mark.parametrize(("end", "status"), [("return 'ho'", "fail"), ("os._exit(0)", "exited")])
+def test_an_in_process_verdict_that_the_solution_writes_is_not_read(
+    box: Sandbox, end: str, status: str
+) -> None:
+    claim = (
+        "{'status': 'pass', 'total': 2, 'run': 2, 'error': None, 'outcomes': ['pass', 'pass'], 'labels': []}"
     )
-    report = box.check(forged, "class Local: pass\nassert f(Local) == 'Local'\nassert f(3) == 4\n")
-    assert (report.status, report.mode) == ("test_error", "in-process")
-    assert report.error is not None
-    assert report.error.type == "Tripwire"
+    forged = (
+        "import json, os\nclass Base:\n    def greet(self, end=''):\n        for fd in range(64):\n"
+        f"            try: os.pwrite(fd, json.dumps({claim}).encode(), 0)\n            except OSError: pass\n        {end}\n"
+    )
+    report = box.check(forged, DERIVED)
+    assert (report.status, report.mode) == (status, "in-process")
 
 
 def test_a_text_that_cannot_be_written_out_again_is_the_tests_fault(box: Sandbox) -> None:
     tests = (
-        "class Local: pass\nassert f(Local) != f'{\"\x0c\"}'\n"  # ast.unparse finds no quotes for a form feed
-    )
-    report = box.check("def f(kind): return kind.__name__", tests)
-    assert (report.status, report.mode) == ("test_error", "in-process")
+        DERIVED + "assert Own().greet('\x0c') == f'hi you{\"\x0c\"}'\n"
+    )  # ast.unparse finds no quotes for a form feed
+    report = box.check(GREETING, tests)
+    assert report.status == ("pass" if sys.version_info >= (3, 12) else "test_error")
+    if report.error is not None:
+        assert "f-string" in report.error.message
     assert box.check("def f(kind): return 1", "assert f(1) == 1").passed
 
 
@@ -421,6 +491,9 @@ def test_an_exception_that_a_with_or_try_waits_for_is_no_error(box: Sandbox) -> 
 
 
 @pytest.mark.parametrize("literal", ["1e20", "1e999", "''", "[]", "{1: [2]}", "-3", "None", "True"])
-def test_every_literal_can_be_bent(box: Sandbox, literal: str) -> None:
+def test_every_literal_can_be_expected_of_a_call_with_a_class_of_the_tests(
+    box: Sandbox, literal: str
+) -> None:
     solution = f"def f(kind): return {literal}"
     assert box.check(solution, f"class Local: pass\nassert f(Local) == {literal}\nassert f(0) != 'x'").passed
+    assert not box.check(solution, f"class Local: pass\nassert f(Local) == [{literal}]").passed
