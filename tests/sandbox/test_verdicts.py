@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from sandbox import Limits, Sandbox, split
+from sandbox import Limits, Sandbox, plain, split
 
 ADD = "def add(a, b):\n    return a + b\n"
 
@@ -431,21 +431,21 @@ def test_a_wrong_value_kept_in_a_name_is_the_solutions_error(box: Sandbox) -> No
 
 
 def test_plain_tests_are_judged_without_a_process_of_their_own_and_others_with_one(box: Sandbox) -> None:
-    plain = "assert f(1) == 1\nassert not f(0)\nassert [2] != f(x=2), 'two'\nassert f(3) in {3: 'three'}"
+    tests = "assert f(1) == 1\nassert not f(0)\nassert [2] != f(x=2), 'two'\nassert f(3) in {3: 'three'}"
     solution = "def f(x): return x"
-    suite = split.plan(plain).plain
+    suite = plain.read(tests)
     assert suite is not None
-    calls, checks = suite
-    assert [name for name, _, _ in calls] == ["f"] * 4
-    assert [operation for operation, *_ in checks] == ["eq", "not", "ne", "in"]
-    assert box.check(solution, plain).outcomes == ("pass",) * 4
+    assert [name for name, _, _ in suite.calls] == ["f"] * 4
+    assert [operation for operation, *_ in suite.checks] == ["eq", "not", "ne", "in"]
+    assert split.plan(tests).plain is not None
+    assert box.check(solution, tests).outcomes == ("pass",) * 4
     for other in (
         "x = f(1)\nassert x == 1",
         "assert f(f(1)) == 1",
         "assert len(f('a')) == 1",
         "assert f(1) == 2 - 1",
     ):
-        assert split.plan(other).plain is None
+        assert plain.read(other) is split.plan(other).plain is None
         assert box.check(solution, other).passed
 
 
