@@ -18,11 +18,10 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any, get_args
 
 from . import judge, zygote
@@ -366,7 +365,9 @@ class Sandbox:
         header = {"entry_point": entry_point, "fail_fast": fail_fast}
         text = tests.encode("utf-8", "surrogatepass")
         with self._slot(wall_s) as slot:
-            report, verdict = self._checked(slot, "split", solution.encode("utf-8", "surrogatepass"), header, text)
+            report, verdict = self._checked(
+                slot, "split", solution.encode("utf-8", "surrogatepass"), header, text
+            )
             if "unsplittable" not in verdict and "doubt" not in verdict:
                 return report
             return self._beside(slot, solution, header, text, report, verdict)
@@ -384,7 +385,11 @@ class Sandbox:
         inside, answers = made
         program = request(solution.encode("utf-8", "surrogatepass"), inside)
         found, _ = self._checked(slot, "in-process", program, header, answers)
-        return report if report.status == "test_error" and not (found.passed or "unsplittable" in first) else found
+        return (
+            report
+            if report.status == "test_error" and not (found.passed or "unsplittable" in first)
+            else found
+        )
 
     def check_many(
         self, pairs: Iterable[tuple[str, str] | tuple[str, str, str | None]], fail_fast: bool = False

@@ -59,7 +59,13 @@ PLAIN: dict[type, Callable[[Any], Any]] = {
     UserList: lambda v: UserList(v.data),
     UserString: lambda v: UserString(v.data),
 }
-_FUNCTIONS = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial, functools._lru_cache_wrapper)
+_FUNCTIONS = (
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    functools.partial,
+    functools._lru_cache_wrapper,
+)
 _CO_COROUTINE = 0x80
 MAX_PRINTED = 1 << 20
 _MOST_WARNINGS = 100  # between two messages
@@ -112,7 +118,26 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "aiter": lambda it: it.__aiter__(),
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
-    **{f.__name__: f for f in (len, iter, bool, repr, str, hash, int, float, reversed, round, dir, format, divmod, complex, bytes)},
+    **{
+        f.__name__: f
+        for f in (
+            len,
+            iter,
+            bool,
+            repr,
+            str,
+            hash,
+            int,
+            float,
+            reversed,
+            round,
+            dir,
+            format,
+            divmod,
+            complex,
+            bytes,
+        )
+    },
     **{f.__name__: f for f in (math.trunc, math.floor, math.ceil)},
     "fspath": os.fspath,
     **{name: getattr(operator, name) for name in _OPERATORS.split()},
@@ -194,7 +219,7 @@ class Host:
 
         def note(message: Any, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
             if len(self._warned) < _MOST_WARNINGS:
-                self._warned.append([_names(category.__mro__), str(message)[:1000]])
+                self._warned.append([names_of(category.__mro__), str(message)[:1000]])
 
         warnings.showwarning = note
 
@@ -299,7 +324,9 @@ class Host:
     def _rebound(self) -> list[str]:
         """Global names that stand for something else than when the other side was told."""
         known = self._known_names
-        found = [name for name, value in self._module.items() if value is not known.get(name) and name[:2] != "__"]
+        found = [
+            name for name, value in self._module.items() if value is not known.get(name) and name[:2] != "__"
+        ]
         known.update({name: self._module[name] for name in found})
         return found
 
@@ -314,7 +341,7 @@ class Host:
         number = self._number(value)
         if isinstance(value, type):
             self._tell(value)
-            return ["h", number, "class", value.__name__, _names(value.__mro__)]
+            return ["h", number, "class", value.__name__, names_of(value.__mro__)]
         self._tell(type(value))
         kind = "function" if isinstance(value, _FUNCTIONS) else "object"
         if kind == "function" and getattr(getattr(value, "__code__", None), "co_flags", 0) & _CO_COROUTINE:
@@ -330,7 +357,14 @@ class Host:
         number = self._number(kind)
         if number not in self._told:
             kin = [self._number(base) for base in kind.__mro__]
-            self._told[number] = [number, kind.__name__, kin, _names(kind.__mro__), dunders(kind), *_texts(kind)]
+            self._told[number] = [
+                number,
+                kind.__name__,
+                kin,
+                names_of(kind.__mro__),
+                dunders(kind),
+                *_texts(kind),
+            ]
             self._untold.append(number)
 
     def send(self, message: dict[str, Node]) -> None:
@@ -376,7 +410,12 @@ class Host:
         if threading.get_ident() != self._thread:
             self._refused = "a function of the tests was called from a thread"
             raise RuntimeError(self._refused)
-        message = {"callback": number, "do": operation, "args": self._encode(args), "kwargs": self._encode(kwargs)}
+        message = {
+            "callback": number,
+            "do": operation,
+            "args": self._encode(args),
+            "kwargs": self._encode(kwargs),
+        }
         self.send(message | self._changes())
         reply = self.answer_until(lambda message: "op" not in message)
         self._shared.drop(reply.get("dropped", ()))
@@ -413,7 +452,12 @@ class Host:
             args, state = ["t", words_of(problem)], ["d"]
         if id(problem) in self._foreign:
             return {"raised": self._foreign[id(problem)]}
-        told = {"raise": _names(type(problem).__mro__), "args": args, "state": state, "text": words_of(problem)[:1000]}
+        told = {
+            "raise": names_of(type(problem).__mro__),
+            "args": args,
+            "state": state,
+            "text": words_of(problem)[:1000],
+        }
         if type(problem).__module__ == "solution":
             told |= {"class": self.refer(type(problem)), "repr": _repr(problem)[:1000]}
         for name, earlier in (("cause", problem.__cause__), ("context", problem.__context__)):
@@ -445,7 +489,7 @@ class Host:
 
     def _called(self, path: str) -> Any:
         """What a call calls: a name as it is now; any other entry point as it was made for the first call."""
-        if path.isidentifier():
+        if path in self._module:
             return self._module[path]
         if path not in self._entry_points:
             self._entry_points[path] = entry_point(self._module, path)
@@ -497,10 +541,12 @@ _KEPT_IN_SLOTS: dict[type[BaseException], tuple[str, ...]] = {
 def _attributes(problem: BaseException) -> dict[str, Any]:
     """Those of the program's own, and what builtin classes keep beside their arguments."""
     names = (name for kind, kept in _KEPT_IN_SLOTS.items() if isinstance(problem, kind) for name in kept)
-    return dict(vars(problem)) | {name: value for name in names if (value := getattr(problem, name)) is not None}
+    return dict(vars(problem)) | {
+        name: value for name in names if (value := getattr(problem, name)) is not None
+    }
 
 
-def _names(classes: tuple[type, ...]) -> list[str]:
+def names_of(classes: tuple[type, ...]) -> list[str]:
     """`name` of a builtin class, `module:name` of any other, with an empty module where it is the solution's own."""
     modules = [("" if c.__module__ == "solution" else f"{c.__module__}") for c in classes]
     return [
@@ -512,7 +558,8 @@ def _names(classes: tuple[type, ...]) -> list[str]:
 def dunders(kind: type) -> list[str]:
     """The special methods that the program itself gave to a class, or that a class of a library has."""
     known = {name for base in kind.__mro__ if base is not object for name in vars(base) if type(name) is str}
-    return [name for name in known if name.startswith("__") and name.endswith("__")]
+    special = [name for name in known if name.startswith("__") and name.endswith("__")]
+    return [name for name in special if getattr(kind, name, None) is not None]
 
 
 def _texts(value: Any) -> list[str | None]:
@@ -523,7 +570,9 @@ def _texts(value: Any) -> list[str | None]:
 
 CALL_BYTES = 1 << 25
 """What the calls of one run may return, as JSON."""
-_REFUSAL = dumps({"status": "output_limit", "error": f"over {CALL_BYTES} bytes of results in one run"}) + b"\n"
+_REFUSAL = (
+    dumps({"status": "output_limit", "error": f"over {CALL_BYTES} bytes of results in one run"}) + b"\n"
+)
 
 
 def call_all(source_fd: int, calls_fd: int, output_fd: int) -> NoReturn:

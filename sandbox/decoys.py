@@ -52,5 +52,12 @@ def _beside(value: Any, chance: Any) -> Any:
         return value[:place] + letter + value[place + 1 :]
     if isinstance(value, bytes):
         return value + bytes([97 + step])
-    others: dict[type, Any] = {str: "a", list: [step], tuple: (step,), set: {step}, dict: {step: 0}, type(None): step}
+    others: dict[type, Any] = {
+        str: "a",
+        list: [step],
+        tuple: (step,),
+        set: {step},
+        dict: {step: 0},
+        type(None): step,
+    }
     return others.get(type(value), step)

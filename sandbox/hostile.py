@@ -249,11 +249,11 @@ _FORGERIES = {
     ),
     "object_contains_everything": (
         "class C:\n    def __contains__(s, x): return True\n    def __len__(s): return 3\ndef f(x): return C()",
-        "error", "assert 3 in f(1)\n",
+        "error|tampered", "assert 3 in f(1)\n",
     ),
     "object_above_everything": (
         "class C:\n    def __gt__(s, o): return True\n    __lt__ = __ge__ = __le__ = __gt__\ndef f(x): return C()",
-        "error", "assert f(1) > 3\n",
+        "error|tampered", "assert f(1) > 3\n",
     ),
     "object_difference_is_small": (
         "class C:\n    def __sub__(s, o): return s\n    def __abs__(s): return s\n    def __lt__(s, o): return True\ndef f(x): return C()",

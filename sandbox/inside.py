@@ -20,8 +20,22 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from . import callee, forms, judge, pytest_form, sealed, split
-from .remote import RunEnded, Session, standard
-from .wire import CannotCross, Channel, Decoder, Encoder, Node, Shared, WireError, deep, dumps, loads, words_of
+from .remote import standard
+from .session import RunEnded, Session, exception_class
+from .wire import (
+    CannotCross,
+    Channel,
+    Decoder,
+    Encoder,
+    Node,
+    Shared,
+    WireError,
+    deep,
+    dumps,
+    loads,
+    words_of,
+)
+
 
 def request(solution: bytes, half: bytes) -> bytes:
     """What `run` reads: a line of JSON, the program, and the half of the tests that goes beside it."""
@@ -39,7 +53,12 @@ def run(sock: socket.socket, request_fd: int) -> NoReturn:
     asker = _Asker(callee.Host(Channel(sock)))
     code, tests, candidate_check, imports, free, entry_point, examples = marshal.loads(body[size:])
     module = types.ModuleType("solution")
-    linecache.cache["solution.py"] = len(source), None, source.decode(errors="replace").splitlines(True), "solution.py"
+    linecache.cache["solution.py"] = (
+        len(source),
+        None,
+        source.decode(errors="replace").splitlines(True),
+        "solution.py",
+    )
     try:
         with suppress(SystemExit):
             callee.load(source, module)
@@ -50,7 +69,9 @@ def run(sock: socket.socket, request_fd: int) -> NoReturn:
     plan = types.SimpleNamespace(imports=imports, free=free)
     head = judge.head_of(entry_point)
     own = judge.module_of(plan, names, head)
-    namespace = judge.namespace_of(names, own, frozenset((head,)) if head else frozenset(), module, sites=asker)
+    namespace = judge.namespace_of(
+        names, own, frozenset((head,)) if head else frozenset(), module, sites=asker
+    )
     namespace[sealed.ASK] = asker
     exec(code, namespace)
     if candidate_check:
@@ -78,9 +99,7 @@ def _answers_anything(value: Any) -> bool:
 
 
 _SPEAKING = frozenset(
-    "__eq__ __ne__ __lt__ __le__ __gt__ __ge__ __hash__ __bool__ __len__ __contains__ __iter__ __getitem__ __next__ __call__"
-    " __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __mod__ __pow__ __and__ __or__ __xor__ __neg__ __abs__"
-    " __int__ __float__ __index__ __round__ __str__ __repr__ __format__".split()
+    ["__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__bool__", "__len__", "__contains__", "__iter__", "__getitem__", "__next__", "__call__", "__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__mod__", "__pow__", "__and__", "__or__", "__xor__", "__neg__", "__abs__", "__int__", "__float__", "__index__", "__round__", "__str__", "__repr__", "__format__"]
 )
 """With none of these an object equals nothing but itself and can be computed with as little: it need not be seen."""
 
@@ -222,12 +241,16 @@ class Help:
     @staticmethod
     def raised(names: Sequence[str], *paths: str) -> bool:
         """Whether the classes of what was raised are among those expected: a name alone is a builtin's or the solution's."""
+        if not _is_lineage(names):
+            return False
         wanted = set()
         for path in paths:
             module, _, name = path.rpartition(".")
             kind = getattr(standard(module) or sys.modules.get(module), name, None) if module else None
             if kind is not None:
-                wanted.add(name if kind.__module__ == "builtins" else f"{kind.__module__}:{kind.__qualname__}")
+                wanted.add(
+                    name if kind.__module__ == "builtins" else f"{kind.__module__}:{kind.__qualname__}"
+                )
             else:
                 wanted |= {name, f":{name}"} if hasattr(__builtins__, name) or not module else {f":{name}"}
         return not wanted.isdisjoint(names)
@@ -235,6 +258,15 @@ class Help:
     @staticmethod
     def found(pattern: str, text: str) -> bool:
         return re.search(pattern, text) is not None
+
+
+def _is_lineage(names: Sequence[str]) -> bool:
+    """Whether there can be a class with these bases: behind one that is known, its own stand and no others."""
+    for place, name in enumerate(names):
+        kind = exception_class(name)
+        if kind is not None:
+            return list(names[place:]) == callee.names_of(kind.__mro__)
+    return False
 
 
 class _Answers:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from . import callee, forms, plain, pytest_form, split
-from .remote import Contract, Remote, RemoteFunction, RunEnded, Session, SolutionExited, is_class, ref
+from .remote import Remote, RemoteFunction, is_class, ref
+from .session import Contract, RunEnded, Session, SolutionExited
 from .state import State
 from .wire import CannotCross, Channel, Decoder, Node, deep, dumps, loads, words_of
 
@@ -29,7 +30,9 @@ UNPLANNABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 MAX_TEXT = 1000
 """Characters kept of a value's or an exception's text."""
 _BUILTINS = frozenset(dir(builtins))
-_HOOKS = frozenset(("setUpModule", "tearDownModule", "load_tests", "pytestmark", "setup_module", "teardown_module"))
+_HOOKS = frozenset(
+    ("setUpModule", "tearDownModule", "load_tests", "pytestmark", "setup_module", "teardown_module")
+)
 """What runners look for in the tests' module, where a solution's name has no business."""
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge", "is_", "is_not")},
@@ -198,7 +201,11 @@ class Sites:
         if isinstance(problem, CannotCross) and self.session.unsplittable:
             raise Unsplittable(str(problem)) from problem
         status = self._classify(problem)
-        if self.session.has_instances and problem is not self.session.last_raised and status in ("error", "test_error"):
+        if (
+            self.session.has_instances
+            and problem is not self.session.last_raised
+            and status in ("error", "test_error")
+        ):
             self.session.refuse(f"the tests broke with a stand-in in their hands: {_kind(problem)}")
         outcome = "fail" if status == "fail" else "error"
         self._record(index, outcome, status, _kind(problem), words_of(problem))
@@ -260,7 +267,9 @@ class Sites:
         }
         if found["status"] in ("fail", "error") and self.doubt:
             found |= {"status": "test_error", "error": {"type": "Undecided", "message": self.doubt}}
-        elif found["status"] in ("fail", "error", "exited", "test_error", "no_tests") and (doubt := self.session.refused or self._plan.state):
+        elif found["status"] in ("fail", "error", "exited", "test_error", "no_tests") and (
+            doubt := self.session.refused or self._plan.state
+        ):
             found["doubt"] = doubt if isinstance(doubt, str) else ""
         return found
 
@@ -361,7 +370,7 @@ def _judged(session: Session, plan: split.Plan, request: Request) -> Verdict:
     try:
         if plan.plain is not None:
             with deep:
-                _PlainRun(plain.Suite(*plan.plain), session, sites).run(nodes, entry_point)
+                _PlainRun(plan.plain, session, sites).run(nodes, entry_point)
         else:
             module = module_of(plan, exports, head)
             _acquaint(session, sites, plan, exports, module, believed, entry_point)
@@ -378,11 +387,15 @@ def _acquaint(
     entry_point: str | None,
 ) -> None:  # fmt: skip
     """Which of the solution's classes the tests speak of, and which names they were given of other making."""
-    spoken_of = plan.free - _BUILTINS | {name for source, names in plan.imports if source == module for name in names}
+    spoken_of = plan.free - _BUILTINS | {
+        name for source, names in plan.imports if source == module for name in names
+    }
     spoken_of -= {head_of(entry_point)}
     if any(type(exports.get(name)) is RemoteFunction for name in spoken_of | {head_of(entry_point)}):
         spoken_of = set()  # the tests are about a function, whose results are to be data
-    session.named = frozenset(ref(exports[name]).number for name in spoken_of & exports.keys() if is_class(exports[name]))
+    session.named = frozenset(
+        ref(exports[name]).number for name in spoken_of & exports.keys() if is_class(exports[name])
+    )
     if shadowed := (exports.keys() & plan.free & _BUILTINS) - believed:
         sites.doubt = f"the solution has its own {min(shadowed)}, the tests were given the builtin one"
 
@@ -402,7 +415,9 @@ def module_of(plan: Any, exports: dict[str, Any], head: str | None) -> str | Non
     elif plan.free & (exports.keys() - _BUILTINS):
         found = [module for module, names in unknown if "*" in names]
     else:
-        found = [module for module, names in unknown if set(names) - {"*"} <= exports.keys() or len(unknown) == 1]
+        found = [
+            module for module, names in unknown if set(names) - {"*"} <= exports.keys() or len(unknown) == 1
+        ]
     return found[0] if found else None
 
 
@@ -417,7 +432,7 @@ def _is_here(module: str) -> bool:
 
 
 class _PlainRun:
-    """All calls of a plain suite in one message, and the checks as the answers come."""
+    """All calls of a plain suite in a few messages, and the checks as the answers come."""
 
     def __init__(self, suite: plain.Suite, session: Session, sites: Sites) -> None:
         self._suite, self._session, self._sites = suite, session, sites
@@ -426,35 +441,34 @@ class _PlainRun:
 
     def run(self, nodes: dict[str, Node], entry_point: str | None) -> None:
         """Raises RunEnded where the solution ends before the last answer."""
-        calls = self._suite.calls
-        if any(name == plain.CANDIDATE for name, _, _ in calls):
-            entry_point = entry_point or _only_function(nodes)
-        if not entry_point and any(name == plain.CANDIDATE for name, *_ in calls):
+        suite = self._suite
+        if suite.wants_candidate and not (entry_point := entry_point or _only_function(nodes)):
             return self._sites.undecided("check(candidate) needs an entry_point: the solution defines several names")
-        paths = {name: entry_point if name == plain.CANDIDATE else name for name, _, _ in calls}
-        missing = {name for name, path in paths.items() if head_of(path) not in nodes}
-        self._session.ask_all([[paths[name], *given] for name, *given in calls if name not in missing])
-        place = 0
-        for number, (check, last) in enumerate(zip(self._suite.checks, plain.last_calls(self._suite), strict=True)):
-            while place <= last:
-                self._values.append(self._answer(calls[place][0], missing))
-                place += 1
-                if self._session.has_objects:  # they can only be asked about when all else has been answered
-                    self._values += [self._answer(name, missing) for name, *_ in calls[place:]]
-                    place = len(calls)
+        parts = iter(suite.parts(entry_point))
+        asked, following = 0, next(parts, None)
+        for number, (check, last) in enumerate(zip(suite.checks, suite.last_calls, strict=True)):
+            while len(self._values) <= last:
+                if following and 2 * len(self._values) >= asked:  # before the other side has to wait for more
+                    self._session.send_bytes(following[1])
+                    asked, following = following[0], next(parts, None)
+                self._values.append(self._answer())
+                while self._session.has_objects and len(self._values) < asked:
+                    self._values.append(self._answer())  # an object can be asked only when all else is answered
             self._check(number, *check)
 
-    def _answer(self, name: str, missing: Set[str]) -> Any:
+    def _answer(self) -> Any:
         """The value of the next call, or what it raised."""
-        if name in missing:
-            return _Raised(NameError(f"name {name!r} is not defined"))
         try:
             return self._session.next_answer()
         except BaseException as problem:  # the solution's; it belongs to the check that wants it
             return _Raised(problem)
 
-    def _check(self, number: int, operation: str, left: Node, right: Node, flipped: bool, message: str) -> None:
+    def _check(
+        self, number: int, operation: str, left: Node, right: Node, flipped: bool, message: str
+    ) -> None:
         try:
+            if operation == "eq" and self._side(left) == self._side(right):
+                return self._sites.passed(number)
             text = (lambda: message) if message else None
             if operation in ("truth", "not"):
                 holds = self._side(left)

@@ -13,9 +13,9 @@ import builtins
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-from .wire import CannotCross, Encoder, Node, deep
+from .wire import CannotCross, Encoder, Node, deep, dumps
 
 CANDIDATE = "candidate"
 """Stands for the entry point, whatever the parameter of `check` is called."""
@@ -26,34 +26,50 @@ _OPERATORS = {
 _BUILTINS = frozenset(dir(builtins))
 
 
-class Check(NamedTuple):
-    """One assert: `operation` on two operands, of which one at least is a call; `truth` and `not` have a left one only."""
-
-    operation: str
-    left: Node
-    """A node of `wire`, or ["call", number]."""
-    right: Node
-    flipped: bool
-    """The expected value stands on the left."""
-    message: str
+Check = tuple[str, Node, Node, bool, str]
+"""One assert: an operation of `_OPERATORS` on two operands, of which one at least is a call, or `truth` or `not` of the
+first alone; whether what is expected stands first; its message. An operand is a node of `wire`, or ["call", number].
+"""
+Call = tuple[str, Node, Node]
+"""Name, arguments and keyword arguments, as nodes."""
+_FIRST_PART, _GROWTH = 32, 4
 
 
-class Suite(NamedTuple):
+class Suite:
     """All calls of a text, in their order, and its asserts."""
 
-    calls: tuple[tuple[str, Node, Node], ...]
-    """Name, arguments and keyword arguments of each, as nodes."""
-    checks: tuple[tuple[str, Node, Node, bool, str], ...]
-    """As `Check`."""
+    def __init__(self, calls: list[Call], checks: list[Check]) -> None:
+        self.calls, self.checks = calls, checks
+        names = frozenset(name for name, _, _ in calls)
+        self.names, self.wants_candidate = names - {CANDIDATE}, CANDIDATE in names
+        self.last_calls = [max(side[1] for side in check[1:3] if _is_call(side)) for check in checks]
+        """For each check, the number of the last call that it waits for."""
+        self._parts: dict[str | None, list[tuple[int, bytes]]] = {}
 
-    @property
-    def names(self) -> frozenset[str]:
-        return frozenset(name for name, _, _ in self.calls) - {CANDIDATE}
+    def parts(self, entry_point: str | None) -> list[tuple[int, bytes]]:
+        """The messages that ask for all calls, each with the number of the first call behind it. The first is small: a
+        program that fails early is asked for no more.
+        """
+        if entry_point not in self._parts:
+            self._parts[entry_point] = list(self._divided(entry_point))
+        return self._parts[entry_point]
+
+    def _divided(self, entry_point: str | None) -> Iterator[tuple[int, bytes]]:
+        start, size = 0, _FIRST_PART
+        while start < len(self.calls):
+            part = self.calls[start : start + size]
+            named = [[entry_point if name == CANDIDATE else name, *given] for name, *given in part]
+            start, size = start + len(part), size * _GROWTH
+            yield start, dumps({"calls": named})
 
 
 def read(tests: str) -> Suite | None:
     """The suite, or None where the text is anything else. Raises SyntaxError or ValueError where it is no Python."""
-    return _read_lines(tests) or _read_tree(ast.parse(tests, "tests.py"))
+    try:
+        found = _read_lines(tests)
+    except (_Other, CannotCross):
+        found = None
+    return found or _read_tree(ast.parse(tests, "tests.py"))
 
 
 # --- without parsing ----------------------------------------------------------------------------------------------
@@ -62,35 +78,54 @@ _FIRST = re.compile(r"\s*assert (?P<name>[A-Za-z_]\w*)\(")
 _STRING = re.compile(r"""('[^'\\\n]*(?:\\.[^'\\\n]*)*'|"[^"\\\n]*(?:\\.[^"\\\n]*)*")""")
 _HOLE = "\0"
 _PREFIXED = re.compile(rf"\w{_HOLE}|{_HOLE} *{_HOLE}")
-_NEVER = ("{", "}", "#", "\\", "'", '"', "\t", "null", "true", "false", "NaN", "Infinity")
+_OTHERWISE = ("{", "#", "null", "true", "false", "NaN", "Infinity", "float(", "set(", "complex(", "\t", _HOLE)
 """What stands for something else in JSON than in Python, or for nothing in one of them."""
 _as_json = json.JSONDecoder(strict=False).decode
 
 
 def _read_lines(tests: str) -> Suite | None:
-    """A text all of whose lines are `assert f(...) == ...` with the same `f`, by way of JSON; None for any other."""
-    first = _FIRST.match(tests)
-    if not first or _HOLE in tests or first["name"] in _BUILTINS:
+    """A text all of whose lines are `assert f(...) == ...` with the same `f`, by way of JSON, but for lines of another kind
+    here and there; None for any other text.
+    """
+    first, lines = _FIRST.match(tests), tests.strip().split("\n")
+    if not first or first["name"] in _BUILTINS:
         return None
-    name, pieces = first["name"], _split(tests.strip())
+    start = f"assert {first['name']}("
+    found = [text for text in _OTHERWISE if text in tests]
+    others = [at for at, line in enumerate(lines) if any(text in line for text in found)] if found else []
+    if len(others) > len(lines) / 2 or not all(line.startswith(start) for line in lines):
+        return None
+    chosen = set(others)
+    pairs = _as_pairs([line for at, line in enumerate(lines) if at not in chosen] if chosen else lines, first["name"])
+    if pairs is None:
+        return None
+    reader, following = _Reader(), iter(pairs)
+    for at, line in enumerate(lines):
+        if at in chosen:
+            reader.read_all(ast.parse(line).body, None)
+        else:
+            reader.add(first["name"], *next(following))
+    return Suite(reader.calls, reader.checks)
+
+
+def _as_pairs(lines: list[str], name: str) -> list[list[Node]] | None:
+    """Arguments and expected value of each line; None if one of them is not as it seems."""
+    pieces = _split("\n".join(lines))
     code = _HOLE.join(pieces[::2])
-    if any(text in code for text in _NEVER) or (len(pieces) > 1 and _PREFIXED.search(code)):
+    if "'" in code or '"' in code or "\\" in code or (len(pieces) > 1 and _PREFIXED.search(code)):
         return None
-    lines, start = code.count("\n") + 1, f"\nassert {name}("
-    code = "\n" + code
-    if not code.count(start) == code.count("\nassert ") == code.count(" == ") == lines:
+    start, code = f"\nassert {name}(", "\n" + code
+    if not code.count(start) == code.count("\n") == code.count(" == ") == len(lines):
         return None
     code = _in_brackets(code).replace(f'\nassert {name}["p"', '],\n[["p"').replace(" == ", ",")
     try:
         pieces[1::2] = map(_quoted, pieces[1::2])
         pieces[::2] = code.split(_HOLE)
-        pairs = _as_json("[" + "".join(pieces)[3:] + "]]")
+        pairs: list[list[Node]] = _as_json("[" + "".join(pieces)[3:] + "]]")
     except (ValueError, SyntaxError, RecursionError):
         return None
-    if not all(len(pair) == 2 and type(pair[0]) is list and pair[0][:1] == ["p"] for pair in pairs):
-        return None
-    calls = tuple((name, _arguments(args), ["d"]) for args, _ in pairs)
-    return Suite(calls, tuple(("eq", ["call", at], wanted, False, "") for at, (_, wanted) in enumerate(pairs)))
+    fitting = all(len(pair) == 2 and type(pair[0]) is list and pair[0][:1] == ["p"] for pair in pairs)
+    return pairs if fitting else None
 
 
 def _in_brackets(code: str) -> str:
@@ -118,11 +153,6 @@ def _quoted(string: str) -> str:
     return string if string[0] == '"' else f'"{string[1:-1]}"' if '"' not in string else json.dumps(string[1:-1])
 
 
-def _arguments(node: Node) -> Node:
-    """Those of a call: what would be a tuple's last comma says nothing here."""
-    return ["t", *(node[1:-1] if node[-1] == ["c"] else node[1:])]
-
-
 # --- by parsing ---------------------------------------------------------------------------------------------------
 
 
@@ -137,7 +167,7 @@ def _read_tree(tree: ast.Module) -> Suite | None:
                 reader.read_all([node], None)
     except (_Other, CannotCross, RecursionError):
         return None
-    return Suite(tuple(reader.calls), tuple(reader.checks))
+    return Suite(reader.calls, reader.checks)
 
 
 class _Other(ValueError):
@@ -146,9 +176,15 @@ class _Other(ValueError):
 
 class _Reader:
     def __init__(self) -> None:
-        self.calls: list[tuple[str, Node, Node]] = []
+        self.calls: list[Call] = []
         self.checks: list[Check] = []
         self._parameter: str | None = None
+
+    def add(self, name: str, arguments: Node, wanted: Node) -> None:
+        """An assert as `_as_pairs` gives it."""
+        given = arguments[1:-1] if arguments[-1] == ["c"] else arguments[1:]  # a call's last comma says nothing
+        self.checks.append(("eq", ["call", len(self.calls)], wanted, False, ""))
+        self.calls.append((name, ["t", *given], ["d"]))
 
     def read_all(self, body: list[ast.stmt], parameter: str | None) -> None:
         self._parameter = parameter
@@ -165,15 +201,18 @@ class _Reader:
             left, right = self._operand(test.left), self._operand(test.comparators[0])
             if not (_is_call(left) or _is_call(right)):
                 raise _Other
-            return Check(_OPERATORS[type(test.ops[0])], left, right, not _is_call(left), message)
+            return _OPERATORS[type(test.ops[0])], left, right, not _is_call(left), message
         negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
         operand = self._operand(test.operand if negated else test)  # type: ignore[attr-defined]
         if not _is_call(operand):
             raise _Other
-        return Check("not" if negated else "truth", operand, None, False, message)
+        return "not" if negated else "truth", operand, None, False, message
 
     def _operand(self, node: ast.expr) -> Node:
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)) or node.func.id in _CONSTRUCTORS:
+        if (
+            not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
+            or node.func.id in _CONSTRUCTORS
+        ):
             return _node(node)
         name = node.func.id
         if (name != self._parameter) is (self._parameter is not None) or name in _BUILTINS:
@@ -201,7 +240,11 @@ def _says_nothing(node: ast.stmt) -> bool:
 def _is_check(node: ast.FunctionDef) -> bool:
     arguments = node.args
     extra = (
-        arguments.posonlyargs or arguments.kwonlyargs or arguments.vararg or arguments.kwarg or arguments.defaults
+        arguments.posonlyargs
+        or arguments.kwonlyargs
+        or arguments.vararg
+        or arguments.kwarg
+        or arguments.defaults
     )
     annotated = node.decorator_list or node.returns or any(each.annotation for each in arguments.args)
     return node.name == "check" and len(arguments.args) == 1 and not extra and not annotated
@@ -218,7 +261,11 @@ def value(node: ast.expr) -> Any:
             if node.keywords or len(node.args) > 1:
                 raise _Other
             return _CONSTRUCTORS[node.func.id](*map(value, node.args))
-        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Call):
+        if (
+            isinstance(node, ast.UnaryOp)
+            and isinstance(node.op, ast.USub)
+            and isinstance(node.operand, ast.Call)
+        ):
             return -value(node.operand)
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
             kinds: dict[type, type] = {ast.List: list, ast.Tuple: tuple, ast.Set: set}
@@ -233,9 +280,3 @@ def value(node: ast.expr) -> Any:
 def _node(node: ast.expr) -> Node:
     with deep:
         return Encoder().encode(value(node))
-
-
-def last_calls(suite: Suite) -> Iterator[int]:
-    """For each check, the number of the last call that it waits for."""
-    for _, left, right, *_ in suite.checks:
-        yield max(side[1] for side in (left, right) if _is_call(side))

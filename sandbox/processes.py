@@ -42,7 +42,9 @@ def _threads(module: types.ModuleType) -> None:
 
     locks: Any = types.SimpleNamespace(Lock=threading.Lock)
     vars(module).update({name: getattr(dummy, name) for name in dummy.__all__ if name != "active_children"})
-    vars(module).update(get_context=lambda method=None: module, SimpleQueue=lambda: queues.SimpleQueue(ctx=locks))
+    vars(module).update(
+        get_context=lambda method=None: module, SimpleQueue=lambda: queues.SimpleQueue(ctx=locks)
+    )
 
 
 def _thread_pool(module: types.ModuleType) -> None:

@@ -121,9 +121,7 @@ def _parameters(marks: Sequence[_Mark], params: Sequence[list[dict[str, Any]]]) 
         yield {name: value for values in choice for name, value in values.items()}
 
 
-def _run_one(
-    test: Callable[..., Any], owner: type | None, values: dict[str, Any], module: _Module
-) -> None:
+def _run_one(test: Callable[..., Any], owner: type | None, values: dict[str, Any], module: _Module) -> None:
     with ExitStack() as stack:
         if owner is None:
             _hook(module.namespace, "setup_function")
@@ -152,9 +150,7 @@ def _given_by_mock(function: Any) -> int:
 class _Scene:
     """One run of one test: its fixtures, each made once."""
 
-    def __init__(
-        self, stack: ExitStack, owner: Any, values: dict[str, Any], module: _Module
-    ) -> None:
+    def __init__(self, stack: ExitStack, owner: Any, values: dict[str, Any], module: _Module) -> None:
         self._stack, self.owner, self._module = stack, owner, module
         self._made, self._fixtures = dict(values), dict(module.fixtures)
         for name in dir(type(owner)) if owner is not None else ():
@@ -175,7 +171,9 @@ class _Scene:
     def call(self, function: Callable[..., Any], name: str = "") -> Any:
         wanted = [
             name
-            for name, parameter in list(inspect.signature(function).parameters.items())[_given_by_mock(function) :]
+            for name, parameter in list(inspect.signature(function).parameters.items())[
+                _given_by_mock(function) :
+            ]
             if parameter.default is inspect.Parameter.empty
             and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         ]
@@ -185,7 +183,9 @@ class _Scene:
         if name == "request":
             param = self._made.get(f"param of {wanted_by}")
             return types.SimpleNamespace(param=param, addfinalizer=self._stack.callback)
-        wide = name in self._fixtures and self._fixtures[name]._fixture_.get("scope", "function") != "function"
+        wide = (
+            name in self._fixtures and self._fixtures[name]._fixture_.get("scope", "function") != "function"
+        )
         made = self._module.made if wide else self._made
         if name not in made:
             made[name] = self._make(name, self._module.stack if wide else self._stack)
@@ -416,7 +416,11 @@ class _Approx:
         return self._near(got, expected)
 
     def _near(self, got: Any, expected: Any) -> bool:
-        if isinstance(expected, bool) or not isinstance(expected, int | float | complex) or isinstance(got, str):
+        if (
+            isinstance(expected, bool)
+            or not isinstance(expected, int | float | complex)
+            or isinstance(got, str)
+        ):
             return bool(got == expected)
         if got == expected:
             return True

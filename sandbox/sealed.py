@@ -17,7 +17,7 @@ import builtins
 import copy
 import marshal
 import types
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from typing import Any, NamedTuple
 
 from . import split
@@ -27,16 +27,15 @@ HELP = "__help__"
 _MOST_COPIES = 500
 """Of the bodies of loops over literals."""
 _PURE = frozenset(
-    "abs all any bin bool bytes chr complex dict divmod enumerate float frozenset hex int isinstance len list max min oct"
-    " ord pow range repr reversed round set slice sorted str sum tuple zip".split()
+    ["abs", "all", "any", "bin", "bool", "bytes", "chr", "complex", "dict", "divmod", "enumerate", "float", "frozenset", "hex", "int", "isinstance", "len", "list", "max", "min", "oct", "ord", "pow", "range", "repr", "reversed", "round", "set", "slice", "sorted", "str", "sum", "tuple", "zip"]
 )
 _BUILTINS = frozenset(dir(builtins))
 _TYPES = frozenset(name for name in _PURE if isinstance(getattr(builtins, name), type))
 _PURE_MODULES = frozenset(
-    "math cmath numpy operator json statistics re collections itertools string decimal fractions datetime".split()
+    ["math", "cmath", "numpy", "operator", "json", "statistics", "re", "collections", "itertools", "string", "decimal", "fractions", "datetime"]
 )
 _PREDICATES = frozenset(
-    "startswith endswith isdisjoint issubset issuperset isalpha isdigit isupper islower isspace isalnum match".split()
+    ["startswith", "endswith", "isdisjoint", "issubset", "issuperset", "isalpha", "isdigit", "isupper", "islower", "isspace", "isalnum", "match"]
 )
 _KINDS = frozenset(("isinstance", "issubclass", "callable", "hasattr"))
 _OPERATORS: dict[str, type[ast.cmpop]] = {
@@ -71,7 +70,15 @@ class Sealed(NamedTuple):
 
     def halves(self, entry_point: str | None) -> tuple[bytes, bytes]:
         """What the solution's process gets, and what the judge gets."""
-        inside = (self.inside, self.tests, self.candidate_check, self.imports, self.free, entry_point, self.examples)
+        inside = (
+            self.inside,
+            self.tests,
+            self.candidate_check,
+            self.imports,
+            self.free,
+            entry_point,
+            self.examples,
+        )
         return marshal.dumps(inside), marshal.dumps((self.answers, self.wants))
 
 
@@ -122,13 +129,20 @@ def _sealed_doctest(tests: str) -> Sealed:
 def _check_that_nothing_stays(tree: ast.Module, answers: list[ast.stmt]) -> None:
     """Raises Unsealable where a value of the judge's half stands in the other, but for what the solution is asked with."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(node) is not None:
+        if (
+            isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module)
+            and ast.get_docstring(node) is not None
+        ):
             node.body[0] = ast.Pass()
-    asked = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func).startswith(f"{ASK}.")]
+    asked = [
+        n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func).startswith(f"{ASK}.")
+    ]
     inputs = {id(n) for call in asked for n in ast.walk(call)}
     kept = {_key(n.value) for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in inputs}
     told = {_key(n.value) for answer in answers for n in ast.walk(answer) if isinstance(n, ast.Constant)}
-    if found := (kept & told) - {_key(value) for value in (*range(-1, 3), 0.0, 1.0, True, False, None, "", ...)}:
+    if found := (kept & told) - {
+        _key(value) for value in (*range(-1, 3), 0.0, 1.0, True, False, None, "", ...)
+    }:
         raise Unsealable(f"{next(iter(found))[1]!r} is expected, and stands beside the solution as well")
 
 
@@ -160,8 +174,16 @@ def _forget_expectations(tree: ast.Module, values: Set[str]) -> None:
 def _check_example(source: str) -> None:
     """What an example shows may be the solution's word, where it is a value; a comparison would be it in the end, too."""
     for node in ast.walk(ast.parse(source)):
-        kinds = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _KINDS | {"all", "any", "bool"}
-        if kinds or isinstance(node, ast.Compare | ast.UnaryOp) and not isinstance(getattr(node, "op", None), ast.USub):
+        kinds = (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in _KINDS | {"all", "any", "bool"}
+        )
+        if (
+            kinds
+            or (isinstance(node, ast.Compare | ast.UnaryOp)
+            and not isinstance(getattr(node, "op", None), ast.USub))
+        ):
             raise Unsealable("an example that compares")
         if isinstance(node, ast.BinOp) and any(isinstance(n, ast.Constant) for n in (node.left, node.right)):
             raise Unsealable("an example that computes with what the solution gives")
@@ -196,14 +218,20 @@ class _Unroller(ast.NodeTransformer):
         return [self.visit(statement) for body in bodies for statement in body] or [ast.Pass()]
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
-        marks = [d for d in node.decorator_list if isinstance(d, ast.Call) and ast.unparse(d.func).endswith("parametrize")]
+        marks = [
+            d
+            for d in node.decorator_list
+            if isinstance(d, ast.Call) and ast.unparse(d.func).endswith("parametrize")
+        ]
         if len(marks) != 1 or len(node.decorator_list) != 1 or len(marks[0].args) < 2:
             return self.generic_visit(node)
         names, items = _literal(marks[0].args[0]), self._items(marks[0].args[1])
         if names is None or items is None:
             return self.generic_visit(node)
         wanted = [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
-        target: ast.expr = ast.Tuple([ast.Name(n) for n in wanted]) if len(wanted) > 1 else ast.Name(wanted[0])
+        target: ast.expr = (
+            ast.Tuple([ast.Name(n) for n in wanted]) if len(wanted) > 1 else ast.Name(wanted[0])
+        )
         made = []
         for place, item in enumerate(items):
             each = copy.deepcopy(node)
@@ -220,7 +248,12 @@ class _Unroller(ast.NodeTransformer):
         self._copies += 1
         if self._copies > _MOST_COPIES:
             raise Unsealable("too many repetitions")
-        stored = {n.id for s in body for n in ast.walk(s) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+        stored = {
+            n.id
+            for s in body
+            for n in ast.walk(s)
+            if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)
+        }
         if stored & values.keys():
             raise Unsealable("a loop that sets its own variable")
         return [_Substitute(values).visit(copy.deepcopy(statement)) for statement in body]
@@ -277,7 +310,11 @@ class _Sealer:
         self.answers: list[ast.stmt] = []
         self.imports: list[ast.stmt] = []
         self._modules = self._imported(tree)
-        self._own = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)}
+        self._own = {
+            n.name
+            for n in ast.walk(tree)
+            if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)
+        }
         self._unsure = set() if entry_point else plan.subjects & _BUILTINS - _TYPES
         self._solution = set(plan.free) - _BUILTINS | {name for _, names in plan.imports for name in names}
         self._solution |= {entry_point} if entry_point else set()
@@ -306,15 +343,29 @@ class _Sealer:
         """Names set once, to what the judge can compute without the solution."""
         names = [n for n in ast.walk(tree) if isinstance(n, ast.Name)]
         stored = [n.id for n in names if not isinstance(n.ctx, ast.Load)]
-        touched = {n.value.id for n in ast.walk(tree) if isinstance(n, ast.Attribute | ast.Subscript) and isinstance(n.value, ast.Name)}
-        touched |= {a.id for n in ast.walk(tree) if isinstance(n, ast.Call) for a in n.args if isinstance(a, ast.Name)}
+        touched = {
+            n.value.id
+            for n in ast.walk(tree)
+            if isinstance(n, ast.Attribute | ast.Subscript) and isinstance(n.value, ast.Name)
+        }
+        touched |= {
+            a.id for n in ast.walk(tree) if isinstance(n, ast.Call) for a in n.args if isinstance(a, ast.Name)
+        }
         values: dict[str, ast.expr] = {}
         for node in ast.walk(tree):
-            if not (isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)):
+            if not (
+                isinstance(node, ast.Assign)
+                and len(node.targets) == 1
+                and isinstance(node.targets[0], ast.Name)
+            ):
                 continue
             name = node.targets[0].id
             simple = isinstance(node.value, ast.Constant) or isinstance(_literal(node.value), tuple)
-            if stored.count(name) == 1 and self._is_pure(node.value, values) and (simple or name not in touched):
+            if (
+                stored.count(name) == 1
+                and self._is_pure(node.value, values)
+                and (simple or name not in touched)
+            ):
                 values[name] = node.value
         return values
 
@@ -342,7 +393,11 @@ class _Sealer:
                     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                     for target in targets:
                         found |= self._given_names(target, node.value, found)
-                elif isinstance(node, ast.withitem) and node.optional_vars and self._is_given(node.context_expr, found):
+                elif (
+                    isinstance(node, ast.withitem)
+                    and node.optional_vars
+                    and self._is_given(node.context_expr, found)
+                ):
                     found |= {n.id for n in ast.walk(node.optional_vars) if isinstance(n, ast.Name)}
         return found
 
@@ -362,16 +417,23 @@ class _Sealer:
             return bool(node.elts) and all(self._is_given(each, found) for each in node.elts)
         if isinstance(node, ast.ListComp | ast.SetComp | ast.GeneratorExp):
             return self._is_given(node.elt, found)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _PURE - self._own:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in _PURE - self._own
+        ):
             return bool(node.args) and all(self._is_given(each, found) for each in node.args)
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(f"{ASK}."):
             return True
         root = _root(node)
-        return isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call) and self._mentions(root, found)
+        return isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call) and self._mentions(
+            root, found
+        )
 
     def _mentions(self, node: ast.AST, names: Set[str]) -> bool:
         return any(
-            (isinstance(n, ast.Name) and n.id in names) or (isinstance(n, ast.Attribute) and f"self.{n.attr}" in names)
+            (isinstance(n, ast.Name) and n.id in names)
+            or (isinstance(n, ast.Attribute) and f"self.{n.attr}" in names)
             for n in ast.walk(node)
         )
 
@@ -379,12 +441,18 @@ class _Sealer:
 
     def module(self, body: list[ast.stmt]) -> list[ast.stmt]:
         made: list[ast.stmt] = []
-        called = [n.func.id for n in ast.walk(ast.Module(body, [])) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+        called = [
+            n.func.id
+            for n in ast.walk(ast.Module(body, []))
+            if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+        ]
         for node in body:
             if isinstance(node, ast.ImportFrom) and node.module == "__future__":
                 made.append(node)
             elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                runs_once = called.count(node.name) <= 1 and (split.is_test(node.name) or node.name == "check")
+                runs_once = called.count(node.name) <= 1 and (
+                    split.is_test(node.name) or node.name == "check"
+                )
                 made.append(self._function(node, runs_once))
             elif isinstance(node, ast.ClassDef):
                 made.append(self._class(node, [n for n in body if isinstance(n, ast.ClassDef)]))
@@ -420,7 +488,9 @@ class _Sealer:
             return self._with(node)
         if isinstance(node, ast.Try) and (asked := self._expected(node)):
             return asked
-        if any(isinstance(each, ast.Raise) for each in ast.walk(node)) and not isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if any(isinstance(each, ast.Raise) for each in ast.walk(node)) and not isinstance(
+            node, ast.FunctionDef | ast.ClassDef
+        ):
             raise Unsealable("a test that fails by an exception of its own")
         if split._asserts(ast.Module([node], [])) and not isinstance(node, ast.FunctionDef | ast.ClassDef):
             raise Unsealable("an assert in a loop or a branch")
@@ -435,20 +505,33 @@ class _Sealer:
             node.body = self._statements(node.body) or [ast.Pass()]
             return [node]
         call, name = node.items[0].context_expr, node.items[0].optional_vars
-        if len(node.items) != 1 or not isinstance(call, ast.Call) or not call.args or not _awaits_exception(call):
+        if (
+            len(node.items) != 1
+            or not isinstance(call, ast.Call)
+            or not call.args
+            or not _awaits_exception(call)
+        ):
             raise Unsealable("a block that expects something else than an exception")
         return [self._raises(node.body, call, name)]
 
     def _expected(self, node: ast.Try) -> list[ast.stmt]:
         """`try: f(); assert False` with one handler: the same in another form."""
         guard = node.body[-1] if len(node.body) == 2 else None
-        fails = isinstance(guard, ast.Assert) and isinstance(guard.test, ast.Constant) and not guard.test.value
-        fails |= isinstance(guard, ast.Expr) and isinstance(guard.value, ast.Call) and ast.unparse(guard.value.func) == "self.fail"
+        fails = (
+            isinstance(guard, ast.Assert) and isinstance(guard.test, ast.Constant) and not guard.test.value
+        )
+        fails |= (
+            isinstance(guard, ast.Expr)
+            and isinstance(guard.value, ast.Call)
+            and ast.unparse(guard.value.func) == "self.fail"
+        )
         handler = node.handlers[0] if len(node.handlers) == 1 else None
         if not fails or not handler or not handler.type or node.orelse or node.finalbody:
             return []
         name = ast.Name("__caught__", ast.Store())
-        asked = self._raises(node.body[:1], ast.Call(ast.Name("raises", ast.Load()), [handler.type], []), name)
+        asked = self._raises(
+            node.body[:1], ast.Call(ast.Name("raises", ast.Load()), [handler.type], []), name
+        )
         if handler.name:
             self._from_solution.add(handler.name)
         kept = ast.parse(f"{handler.name or '_'} = __caught__.exception").body
@@ -477,7 +560,11 @@ class _Sealer:
         text = ast.unparse(kind)
         head, dot, rest = text.partition(".")
         if not dot:
-            return f"{self._modules[text]}.{text}" if text in self._modules and text not in self._solution else text
+            return (
+                f"{self._modules[text]}.{text}"
+                if text in self._modules and text not in self._solution
+                else text
+            )
         return f"{self._modules.get(head, head)}.{rest}"
 
     # --- asserts ------------------------------------------------------------------------------------------------
@@ -537,7 +624,9 @@ class _Sealer:
             return self._called(node)
         if isinstance(node, ast.Attribute | ast.Subscript):
             root = _root(node)
-            if isinstance(root, ast.Name) and (root.id in self._bound or root.id in self.values or self._is_pure(root, {})):
+            if isinstance(root, ast.Name) and (
+                root.id in self._bound or root.id in self.values or self._is_pure(root, {})
+            ):
                 return self._parts(node)
             return self._hole(node)
         raise Unsealable(f"an assert with {type(node).__name__}")
@@ -548,7 +637,9 @@ class _Sealer:
             if isinstance(value, ast.expr):
                 setattr(made, field, self._outer(value))
             elif isinstance(value, list) and value and any(isinstance(each, ast.expr) for each in value):
-                setattr(made, field, [self._outer(each) if isinstance(each, ast.expr) else each for each in value])
+                setattr(
+                    made, field, [self._outer(each) if isinstance(each, ast.expr) else each for each in value]
+                )
         return made
 
     def _name(self, node: ast.Name) -> ast.expr:
@@ -581,7 +672,9 @@ class _Sealer:
         if name in _KINDS and name not in self._own and not self._is_data_kind(node):
             return self._hole(node)
         root = _root(node.func)
-        if name in self._unsure and not any(isinstance(n, ast.Call | ast.Name) for arg in node.args for n in ast.walk(arg)):
+        if name in self._unsure and not any(
+            isinstance(n, ast.Call | ast.Name) for arg in node.args for n in ast.walk(arg)
+        ):
             raise Unsealable(f"{name} may be the solution's own, no entry point says so")
         pure = name in _PURE and name not in self._solution and name not in self._own
         pure |= isinstance(root, ast.Name) and self._modules.get(root.id) in _PURE_MODULES
@@ -601,10 +694,27 @@ class _Sealer:
         """Whether `isinstance` asks for types that cross as they are."""
         kinds = node.args[1:]
         names = [n.id for kind in kinds for n in ast.walk(kind) if isinstance(n, ast.Name)]
-        return node.func.id == "isinstance" and all(  # type: ignore[attr-defined]
-            name in ("int", "float", "str", "bytes", "bool", "list", "tuple", "dict", "set", "frozenset", "complex")
-            for name in names
-        ) and all(isinstance(n, ast.Name | ast.Tuple | ast.Load) for kind in kinds for n in ast.walk(kind))
+        return (
+            node.func.id == "isinstance"
+            and all(  # type: ignore[attr-defined]
+                name
+                in (
+                    "int",
+                    "float",
+                    "str",
+                    "bytes",
+                    "bool",
+                    "list",
+                    "tuple",
+                    "dict",
+                    "set",
+                    "frozenset",
+                    "complex",
+                )
+                for name in names
+            )
+            and all(isinstance(n, ast.Name | ast.Tuple | ast.Load) for kind in kinds for n in ast.walk(kind))
+        )
 
     def _hole(self, node: ast.expr) -> ast.expr:
         self._check_hole(node)
@@ -618,14 +728,22 @@ class _Sealer:
                 raise Unsealable("a comparison that the solution's process would make")
             if isinstance(each, ast.Name) and each.id in self._bound:
                 raise Unsealable("the solution is asked inside a comprehension")
-            if isinstance(each, ast.Call) and isinstance(each.func, ast.Attribute) and each.func.attr.startswith("__"):
+            if (
+                isinstance(each, ast.Call)
+                and isinstance(each.func, ast.Attribute)
+                and each.func.attr.startswith("__")
+            ):
                 raise Unsealable("a special method called with what may be expected")
             if isinstance(each, ast.Call) and not isinstance(each.func, ast.Lambda):
                 self._check_call(each)
 
     def _check_call(self, call: ast.Call) -> None:
         root = _root(call.func)
-        if not isinstance(root, ast.Name) or self._mentions(call.func, self._from_solution) or root.id in _KINDS:
+        if (
+            not isinstance(root, ast.Name)
+            or self._mentions(call.func, self._from_solution)
+            or root.id in _KINDS
+        ):
             return
         given = [*call.args, *(k.value for k in call.keywords)]
         asks = any(self._mentions(each, self._from_solution) for each in given)
@@ -638,7 +756,9 @@ def _is_telling(body: ast.AST) -> bool:
     """Whether it holds a value that nobody would guess: a text, a number of some size."""
     values = [n.value for n in ast.walk(body) if isinstance(n, ast.Constant)]
     return any(
-        len(value) > 1 if isinstance(value, str | bytes) else isinstance(value, int | float) and abs(value) > 9
+        len(value) > 1
+        if isinstance(value, str | bytes)
+        else isinstance(value, int | float) and abs(value) > 9
         for value in values
     )
 
@@ -666,7 +786,10 @@ def _root(node: ast.expr) -> ast.expr:
 
 
 def _holds_asserts(node: ast.AST) -> bool:
-    return any(isinstance(n, ast.Assert) or (isinstance(n, ast.Call) and split.is_assertion(n.func)) for n in ast.walk(node))
+    return any(
+        isinstance(n, ast.Assert) or (isinstance(n, ast.Call) and split.is_assertion(n.func))
+        for n in ast.walk(node)
+    )
 
 
 def _awaits_exception(call: ast.Call) -> bool:
@@ -681,7 +804,9 @@ def _as_expression(name: str, call: ast.Call) -> ast.expr:
     if name in ("assertTrue", "assertFalse") and args:
         return args[0] if name == "assertTrue" else ast.UnaryOp(ast.Not(), args[0])
     if name in ("assertIsNone", "assertIsNotNone") and args:
-        return ast.Compare(args[0], [ast.Is() if name == "assertIsNone" else ast.IsNot()], [ast.Constant(None)])
+        return ast.Compare(
+            args[0], [ast.Is() if name == "assertIsNone" else ast.IsNot()], [ast.Constant(None)]
+        )
     if name == "assertIsInstance" and len(args) >= 2:
         return ast.Call(ast.Name("isinstance", ast.Load()), args[:2], [])
     if name == "assertCountEqual" and len(args) >= 2:
@@ -692,14 +817,17 @@ def _as_expression(name: str, call: ast.Call) -> ast.expr:
             near: ast.expr = ast.Compare(gap, [ast.LtE()], [options["delta"]])
         else:
             places = options.get("places") or (args[2] if len(args) > 2 else ast.Constant(7))
-            near = ast.Compare(ast.Call(ast.Name("round", ast.Load()), [gap, places], []), [ast.Eq()], [ast.Constant(0)])
+            near = ast.Compare(
+                ast.Call(ast.Name("round", ast.Load()), [gap, places], []), [ast.Eq()], [ast.Constant(0)]
+            )
         return near if name == "assertAlmostEqual" else ast.UnaryOp(ast.Not(), near)
     raise Unsealable(f"{name} is not divided")
 
 
 def _sorted_by_text(sides: Sequence[ast.expr]) -> tuple[ast.expr, list[ast.cmpop], list[ast.expr]]:
     left, right = (
-        ast.Call(ast.Name("sorted", ast.Load()), [side], [ast.keyword("key", ast.Name("repr", ast.Load()))]) for side in sides
+        ast.Call(ast.Name("sorted", ast.Load()), [side], [ast.keyword("key", ast.Name("repr", ast.Load()))])
+        for side in sides
     )
     return left, [ast.Eq()], [right]
 
@@ -716,5 +844,3 @@ def _called_with(mock: ast.expr, name: str, call: ast.Call) -> ast.expr:
     given = f"(({''.join(ast.unparse(a) + ', ' for a in call.args)}), {{{', '.join(f'{k.arg!r}: {ast.unparse(k.value)}' for k in call.keywords)}}})"
     calls = f"{ASK}.calls({ast.unparse(mock)})"
     return ast.parse(_MOCK[name].format(calls=calls, given=given), mode="eval").body
-
-

@@ -72,8 +72,8 @@ class Plan(NamedTuple):
     """The tests may set state of their own process, which the solution does not see."""
     doctest: str
     """The text, if it is a doctest: its examples are the sites, found one by one."""
-    plain: tuple[Any, ...] | None
-    """A `plain.Suite`, where the tests are nothing but calls with literals; otherwise None."""
+    plain: plain.Suite | None
+    """Where the tests are nothing but calls with literals; a plan with one stays in the clerk."""
     free: frozenset[str]
     """Names that the tests read and never bind: the solution's, if it has them."""
     subjects: frozenset[str]
@@ -97,7 +97,7 @@ def plan(tests: str, given: Set[str] = frozenset()) -> Plan:
         )  # fmt: skip
     if (suite := plain.read(tests)) is not None:
         names, required = suite.names, (True,) * len(suite.checks)
-        return Plan(_NOTHING, required, (), (), False, (), (), (), False, "", tuple(suite), names, names)
+        return Plan(_NOTHING, required, (), (), False, (), (), (), False, "", suite, names, names)
     tree = ast.parse(tests, "tests.py")
     tidy(tree)
     found, names = imports(tree), _names(tree)
@@ -187,9 +187,7 @@ def _names(tree: ast.Module) -> tuple[frozenset[str], frozenset[str]]:
             (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
         elif isinstance(node, ast.arg):
             bound.add(node.arg)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            bound.add(node.name)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or (isinstance(node, ast.ExceptHandler) and node.name):
             bound.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             bound |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
@@ -254,7 +252,11 @@ _OURS = {("sys", "stdout"), ("sys", "stderr"), ("sys", "path"), ("sys", "modules
 
 def _is_unknown(module: str) -> bool:
     top = module.split(".")[0]
-    return top not in sys.stdlib_module_names and not top.startswith("test") and top not in ("__future__", "pytest")
+    return (
+        top not in sys.stdlib_module_names
+        and not top.startswith("test")
+        and top not in ("__future__", "pytest")
+    )
 
 
 def tidy(tree: ast.Module) -> None:
@@ -267,7 +269,11 @@ def _opened(node: ast.stmt) -> list[ast.stmt]:
     """What stands under `if __name__ == "__main__"`, but for calls of a runner: the judge is that."""
     if not isinstance(node, ast.If) or ast.unparse(node.test).replace('"', "'") != "__name__ == '__main__'":
         return [node]
-    return [each for each in node.body if not re.search(r"\b(unittest|pytest|doctest)\.|^main\(", ast.unparse(each))]
+    return [
+        each
+        for each in node.body
+        if not re.search(r"\b(unittest|pytest|doctest)\.|^main\(", ast.unparse(each))
+    ]
 
 
 def _remove_dead(tree: ast.AST) -> None:
@@ -339,7 +345,8 @@ def _may_skip(node: Any) -> bool:
     """Whether a decorator keeps it from being run, without asking the solution."""
     return any(
         "skip" in ast.unparse(decorator).lower()
-        and {each.id for each in ast.walk(decorator) if isinstance(each, ast.Name)} <= _SURROUNDINGS | _RUNNERS
+        and {each.id for each in ast.walk(decorator) if isinstance(each, ast.Name)}
+        <= _SURROUNDINGS | _RUNNERS
         for decorator in node.decorator_list
     )
 
@@ -413,7 +420,9 @@ class _Instrument(ast.NodeTransformer):
         asserts = self._sure and _asserts(node)
         node.body = self._visit_all(node.body)
         if asserts:
-            node.body.insert(_behind_docstring(node), _statement(_record("entered", _constant(len(self.functions)))))
+            node.body.insert(
+                _behind_docstring(node), _statement(_record("entered", _constant(len(self.functions))))
+            )
             self.functions.append(node.name)
         self._soft, self._sure, self._in_try, self._shielded = saved
         self._open_guards = outer

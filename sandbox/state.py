@@ -62,7 +62,9 @@ class State:
     def changed(self) -> dict[str, Any]:
         """What is not as it was when the other side last heard of it."""
         now = {kind: _KINDS[kind][0]() for kind in self._kinds}
-        found = {kind: value for kind, value in now.items() if value is not None and value != self._known[kind]}
+        found = {
+            kind: value for kind, value in now.items() if value is not None and value != self._known[kind]
+        }
         self._known |= found
         return found
 

@@ -71,7 +71,11 @@ def perform(operation: str, value: Any, args: tuple[Any, ...], kwargs: dict[str,
 
 
 def _check_attribute(value: Any, name: Any) -> None:
-    recorded = _is_mock(value) and name != "return_value" and name in dir(sys.modules["unittest.mock"].NonCallableMock)  # type: ignore[attr-defined]
+    recorded = (
+        _is_mock(value)
+        and name != "return_value"
+        and name in dir(sys.modules["unittest.mock"].NonCallableMock)
+    )  # type: ignore[attr-defined]
     hidden = type(name) is not str or (name.startswith("_") and name not in _SHOWN)
     if hidden or not is_visitable(value) or recorded:
         raise AttributeError(name)

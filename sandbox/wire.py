@@ -20,7 +20,7 @@ import sys
 import time
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta, timezone
 from datetime import time as clock_time
 from decimal import Decimal
@@ -131,7 +131,7 @@ _TYPES: dict[str, type] = {
 _TYPE_NAMES = {t: name for name, t in _TYPES.items()}
 _FUNCTIONS: dict[str, Any] = {
     name: getattr(builtins, name)
-    for name in "abs all any ascii bin chr divmod hash hex len max min oct ord pow repr round sorted sum".split()
+    for name in ["abs", "all", "any", "ascii", "bin", "chr", "divmod", "hash", "hex", "len", "max", "min", "oct", "ord", "pow", "repr", "round", "sorted", "sum"]
 }
 """Functions that may come back as themselves: pure, and harmless whatever they are called with."""
 
@@ -165,7 +165,14 @@ _LIBRARY: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]] = {
     },
 }  # fmt: skip
 _MUTABLE_LIBRARY = frozenset(
-    ["array.array", "types.SimpleNamespace", "collections.ChainMap", "collections.UserDict", "collections.UserList", "numpy.ndarray"]
+    [
+        "array.array",
+        "types.SimpleNamespace",
+        "collections.ChainMap",
+        "collections.UserDict",
+        "collections.UserList",
+        "numpy.ndarray",
+    ]
     + [f"builtins.{name}" for name in ("mappingproxy", "dict_keys", "dict_values", "dict_items")]
 )
 _LIBRARIES = frozenset(name.partition(".")[0] for name in _LIBRARY)
@@ -273,9 +280,7 @@ class Shared:
 
     def changed(self) -> list[int]:
         """Those agreed on once that hold something else now."""
-        return [
-            number for number, old in self._agreed.items() if not _same(old, self.values[number])
-        ]
+        return [number for number, old in self._agreed.items() if not _same(old, self.values[number])]
 
     def agree(self) -> None:
         """What they hold now, both sides know."""
@@ -398,7 +403,7 @@ def _crosses_as_it_is(values: Any) -> bool:
     if int in kinds:
         if len(kinds) > 1:
             return False
-        return -_JSON_INT < min(values) and max(values) < _JSON_INT
+        return min(values) > -_JSON_INT and max(values) < _JSON_INT
     if float in kinds:
         return len(kinds) == 1 and not any(map(math.isnan, values))
     return kinds <= _PLAIN
@@ -412,7 +417,9 @@ def _may_collide(key: Any) -> bool:
 def _is_real(kind: type) -> bool:
     """Whether it is the library's own, not one that took its name."""
     known = getattr(sys.modules.get(kind.__module__), kind.__qualname__, kind)
-    return known is kind and (kind.__flags__ & 1 << 9 == 0 or kind.__module__ in sys.stdlib_module_names | {"numpy"})
+    return known is kind and (
+        kind.__flags__ & 1 << 9 == 0 or kind.__module__ in sys.stdlib_module_names | {"numpy"}
+    )
 
 
 class Decoder:
@@ -469,7 +476,9 @@ class Decoder:
                 self._exact.spend(sum(map(_may_collide, keys)), WireError)
         if tag in _FROZEN_BY_TAG:
             body = node[1:]
-            return _FROZEN_BY_TAG[tag](body if _SCALARS.issuperset(map(type, body)) else map(self._decode, body))
+            return _FROZEN_BY_TAG[tag](
+                body if _SCALARS.issuperset(map(type, body)) else map(self._decode, body)
+            )
         if tag in _MUTABLE_BY_TAG:
             value = self._empty(tag, node)
             if not self._exact:
@@ -537,19 +546,31 @@ def _fill(value: Any, items: Iterable[Any]) -> None:
         value.extend(items)
 
 
-_to_text = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
-_from_text = json.JSONDecoder().decode
+def _no_json(value: object) -> Node:
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+# what JSONEncoder.encode and JSONDecoder.decode set up anew each time, at twice the cost of a short message
+_chunks = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
+    None, _no_json, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, True
+)
+_scan = json.JSONDecoder().scan_once
 
 
 def dumps(message: Node) -> bytes:
-    return _to_text(message).encode("ascii")
+    return "".join(_chunks(message, 0)).encode("ascii")
 
 
 def loads(data: bytes) -> Node:
+    text = ""
     try:
-        return _from_text(data.decode("ascii"))
-    except (ValueError, RecursionError) as problem:
+        text = data.decode("ascii")
+        value, end = _scan(text, 0)
+    except (ValueError, RecursionError, StopIteration) as problem:
         raise WireError(f"not JSON: {problem}"[:200]) from problem
+    if end != len(text):
+        raise WireError("more than one JSON value")
+    return value
 
 
 def words_of(problem: BaseException) -> str:
@@ -574,7 +595,10 @@ class Channel:
         self._set_at = 0.0
 
     def send(self, message: Node) -> None:
-        data = dumps(message)
+        self.send_bytes(dumps(message))
+
+    def send_bytes(self, data: bytes) -> None:
+        """What `dumps` has made. Raises TooMuch."""
         if len(data) > MAX_MESSAGE:
             raise TooMuch(f"a message of {len(data)} bytes is over the {MAX_MESSAGE} allowed")
         self._sock.sendall(len(data).to_bytes(4, "big") + data)
@@ -585,6 +609,10 @@ class Channel:
 
     def receive(self, deadline: float | None = None) -> Node:
         """Raises EOFError when the other side is gone, TimeoutError at the deadline (time.monotonic)."""
+        at, there = self._at, len(self._unread) - self._at
+        if there > 4 and there >= 4 + (size := int.from_bytes(self._unread[at : at + 4], "big")):
+            self._at = at + 4 + size
+            return loads(self._unread[at + 4 : self._at])
         size = int.from_bytes(self._exactly(4, deadline), "big")
         if size > MAX_MESSAGE:
             raise WireError(f"a message of {size} bytes is over the {MAX_MESSAGE} allowed")

@@ -128,7 +128,10 @@ def warm_up(preload: Sequence[str], import_paths: Sequence[str]) -> int:
     import re, string, typing  # noqa: E401, F401
 
     callee.keep_builtins()
-    for text in ("assert f(1) == 2, 'text'", "assert f(1) == [2]"):  # what is set up on first use is then set up for all
+    for text in (
+        "assert f(1) == 2, 'text'",
+        "assert f(1) == [2]",
+    ):  # what is set up on first use is then set up for all
         split.plan(text)
     sys.path += [path for path in import_paths if path not in sys.path]
     before = _address_space()
