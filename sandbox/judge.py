@@ -172,7 +172,8 @@ class Sites:
         """Called in the handler around a statement of the test text that is no assert."""
         problem = sys.exception()
         assert problem is not None
-        if not (isinstance(problem, AssertionError) and self.status):
+        leaves = isinstance(problem, SystemExit) and not isinstance(problem, SolutionExited) and not problem.code
+        if not leaves and not (isinstance(problem, AssertionError) and self.status):
             self._note(problem, None)
         self.mark()
         if isinstance(problem, RunEnded | Unsplittable):
@@ -215,6 +216,8 @@ class Sites:
             return problem.reason
         if isinstance(problem, SolutionExited):
             return "exited"
+        if isinstance(problem, SystemExit):
+            return "test_error"  # the tests', not the solution's
         if isinstance(problem, MemoryError):
             return "memory"
         if isinstance(problem, AssertionError):

@@ -615,6 +615,10 @@ class _Sealer:
             return node
         if isinstance(node, ast.Name):
             return self._name(node)
+        if isinstance(node, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
+            sides = [node.left, *node.comparators]
+            if not any(isinstance(s, ast.Constant) and s.value in (None, True, False, ...) for s in sides):
+                raise Unsealable("an identity, which is lost between processes")
         if isinstance(node, ast.Compare | ast.BoolOp | ast.UnaryOp | ast.BinOp | ast.Tuple | ast.List | ast.Set | ast.Dict
                       | ast.JoinedStr | ast.FormattedValue | ast.IfExp | ast.Slice):  # fmt: skip
             return self._parts(node)
@@ -739,16 +743,13 @@ class _Sealer:
 
     def _check_call(self, call: ast.Call) -> None:
         root = _root(call.func)
-        if (
-            not isinstance(root, ast.Name)
-            or self._mentions(call.func, self._from_solution)
-            or root.id in _KINDS
-        ):
-            return
         given = [*call.args, *(k.value for k in call.keywords)]
         asks = any(self._mentions(each, self._from_solution) for each in given)
+        if not asks or self._mentions(call.func, self._from_solution):
+            return
+        name = root.id if isinstance(root, ast.Name) else ""
         tells = any(not self._mentions(each, self._from_solution) for each in given)
-        if asks and (tells or root.id in self._own):
+        if name not in _KINDS and (tells or name not in self._modules):
             raise Unsealable(f"{ast.unparse(call.func)} would compare beside the solution")
 
 

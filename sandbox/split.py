@@ -295,7 +295,7 @@ _PLACE: Any = {"lineno": 1, "col_offset": 0, "end_lineno": 1, "end_col_offset": 
 _SITES = ast.Name(SITES, ast.Load(), **_PLACE)
 _METHODS = {
     name: ast.Attribute(_SITES, name, ast.Load(), **_PLACE)
-    for name in ("enter", "entered", "compare", "truth", "broke", "stumbled", "fired", "unfired")
+    for name in ("enter", "entered", "held", "compare", "truth", "broke", "stumbled", "fired", "unfired")
 }
 _ANYTHING = ast.Name("BaseException", ast.Load(), **_PLACE)
 
@@ -394,7 +394,10 @@ class _Instrument(ast.NodeTransformer):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             return [node]  # a docstring, behind which a __future__ import may stand
         changed = self.visit(node)
-        return [_guarded(changed if isinstance(changed, list) else [changed])]
+        body = changed if isinstance(changed, list) else [changed]
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and is_assertion(node.value.func):
+            body.append(_statement(_record("held")))
+        return [_guarded(body)]
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         if isinstance(node, ast.expr):
