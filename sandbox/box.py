@@ -18,10 +18,11 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, get_args
 
 from . import judge, zygote
@@ -296,7 +297,9 @@ class Sandbox:
         if slots < 1:
             raise ValueError("slots must be at least 1")
         self.limits = limits or Limits()
-        self._make_slots = lambda: [Slot(self.limits, hash_seed, preload, without) for _ in range(slots)]
+        self._make_slots: Callable[[], list[Slot]] = lambda: [
+            Slot(self.limits, hash_seed, preload, without) for _ in range(slots)
+        ]
         self._own_slots()
         _alive.add(self)
         try:
@@ -358,8 +361,8 @@ class Sandbox:
         """One solution against one test text. `entry_point` is `f`, `Class.method` or `Class().method`: it goes to an
         uncalled `check(candidate)`, is never taken from the standard library, and a class of that name is not believed
         what it says of its objects. With `fail_fast` the first assert that does not hold is the last to run. `wall_s`
-        stands in for that of the limits: for a run now and then, since another one than the slot had before costs a start
-        of the slot, some 0.1 s. Raises ValueError for an entry point of another form.
+        stands in for that of the limits: for a run now and then, since another one than the slot had before costs a
+        start of the slot, some 0.1 s. Raises ValueError for an entry point of another form.
         """
         _known_form(entry_point)
         header = {"entry_point": entry_point, "fail_fast": fail_fast}
@@ -395,8 +398,9 @@ class Sandbox:
         self, pairs: Iterable[tuple[str, str] | tuple[str, str, str | None]], fail_fast: bool = False
     ) -> list[Report]:
         """In the order given, on every slot at once: what `check` takes, each in a tuple."""
+        check: Callable[..., Report] = partial(self.check, fail_fast=fail_fast)
         with ThreadPoolExecutor(len(self._slots)) as pool:
-            return list(pool.map(lambda pair: self.check(*pair, fail_fast=fail_fast), pairs))
+            return list(pool.map(lambda pair: check(*pair), pairs))
 
     async def acheck(self, solution: str, tests: str, entry_point: str | None = None) -> Report:
         import asyncio  # only asynchronous callers need it, and they have it already
@@ -421,9 +425,9 @@ class Sandbox:
     ) -> list[Output]:
         """What the entry point returns for each tuple of arguments, all in one process; `wall_s` as in `check`.
 
-        Raises ValueError for an entry point of a form that `check` does not know, and wire.CannotCross when an argument is
-        not made of exact builtin types. The outputs are the solution's own
-        word: what it computes, or makes up, nobody compares here.
+        Raises ValueError for an entry point of a form that `check` does not know, and wire.CannotCross when an
+        argument is not made of exact builtin types. The outputs are the solution's own word: what it computes, or
+        makes up, nobody compares here.
         """
         _known_form(entry_point)
         calls = [_encoded(tuple(args)) for args in args_list]
@@ -477,8 +481,8 @@ class Sandbox:
     def _checked(
         self, slot: Slot, mode: Mode, program: bytes, header: dict[str, Any], tests: bytes
     ) -> tuple[Report, dict[str, Any]]:
-        """The report, and the judge's own record, which is empty when there is none. In-process, both texts are the halves
-        that `_sealed` made.
+        """The report, and the judge's own record, which is empty when there is none. In-process, both texts are the
+        halves that `_sealed` made.
         """
         split = mode == "split"
         wanted = _request(header, tests, len(tests) if split else 0)

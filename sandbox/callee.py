@@ -198,7 +198,7 @@ class Host:
         self._shared = Shared()
         self._objects: list[Any] = []
         self._numbers: dict[int, int] = {}
-        self._callbacks: dict[int, Callable[..., Any]] = {}
+        self._callbacks: dict[int, Any] = {}
         self._told: dict[int, Node] = {}
         self._untold: list[int] = []
         self._warned: list[Node] = []
@@ -221,7 +221,7 @@ class Host:
             if len(self._warned) < _MOST_WARNINGS:
                 self._warned.append([names_of(category.__mro__), str(message)[:1000]])
 
-        warnings.showwarning = note
+        warnings.showwarning = note  # type: ignore[assignment]
 
     def introduce(self, source_fd: int) -> None:
         """Load the program and say what it defines, or what it raised. One that ends itself when it is done has defined
@@ -399,7 +399,7 @@ class Host:
         raise WireError(f"unknown tag {node[0]!r}")
 
     def _callback(self, number: int, texts: Any, special: list[str] | None = None) -> Any:
-        """The stand-in for a function or an object of the other side; the same one each time, so that it can be a key."""
+        """The stand-in for a function or an object of the other side; always the same one, so that it can be a key."""
         if number not in self._callbacks:
             ask = functools.partial(self._call_back, number)
             made = _function(ask, texts) if special is None else visitors.visitor(str(texts), special, ask)
@@ -429,7 +429,7 @@ class Host:
         return result
 
     def _raised_there(self, number: int, name: str, text: str) -> BaseException:
-        """What code of the tests raised when it was called from here, as an exception that is theirs again over there."""
+        """What code of the tests raised when it was called from here: an exception that is theirs again over there."""
         known = getattr(builtins, name, None)
         if not (isinstance(known, type) and issubclass(known, Exception)):
             known = self._foreign_kinds.setdefault(name, type(name, (Exception,), {}))
@@ -518,7 +518,8 @@ def _encoded(encoder: Encoder, value: Any) -> Node:
 
 def _hash(value: Any) -> int | None:
     """That of the program's own making; where there is none, any will do."""
-    if type(value).__hash__ in (object.__hash__, None):
+    made: Any = type(value).__hash__
+    if made in (object.__hash__, None):
         return None
     try:
         return hash(value)
@@ -534,7 +535,8 @@ def _repr(problem: BaseException) -> str:
 
 
 _KEPT_IN_SLOTS: dict[type[BaseException], tuple[str, ...]] = {
-    NameError: ("name",), ImportError: ("name", "path"), AttributeError: ("name", "obj"), OSError: ("filename", "filename2"),
+    NameError: ("name",), ImportError: ("name", "path"), AttributeError: ("name", "obj"),
+    OSError: ("filename", "filename2"),
 }  # fmt: skip
 
 

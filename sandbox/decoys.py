@@ -15,7 +15,7 @@ def beside(value: Any) -> list[Any]:
 
     chance = Random()
     made = [_other(value, chance) for _ in range(_COUNT)]
-    return [each for each in made if not each == value]
+    return [each for each in made if each != value]
 
 
 def shuffled(values: Sequence[Any]) -> Iterator[tuple[int, Any]]:

@@ -30,7 +30,7 @@ class Recorder(Protocol):
 
 def run_unittest_classes(namespace: dict[str, Any], sites: Recorder) -> None:
     """Every TestCase the tests define; unittest is only there when they imported it."""
-    unittest = sys.modules.get("unittest")
+    unittest: Any = sys.modules.get("unittest")
     if unittest is None:
         return
     if callable(namespace.get("load_tests")):

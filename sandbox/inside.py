@@ -1,7 +1,7 @@
 """Runs a test text that `sealed` has divided: the tests beside the solution, the answers in a process of the judge's.
 
-The first half asks a question at each place of an assert and reports what it came to, as data. It shares its process with
-hostile code and is worth as much as the solution's own word. The second half holds what is expected and compares.
+The first half asks a question at each place of an assert and reports what it came to, as data. It shares its process
+with hostile code and is worth as much as the solution's own word. The second half holds what is expected and compares.
 Every question has to come once; nothing is said back. Both are started by `zygote`.
 """
 
@@ -98,9 +98,12 @@ def _answers_anything(value: Any) -> bool:
     return False
 
 
-_SPEAKING = frozenset(
-    ["__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__bool__", "__len__", "__contains__", "__iter__", "__getitem__", "__next__", "__call__", "__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__mod__", "__pow__", "__and__", "__or__", "__xor__", "__neg__", "__abs__", "__int__", "__float__", "__index__", "__round__", "__str__", "__repr__", "__format__"]
-)
+_SPEAKING = frozenset((
+    "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__bool__", "__len__", "__contains__",
+    "__iter__", "__getitem__", "__next__", "__call__", "__add__", "__radd__", "__sub__", "__rsub__", "__mul__",
+    "__rmul__", "__truediv__", "__mod__", "__pow__", "__and__", "__or__", "__xor__", "__neg__", "__abs__", "__int__",
+    "__float__", "__index__", "__round__", "__str__", "__repr__", "__format__",
+))  # fmt: skip
 """With none of these an object equals nothing but itself and can be computed with as little: it need not be seen."""
 
 
@@ -113,11 +116,11 @@ class Opaque:
     def _untold(self, *_: object) -> Any:
         raise CannotCross(f"a value of type {self._name} cannot cross the process boundary")
 
-    __str__ = __repr__ = __format__ = __hash__ = _untold  # type: ignore[assignment]
+    __str__ = __repr__ = __format__ = __hash__ = _untold
 
 
 class _Asker:
-    """What stands in the tests where asserts stood. The names are those of `judge.Sites` where the runners call them."""
+    """What stands in the tests where asserts stood. What the runners call has the names of `judge.Sites`."""
 
     def __init__(self, host: callee.Host) -> None:
         self._host = host
@@ -240,7 +243,7 @@ class Help:
 
     @staticmethod
     def raised(names: Sequence[str], *paths: str) -> bool:
-        """Whether the classes of what was raised are among those expected: a name alone is a builtin's or the solution's."""
+        """Whether what was raised is of a class that is expected: a name alone is a builtin's or the solution's."""
         if not _is_lineage(names):
             return False
         wanted = set()

@@ -1,8 +1,8 @@
 """Runs the tests, holds the expected values and writes the one verdict of a run.
 
-It never runs a line of the solution, but asks for it through `remote`: in the clerk's own process where the tests are plain,
-else in one forked for the run. Where tests have to stand in the solution's process, `sealed` keeps what they expect
-here.
+It never runs a line of the solution, but asks for it through `remote`: in the clerk's own process where the tests are
+plain, else in one forked for the run. Where tests have to stand in the solution's process, `sealed` keeps what they
+expect here.
 """
 
 from __future__ import annotations
@@ -172,8 +172,12 @@ class Sites:
         """Called in the handler around a statement of the test text that is no assert."""
         problem = sys.exception()
         assert problem is not None
-        leaves = isinstance(problem, SystemExit) and not isinstance(problem, SolutionExited) and not problem.code
-        if not leaves and not (isinstance(problem, AssertionError) and self.status):
+        leaves = (
+            isinstance(problem, SystemExit) and not isinstance(problem, SolutionExited) and not problem.code
+        )
+        if leaves:
+            raise RunEnded("the tests end themselves")  # what they did not come to, the verdict finds
+        if not (isinstance(problem, AssertionError) and self.status):
             self._note(problem, None)
         self.mark()
         if isinstance(problem, RunEnded | Unsplittable):
@@ -226,7 +230,7 @@ class Sites:
         return "error" if asked or self._lacks_a_name(problem) else "test_error"
 
     def _lacks_a_name(self, problem: BaseException) -> bool:
-        """Whether the tests found something missing that the solution should have; a library is the tests' to import."""
+        """Whether the tests miss something that the solution should have; a library is the tests' to import."""
         if isinstance(problem, ModuleNotFoundError):
             return False
         if isinstance(problem, NameError):
@@ -358,7 +362,6 @@ def _judged(session: Session, plan: split.Plan, request: Request) -> Verdict:
     sites = Sites(plan, session, request.fail_fast)
     entry_point = request.entry_point
     head = head_of(entry_point)
-    session.only_compares = plan.plain is not None
     try:
         nodes = session.open()
         wanted = {head or ""} if head in plan.free else plan.free - _BUILTINS
@@ -393,9 +396,11 @@ def _acquaint(
     spoken_of = plan.free - _BUILTINS | {
         name for source, names in plan.imports if source == module for name in names
     }
-    spoken_of -= {head_of(entry_point)}
-    if any(type(exports.get(name)) is RemoteFunction for name in spoken_of | {head_of(entry_point)}):
-        spoken_of = set()  # the tests are about a function, whose results are to be data
+    head = head_of(entry_point)
+    asked_for = {head} if head is not None else set()
+    spoken_of -= asked_for
+    if any(type(exports.get(name)) is RemoteFunction for name in spoken_of | asked_for):
+        spoken_of = frozenset()  # the tests are about a function, whose results are to be data
     session.named = frozenset(
         ref(exports[name]).number for name in spoken_of & exports.keys() if is_class(exports[name])
     )
@@ -409,7 +414,7 @@ def head_of(entry_point: str | None) -> str | None:
 
 
 def module_of(plan: Any, exports: dict[str, Any], head: str | None) -> str | None:
-    """What the tests call the solution's module, if they import it: helpers of theirs are not the solution's to give."""
+    """What the tests call the solution's module, if they import it: helpers of theirs are not its to give."""
     unknown = [(module, names) for module, names in plan.imports if not _is_here(module)]
     if head:
         found = [module for module, names in unknown if head in names]
@@ -446,7 +451,9 @@ class _PlainRun:
         """Raises RunEnded where the solution ends before the last answer."""
         suite = self._suite
         if suite.wants_candidate and not (entry_point := entry_point or _only_function(nodes)):
-            return self._sites.undecided("check(candidate) needs an entry_point: the solution defines several names")
+            return self._sites.undecided(
+                "check(candidate) needs an entry_point: the solution defines several names"
+            )
         parts = iter(suite.parts(entry_point))
         asked, following = 0, next(parts, None)
         for number, (check, last) in enumerate(zip(suite.checks, suite.last_calls, strict=True)):
@@ -455,8 +462,9 @@ class _PlainRun:
                     self._session.send_bytes(following[1])
                     asked, following = following[0], next(parts, None)
                 self._values.append(self._answer())
+                # an object can be asked only when all else is answered
                 while self._session.has_objects and len(self._values) < asked:
-                    self._values.append(self._answer())  # an object can be asked only when all else is answered
+                    self._values.append(self._answer())
             self._check(number, *check)
 
     def _answer(self) -> Any:
@@ -539,8 +547,8 @@ def namespace_of(
     exports: dict[str, Any], module: str | None, believed: Set[str], solution: types.ModuleType | None = None,
     session: Session | None = None, sites: Any = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The module of the tests, with the solution's names in it and the imports they may make. A name of a builtin is the
-    builtin's, but for those in `believed`.
+    """The module of the tests, with the solution's names in it and the imports they may make. A name of a builtin is
+    the builtin's, but for those in `believed`.
     """
     tests = types.ModuleType("tests") if session is None else RemoteModule("tests", session)
     sys.modules["tests"] = sys.modules["__main__"] = tests

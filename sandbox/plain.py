@@ -2,8 +2,8 @@
 
 `assert f(1, [2]) == (3,)` holds no code that would have to run beside the values it expects, so the clerk can ask for
 all calls of a text at once and compare data with data. Most generated suites have this form, some with thousands of
-asserts, so a text of such lines is not even parsed: written as JSON, it is read by the decoder of the standard library, some
-ten times faster than Python's own parser reads it. What is not surely read alike goes to the parser.
+asserts, so a text of such lines is not even parsed: written as JSON, it is read by the decoder of the standard
+library, some ten times faster than Python's own parser reads it. What is not surely read alike goes to the parser.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ _as_json = json.JSONDecoder(strict=False).decode
 
 
 def _read_lines(tests: str) -> Suite | None:
-    """A text all of whose lines are `assert f(...) == ...` with the same `f`, by way of JSON, but for lines of another kind
-    here and there; None for any other text.
+    """A text all of whose lines are `assert f(...) == ...` with the same `f`, by way of JSON, but for lines of another
+    kind here and there; None for any other text.
     """
     first, lines = _FIRST.match(tests), tests.strip().split("\n")
     if not first or first["name"] in _BUILTINS:
@@ -96,7 +96,8 @@ def _read_lines(tests: str) -> Suite | None:
     if len(others) > len(lines) / 2 or not all(line.startswith(start) for line in lines):
         return None
     chosen = set(others)
-    pairs = _as_pairs([line for at, line in enumerate(lines) if at not in chosen] if chosen else lines, first["name"])
+    alike = [line for at, line in enumerate(lines) if at not in chosen] if chosen else lines
+    pairs = _as_pairs(alike, first["name"])
     if pairs is None:
         return None
     reader, following = _Reader(), iter(pairs)
@@ -130,7 +131,8 @@ def _as_pairs(lines: list[str], name: str) -> list[list[Node]] | None:
 
 def _in_brackets(code: str) -> str:
     """Lists, parentheses and constants as JSON has them: a last comma makes a tuple of what is else a value."""
-    code = code.replace(", )", ",)").replace(",)", ',["c"])').replace("[", '["l",').replace('["l","c"', '["c"')
+    code = code.replace(", )", ",)").replace(",)", ',["c"])')
+    code = code.replace("[", '["l",').replace('["l","c"', '["c"')
     code = code.replace("(", '["p",').replace(")", "]").replace(", ]", ",]").replace(",]", "]")
     return code.replace("True", "true").replace("False", "false").replace("None", "null")
 
@@ -150,7 +152,9 @@ def _quoted(string: str) -> str:
         return json.dumps(ast.literal_eval(string))
     if "\n" in string:
         raise ValueError("a string of several lines")
-    return string if string[0] == '"' else f'"{string[1:-1]}"' if '"' not in string else json.dumps(string[1:-1])
+    if string[0] == '"':
+        return string
+    return f'"{string[1:-1]}"' if '"' not in string else json.dumps(string[1:-1])
 
 
 # --- by parsing ---------------------------------------------------------------------------------------------------
@@ -182,7 +186,8 @@ class _Reader:
 
     def add(self, name: str, arguments: Node, wanted: Node) -> None:
         """An assert as `_as_pairs` gives it."""
-        given = arguments[1:-1] if arguments[-1] == ["c"] else arguments[1:]  # a call's last comma says nothing
+        # a call's last comma says nothing
+        given = arguments[1:-1] if arguments[-1] == ["c"] else arguments[1:]
         self.checks.append(("eq", ["call", len(self.calls)], wanted, False, ""))
         self.calls.append((name, ["t", *given], ["d"]))
 

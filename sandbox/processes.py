@@ -1,8 +1,8 @@
 """Threads in place of processes, for programs that want several: the sandbox lets a run have one process only.
 
-`multiprocessing` has the same interface over threads (`multiprocessing.dummy`), and pools compute the same with either. What
-a program may see of the difference is that its workers share their globals. Installed in the solution's process; nothing is
-loaded before the program asks for it.
+`multiprocessing` has the same interface over threads (`multiprocessing.dummy`), and pools compute the same with
+either. What a program may see of the difference is that its workers share their globals. Installed in the solution's
+process; nothing is loaded before the program asks for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tests in pytest's form: functions and classes that a runner collects, with the fixtures and marks that most of them use.
+"""Tests in pytest's form: functions and classes that a runner collects, with the fixtures and marks most of them use.
 
 Where pytest itself cannot be imported (it is not of the standard library), a module of that name offers `raises`,
 `approx`, `fixture`, `mark`, `skip`, `fail`, `warns` and the like, with the meaning that its documentation gives them
@@ -281,7 +281,7 @@ class _Captured(tuple[str, str]):
 @contextmanager
 def _capture() -> Iterator[_Capture]:
     capture, saved = _Capture(), (sys.stdout, sys.stderr)
-    sys.stdout, sys.stderr = capture.streams  # type: ignore[assignment]
+    sys.stdout, sys.stderr = capture.streams
     try:
         yield capture
     finally:
@@ -411,8 +411,9 @@ class _Approx:
                 and all(self._near(got[key], expected[key]) for key in expected)
             )
         if isinstance(expected, list | tuple):
-            same = isinstance(got, list | tuple) and len(got) == len(expected)
-            return same and all(map(self._near, got, expected))  # type: ignore[arg-type]
+            if not isinstance(got, list | tuple) or len(got) != len(expected):
+                return False
+            return all(map(self._near, got, expected))
         return self._near(got, expected)
 
     def _near(self, got: Any, expected: Any) -> bool:

@@ -1,7 +1,7 @@
 """What the tests see of the solution's objects: stand-ins whose every use is a request to the other process.
 
-What the class of an object is was said before anything was asked of it, so that it cannot be suited to the question. With data
-of the tests it is never compared on its own word: it would be told what is expected. Made by `session`.
+What the class of an object is was said before anything was asked of it, so that it cannot be suited to the question.
+With data of the tests it is never compared on its own word: it would be told what is expected. Made by `session`.
 """
 
 from __future__ import annotations
@@ -87,9 +87,11 @@ def is_class(value: Any) -> bool:
     return type(value) is RemoteClass
 
 
-_COMMON = frozenset(
-    ["math", "cmath", "typing", "collections", "collections.abc", "itertools", "functools", "re", "string", "operator", "heapq", "bisect", "random", "datetime", "decimal", "fractions", "statistics", "json", "copy", "enum", "dataclasses", "abc", "types", "numbers", "time", "calendar", "textwrap", "contextlib", "io", "os", "sys"]
-)
+_COMMON = frozenset((
+    "math", "cmath", "typing", "collections", "collections.abc", "itertools", "functools", "re", "string", "operator",
+    "heapq", "bisect", "random", "datetime", "decimal", "fractions", "statistics", "json", "copy", "enum",
+    "dataclasses", "abc", "types", "numbers", "time", "calendar", "textwrap", "contextlib", "io", "os", "sys",
+))  # fmt: skip
 """What the judge imports on the solution's word: nothing in it acts when it is imported."""
 
 
@@ -128,7 +130,7 @@ class Remote(metaclass=StandIn):
     def __init__(self, where: Ref) -> None:
         object.__setattr__(self, "_remote_", where)
 
-    __dict__ = property(lambda self: Remote._ask(self, "getattr", "__dict__"))  # type: ignore[assignment]
+    __dict__ = property(lambda self: Remote._ask(self, "getattr", "__dict__"))
 
     def _ask(self, operation: str, *args: Any, **kwargs: Any) -> Any:
         return ref(self).session.request(operation, self, *args, **kwargs)
@@ -233,8 +235,9 @@ class Remote(metaclass=StandIn):
         return both and bool(Remote._value(self) == Remote._value(other))
 
     def _equals_among(self, data: Any) -> bool:
-        """Asked about data of the tests among others like it, in an order that it cannot know: only an object that knows
-        which it equals says so of that one alone."""
+        """Asked about data of the tests among others like it, in an order that it cannot know: only an object that
+        knows which it equals says so of that one alone.
+        """
         others = decoys.beside(data)
         answers = {
             place: Remote._ask(self, "eq", each) is True for place, each in decoys.shuffled([data, *others])
@@ -292,8 +295,8 @@ class RemoteFunction(Remote):
         object.__setattr__(self, "_texts_", texts)
 
     __name__ = property(lambda self: ref(self).name)
-    __doc__ = property(lambda self: object.__getattribute__(self, "_texts_")[0])  # type: ignore[assignment]
-    __module__ = property(lambda self: object.__getattribute__(self, "_texts_")[2])  # type: ignore[assignment]
+    __doc__ = property(lambda self: object.__getattribute__(self, "_texts_")[0])
+    __module__ = property(lambda self: object.__getattribute__(self, "_texts_")[2])
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if ref(self).what == "async":
@@ -462,11 +465,17 @@ _FORWARDED = (
 )
 FORWARDS: dict[str, Any] = {
     **{f"__{name}__": _forward(name) for name in _FORWARDED.split()},
-    **{f"__{name}__": _number(name, convert) for name, convert in (("int", int), ("float", float), ("index", int), ("len", int))},
+    **{
+        f"__{name}__": _number(name, convert)
+        for name, convert in (("int", int), ("float", float), ("index", int), ("len", int))
+    },
     **{f"__{name}__": _order(name) for name in ("lt", "le", "gt", "ge")},
     **{
         f"__{prefix}{name.rstrip('_')}__": _binary(name, reflected=bool(prefix))
-        for name in ["add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and_", "or_", "xor"]
+        for name in (
+            "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift",
+            "and_", "or_", "xor",
+        )
         for prefix in ("", "r")
     },
     "__iter__": _forward("iter"),

@@ -83,9 +83,7 @@ def supported(machine: str | None = None) -> bool:
     return (machine or platform.machine()) in _COLUMN
 
 
-def instructions(
-    own_pid: int, machine: str | None = None, scratch: bool = False, threads: bool = True
-) -> list[Instruction]:
+def instructions(own_pid: int, machine: str | None = None, scratch: bool = False) -> list[Instruction]:
     """The filter as (code, jump if true, jump if false, operand); a process may signal `own_pid`."""
     machine = machine or platform.machine()
     program = [
@@ -97,8 +95,6 @@ def instructions(
     if machine == "x86_64":  # the x32 calls reach the same kernel code under other numbers
         program += [(_JUMP_GREATER_OR_EQUAL, 0, 1, 0x40000000), (_RETURN, 0, 0, _KILL)]
     for name, number in numbers(_CHECKED, machine).items():
-        if name == "clone" and not threads:
-            continue
         block = _argument_check(name, own_pid)
         program += [(_JUMP_EQUAL, 0, len(block), number), *block]
     allowed = _ALLOWED + (_SCRATCH if scratch else "")
@@ -163,9 +159,9 @@ def _argument_in(position: int, values: tuple[int, ...]) -> list[Instruction]:
 class CompiledFilter:
     """A program in memory, ready to be installed by a child that puts its own pid in first."""
 
-    def __init__(self, scratch: bool, threads: bool = True) -> None:
+    def __init__(self, scratch: bool) -> None:
         placeholder = 0x5A5A5A5A
-        table = instructions(placeholder, scratch=scratch, threads=threads)
+        table = instructions(placeholder, scratch=scratch)
         self._filters = (_Filter * len(table))(*(_Filter(*row) for row in table))
         self._pid_rows = [
             row

@@ -1,8 +1,8 @@
 """The judge's conversation with the solution's process: requests, answers, and what each side may give the other.
 
-Exceptions arrive as the nearest class that the tests could know, and never as one that a test's own control flow is made
-of (AssertionError, StopIteration, BaseExceptions). A right program may suffer from what a copy or a stand-in cannot do: then
-the session notes a doubt (`Session.refuse`), and no verdict hangs on it. Used by `judge` and `inside`.
+Exceptions arrive as the nearest class that the tests could know, and never as one that a test's own control flow is
+made of (AssertionError, StopIteration, BaseExceptions). A right program may suffer from what a copy or a stand-in
+cannot do: then the session notes a doubt (`Session.refuse`), and no verdict hangs on it. Used by `judge` and `inside`.
 """
 
 from __future__ import annotations
@@ -101,8 +101,6 @@ class Session:
         """Why a right program may have been refused something; the first reason."""
         self.state: State | None = None
         """Of this process, where the tests may set it."""
-        self.only_compares = False
-        """The tests do nothing with what they get but compare it with data."""
         self.unsplittable: str | None = None
         """Why the tests need the solution's own process."""
         self.exited: BaseException | None = None
@@ -416,7 +414,7 @@ class Session:
 
     def _exception_kind(self, number: int, name: str, lineage: list[str]) -> type[BaseException]:
         """A local class for an exception class of the solution, so that tests can catch it."""
-        if not lineage[0].startswith(":") and (ours := exception_class(lineage[0])):
+        if not lineage[0].startswith(":") and exception_class(lineage[0]):
             return self._nearest(lineage)
         if number not in self._exception_kinds:
             body = {
@@ -430,7 +428,7 @@ class Session:
         return self._exception_kinds[number]
 
     def _bases_of(self, number: int, lineage: list[str]) -> list[type[BaseException]]:
-        """The next class of the solution's own, where there is one, and all that are known here: the tests may catch any."""
+        """The next class of the solution's own, if there is one, and all that are known here: tests may catch any."""
         kin = self._kinds[number].kin if number in self._kinds else ()
         bases: list[type[BaseException]] = []
         if len(lineage) > 1 and lineage[1].startswith(":") and len(kin) == len(lineage):
@@ -491,8 +489,11 @@ class Session:
             return ["visitor", self._lent(value), type(value).__name__, visitors.special_methods(value)]
         if isinstance(value, type):
             raise CannotCross(f"the class {value.__name__} cannot cross the process boundary")
-        if isinstance(value, types.BuiltinFunctionType) and getattr(builtins, value.__name__, None) is value:
-            return ["exception", value.__name__]  # it has that function itself
+        if (
+            isinstance(value, types.BuiltinFunctionType)
+            and getattr(builtins, name := value.__name__, None) is value
+        ):
+            return ["exception", name]  # it has that function itself
         if hasattr(value, "__next__") and not hasattr(value, "read"):
             items = list(itertools.islice(value, _MAX_ITERATOR + 1))
             self.refuse("an iterator of the tests was read ahead")

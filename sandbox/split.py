@@ -14,7 +14,7 @@ import marshal
 import re
 import sys
 import types
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterator, Set
 from typing import Any, NamedTuple
 
 from . import plain
@@ -80,7 +80,8 @@ class Plan(NamedTuple):
     """Those that are called with data rather than with results of others."""
 
     def dump(self) -> bytes:
-        return marshal.dumps(tuple(self))
+        fields: tuple[Any, ...] = self
+        return marshal.dumps(tuple(fields))
 
     @classmethod
     def load(cls, data: bytes) -> Plan:
@@ -89,7 +90,7 @@ class Plan(NamedTuple):
 
 
 def plan(tests: str, given: Set[str] = frozenset()) -> Plan:
-    """`given` are names that hold what the solution gave. Raises SyntaxError or ValueError where the text is no Python."""
+    """`given` are names that hold what the solution gave. Raises SyntaxError or ValueError for what is no Python."""
     if is_doctest(tests):
         tree = ast.parse("\n".join(line for line in _examples(tests)))
         return Plan(
@@ -100,13 +101,13 @@ def plan(tests: str, given: Set[str] = frozenset()) -> Plan:
         return Plan(_NOTHING, required, (), (), False, (), (), (), False, "", suite, names, names)
     tree = ast.parse(tests, "tests.py")
     tidy(tree)
-    found, names = imports(tree), _names(tree)
+    found, named = imports(tree), _names(tree)
     collected = tuple(name for name in _collected(tree) if name not in _called(tree))
     uncalled, sites = _instrument(tree, _assigned(tree) | given)
     code = compile(tree, "tests.py", "exec", dont_inherit=True)
     return Plan(
         code, tuple(sites.required), tuple(sites.alternatives), tuple(sites.functions), uncalled, collected, found,
-        _patched(tree, found), _STATE.search(tests) is not None, "", None, *names,
+        _patched(tree), _STATE.search(tests) is not None, "", None, *named,
     )  # fmt: skip
 
 
@@ -180,15 +181,16 @@ def _called(tree: ast.Module) -> set[str]:
 
 def _names(tree: ast.Module) -> tuple[frozenset[str], frozenset[str]]:
     """What the text reads and never binds; and of that, what it calls with data, not only with what others returned."""
-    read, bound = set(), set()
+    read: set[str] = set()
+    bound: set[str] = set()
     subjects: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             (read if isinstance(node.ctx, ast.Load) else bound).add(node.id)
         elif isinstance(node, ast.arg):
             bound.add(node.arg)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) or (isinstance(node, ast.ExceptHandler) and node.name):
-            bound.add(node.name)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler):
+            bound |= {node.name} if node.name else set()
         elif isinstance(node, ast.Import | ast.ImportFrom):
             bound |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not _wraps(node):
@@ -223,7 +225,7 @@ def imports(tree: ast.Module) -> tuple[tuple[str, tuple[str, ...]], ...]:
 _PATCHERS = ("patch", "patch.object", "patch.dict", "monkeypatch.setattr", "monkeypatch.delattr")
 
 
-def _patched(tree: ast.Module, unknown: Iterable[tuple[str, Any]]) -> tuple[tuple[str, str], ...]:
+def _patched(tree: ast.Module) -> tuple[tuple[str, str], ...]:
     """By `mock.patch`, by `monkeypatch` or by assignment; what is the solution's own goes to its module as it is."""
     origins = {
         (alias.asname or alias.name).split(".")[0]: alias.name if alias.asname else alias.name.split(".")[0]
@@ -238,7 +240,7 @@ def _patched(tree: ast.Module, unknown: Iterable[tuple[str, Any]]) -> tuple[tupl
             if isinstance(target, ast.Constant) and isinstance(target.value, str):
                 found.append(target.value)
             elif more and isinstance(more[0], ast.Constant):
-                found.append(f"{ast.unparse(target)}.{more[0].value}")
+                found.append(".".join((ast.unparse(target), str(more[0].value))))
         elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
             found.append(ast.unparse(node))
     paths = [(origins.get(head, head), rest) for head, _, rest in (path.partition(".") for path in found)]
@@ -414,7 +416,7 @@ class _Instrument(ast.NodeTransformer):
         self._caught = caught
         return node
 
-    def visit_FunctionDef(self, node: Any) -> ast.AST:
+    def visit_FunctionDef(self, node: Any) -> Any:
         saved = self._soft, self._sure, self._in_try, self._shielded
         outer, self._open_guards = self._open_guards, []
         self._soft = node in self._soft_functions

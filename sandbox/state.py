@@ -1,8 +1,8 @@
 """State of a process that tests set for the solution: seeds, environment, arguments, limits. Each side tells the other.
 
-In one process there is one of each; here there are two, kept alike by messages. What the tests set goes to the solution; of
-what the solution changes only the stream of `random` comes back, since nothing that the tests compute with else may depend on
-it.
+In one process there is one of each; here there are two, kept alike by messages. What the tests set goes to the
+solution; of what the solution changes only the stream of `random` comes back, since nothing else that the tests compute
+with may depend on it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def _random() -> Any:
-    return sys.modules["random"].getstate() if "random" in sys.modules else None  # type: ignore[attr-defined]
+    return sys.modules["random"].getstate() if "random" in sys.modules else None
 
 
 def _set_random(state: Any) -> None:
@@ -26,7 +26,7 @@ def _set_random(state: Any) -> None:
 def _decimal() -> Any:
     if "decimal" not in sys.modules:
         return None
-    context = sys.modules["decimal"].getcontext()  # type: ignore[attr-defined]
+    context = sys.modules["decimal"].getcontext()
     return context.prec, context.rounding, context.Emin, context.Emax
 
 

@@ -1,9 +1,9 @@
 """Objects of the tests in the solution's hands: mocks, streams, instances of classes that the tests define.
 
-The object stays with the judge, so that what it records of its use is true; the solution gets a `Visitor`, whose every use is
-a request to the judge. What may be asked is the little that an object is for: calls, public attributes, the methods behind
-operators. Nothing that leads on into the judge's process: no function, module or frame has attributes here, and a mock says
-nothing of what it has recorded, nor lets it be set.
+The object stays with the judge, so that what it records of its use is true; the solution gets a `Visitor`, whose every
+use is a request to the judge. What may be asked is the little that an object is for: calls, public attributes, the
+methods behind operators. Nothing that leads on into the judge's process: no function, module or frame has attributes
+here, and a mock says nothing of what it has recorded, nor lets it be set.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _check_attribute(value: Any, name: Any) -> None:
         _is_mock(value)
         and name != "return_value"
         and name in dir(sys.modules["unittest.mock"].NonCallableMock)
-    )  # type: ignore[attr-defined]
+    )
     hidden = type(name) is not str or (name.startswith("_") and name not in _SHOWN)
     if hidden or not is_visitable(value) or recorded:
         raise AttributeError(name)
@@ -92,7 +92,7 @@ def _is_mock(value: Any) -> bool:
 class Visitor:
     """The stand-in for an object of the tests."""
 
-    __init__ = property(lambda self: self._ask_("getattr", "__init__"))  # type: ignore[assignment]
+    __init__ = property(lambda self: self._ask_("getattr", "__init__"))
 
     def __getattr__(self, name: str) -> Any:
         return self._ask_("getattr", name)

@@ -1,10 +1,10 @@
 """Tagged JSON: how values cross between the process under test and the one that judges it.
 
 A scalar is itself; everything else is a list whose first item is a tag. Decoding builds exact builtin types and value
-types of the standard library (with `preload`, arrays of numpy) and nothing else, so no `__eq__`, pickle or subclass of the
-sender survives the crossing. Mutable containers are numbered in order of first visit (`Shared`), which keeps aliases and
-cycles, and lets a message say "your second argument". What to do with a value that has no tag is the caller's
-business (`foreign`).
+types of the standard library (with `preload`, arrays of numpy) and nothing else, so no `__eq__`, pickle or subclass of
+the sender survives the crossing. Mutable containers are numbered in order of first visit (`Shared`), which keeps
+aliases and cycles, and lets a message say "your second argument". What to do with a value that has no tag is the
+caller's business (`foreign`).
 """
 
 from __future__ import annotations
@@ -131,9 +131,17 @@ _TYPES: dict[str, type] = {
 _TYPE_NAMES = {t: name for name, t in _TYPES.items()}
 _FUNCTIONS: dict[str, Any] = {
     name: getattr(builtins, name)
-    for name in ["abs", "all", "any", "ascii", "bin", "chr", "divmod", "hash", "hex", "len", "max", "min", "oct", "ord", "pow", "repr", "round", "sorted", "sum"]
-}
+    for name in (
+        "abs", "all", "any", "ascii", "bin", "chr", "divmod", "hash", "hex", "len", "max", "min", "oct", "ord", "pow",
+        "repr", "round", "sorted", "sum",
+    )
+}  # fmt: skip
 """Functions that may come back as themselves: pure, and harmless whatever they are called with."""
+
+
+def _calling(name: str) -> Callable[[Any, Any], Any]:
+    return lambda module, part: getattr(module, name)(part)
+
 
 # "module.type" -> (what it is made of, how it is made again in that module); loaded where one comes along, not before
 _LIBRARY: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]] = {
@@ -156,7 +164,7 @@ _LIBRARY: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]] = {
     "builtins.dict_items": (list, lambda m, p: dict(p).items()),
     "numpy.ndarray": (lambda v: _array_parts(v), lambda m, p: _array(m, *p)),
     **{
-        f"{module}.{name}": (str, lambda m, p, name=name: getattr(m, name)(p))
+        f"{module}.{name}": (str, _calling(name))
         for module, names in {
             "pathlib": "PurePosixPath PureWindowsPath PosixPath",
             "ipaddress": "IPv4Address IPv6Address IPv4Network IPv6Network IPv4Interface IPv6Interface",
@@ -344,8 +352,8 @@ class Encoder:
             return [_FROZEN[kind], *(value if _crosses_as_it_is(value) else map(self.encode, value))]
         if kind is type and value in _TYPE_NAMES:
             return ["type", _TYPE_NAMES[value]]
-        if kind is types.BuiltinFunctionType and _FUNCTIONS.get(value.__name__) is value:
-            return ["builtin", value.__name__]
+        if kind is types.BuiltinFunctionType and _FUNCTIONS.get(name := value.__name__) is value:
+            return ["builtin", name]
         if kind in _SPLIT or kind.__module__ in _LIBRARIES:
             try:
                 return self._parts(value)
@@ -403,7 +411,7 @@ def _crosses_as_it_is(values: Any) -> bool:
     if int in kinds:
         if len(kinds) > 1:
             return False
-        return min(values) > -_JSON_INT and max(values) < _JSON_INT
+        return bool(min(values) > -_JSON_INT and max(values) < _JSON_INT)
     if float in kinds:
         return len(kinds) == 1 and not any(map(math.isnan, values))
     return kinds <= _PLAIN
@@ -453,8 +461,9 @@ class Decoder:
     def restore(self, number: int, node: Node) -> None:
         """Overwrite a shared container in place with what `Encoder.contents` said of it."""
         try:
-            value = self._shared.values[number]
-            if _MUTABLE_BY_TAG[node[0]] is not type(value):
+            value: Any = self._shared.values[number]
+            kind = type(value)
+            if _MUTABLE_BY_TAG[node[0]] is not kind:
                 raise WireError("a container changed its type")
             fresh = list(self._items(node))
             value.clear()
@@ -554,7 +563,7 @@ def _no_json(value: object) -> Node:
 _chunks = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
     None, _no_json, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, True
 )
-_scan = json.JSONDecoder().scan_once
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 def dumps(message: Node) -> bytes:
