@@ -1,11 +1,11 @@
 """Divides a test text between two processes: what it does goes to the solution's, what it expects stays with the judge.
 
-Some tests have to stand beside the solution: they patch what it calls, set state that it reads, hand it classes of their
-own. There each assert becomes a question. `assert f(3) == 9` leaves `f(3)` in the solution's process, which reports its
-value as data, and `_ == 9` with the judge. So a solution that reads, patches or forges all there is around it still has
-to know what `f(3)` is. An assert that cannot be divided so carries no pass: `Unsealable`. That is one inside a loop or a
-branch that depends on the solution (its process would say how often it ran), or one whose expectation is computed
-there.
+Some tests have to stand beside the solution: they patch what it calls, set state that it reads, hand it classes of
+their own. There each assert becomes a question. `assert f(3) == 9` leaves `f(3)` in the solution's process, which
+reports its value as data, and `_ == 9` with the judge. So a solution that reads, patches or forges all there is around
+it still has to know what `f(3)` is. An assert that cannot be divided so carries no pass: `Unsealable`. That is one
+inside a loop or a branch that depends on the solution (its process would say how often it ran), or one whose
+expectation is computed there.
 
 Pure: text in, code objects out. Used by the clerk, before the solution is anywhere near.
 """
@@ -26,18 +26,26 @@ ASK = "__sites__"
 HELP = "__help__"
 _MOST_COPIES = 500
 """Of the bodies of loops over literals."""
-_PURE = frozenset(
-    ["abs", "all", "any", "bin", "bool", "bytes", "chr", "complex", "dict", "divmod", "enumerate", "float", "frozenset", "hex", "int", "isinstance", "len", "list", "max", "min", "oct", "ord", "pow", "range", "repr", "reversed", "round", "set", "slice", "sorted", "str", "sum", "tuple", "zip"]
-)
+_PURE = frozenset((
+    "abs", "all", "any", "bin", "bool", "bytes", "chr", "complex", "dict", "divmod", "enumerate", "float", "frozenset",
+    "hex", "int", "isinstance", "len", "list", "max", "min", "oct", "ord", "pow", "range", "repr", "reversed", "round",
+    "set", "slice", "sorted", "str", "sum", "tuple", "zip",
+))  # fmt: skip
 _BUILTINS = frozenset(dir(builtins))
 _TYPES = frozenset(name for name in _PURE if isinstance(getattr(builtins, name), type))
-_PURE_MODULES = frozenset(
-    ["math", "cmath", "numpy", "operator", "json", "statistics", "re", "collections", "itertools", "string", "decimal", "fractions", "datetime"]
-)
-_PREDICATES = frozenset(
-    ["startswith", "endswith", "isdisjoint", "issubset", "issuperset", "isalpha", "isdigit", "isupper", "islower", "isspace", "isalnum", "match"]
-)
+_PURE_MODULES = frozenset((
+    "math", "cmath", "numpy", "operator", "json", "statistics", "re", "collections", "itertools", "string", "decimal",
+    "fractions", "datetime",
+))  # fmt: skip
+_PREDICATES = frozenset((
+    "startswith", "endswith", "isdisjoint", "issubset", "issuperset", "isalpha", "isdigit", "isupper", "islower",
+    "isspace", "isalnum", "match",
+))  # fmt: skip
 _KINDS = frozenset(("isinstance", "issubclass", "callable", "hasattr"))
+_COMPOSED = (
+    ast.Compare, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.JoinedStr,
+    ast.FormattedValue, ast.IfExp, ast.Slice,
+)  # fmt: skip
 _OPERATORS: dict[str, type[ast.cmpop]] = {
     "assertNotEqual": ast.NotEq, "assertIs": ast.Is, "assertIsNot": ast.IsNot, "assertIn": ast.In,
     "assertNotIn": ast.NotIn, "assertGreater": ast.Gt, "assertGreaterEqual": ast.GtE, "assertLess": ast.Lt,
@@ -83,7 +91,7 @@ class Sealed(NamedTuple):
 
 
 def seal(tests: str, entry_point: str | None) -> Sealed:
-    """Divide a test text. `entry_point` is the name that it begins with. Raises Unsealable, or what `ast.parse` raises."""
+    """Divide a test text. `entry_point` is the name it begins with. Raises Unsealable, or what `ast.parse` raises."""
     if split.is_doctest(tests):
         return _sealed_doctest(tests)
     tree = ast.parse(tests, "tests.py")
@@ -122,12 +130,13 @@ def _sealed_doctest(tests: str) -> Sealed:
     )
     plan, empty = split.plan(tests), compile("", "tests.py", "exec")
     return Sealed(
-        empty, (), False, plan.imports, plan.free, tuple(e.source for e in examples), _judged(ast.Module([], [])).dump(), wants
+        empty, (), False, plan.imports, plan.free, tuple(e.source for e in examples),
+        _judged(ast.Module([], [])).dump(), wants,
     )  # fmt: skip
 
 
 def _check_that_nothing_stays(tree: ast.Module, answers: list[ast.stmt]) -> None:
-    """Raises Unsealable where a value of the judge's half stands in the other, but for what the solution is asked with."""
+    """Raises Unsealable where a value of the judge's half is in the other, but for what the solution is asked with."""
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module)
@@ -172,17 +181,16 @@ def _forget_expectations(tree: ast.Module, values: Set[str]) -> None:
 
 
 def _check_example(source: str) -> None:
-    """What an example shows may be the solution's word, where it is a value; a comparison would be it in the end, too."""
+    """What an example shows may be the solution's word, if it is a value; a comparison would be it in the end, too."""
     for node in ast.walk(ast.parse(source)):
         kinds = (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Name)
             and node.func.id in _KINDS | {"all", "any", "bool"}
         )
-        if (
-            kinds
-            or (isinstance(node, ast.Compare | ast.UnaryOp)
-            and not isinstance(getattr(node, "op", None), ast.USub))
+        if kinds or (
+            isinstance(node, ast.Compare | ast.UnaryOp)
+            and not isinstance(getattr(node, "op", None), ast.USub)
         ):
             raise Unsealable("an example that compares")
         if isinstance(node, ast.BinOp) and any(isinstance(n, ast.Constant) for n in (node.left, node.right)):
@@ -284,12 +292,17 @@ def _items(node: ast.expr) -> list[ast.expr] | None:
         return list(node.elts)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
         bounds = [_literal(arg) for arg in node.args]
-        if all(type(bound) is int for bound in bounds) and bounds and len(range(*bounds)) <= _MOST_COPIES:  # type: ignore[arg-type]
-            return [ast.Constant(value) for value in range(*bounds)]  # type: ignore[arg-type]
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "items":
-        if isinstance(node.func.value, ast.Dict) and all(node.func.value.keys):
-            pairs = zip(node.func.value.keys, node.func.value.values, strict=True)
-            return [ast.Tuple([key, value]) for key, value in pairs if key]
+        if all(type(bound) is int for bound in bounds) and bounds and len(range(*bounds)) <= _MOST_COPIES:
+            return [ast.Constant(value) for value in range(*bounds)]
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "items"
+        and isinstance(node.func.value, ast.Dict)
+        and all(node.func.value.keys)
+    ):
+        pairs = zip(node.func.value.keys, node.func.value.values, strict=True)
+        return [ast.Tuple([key, value]) for key, value in pairs if key]
     return None
 
 
@@ -326,7 +339,7 @@ class _Sealer:
 
     def _imported(self, tree: ast.Module) -> dict[str, str]:
         """Local names that come from a module, and which; the judge imports the pure ones, too."""
-        found = {}
+        found: dict[str, str] = {}
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 names = {(a.asname or a.name).split(".")[0]: a.name.split(".")[0] for a in node.names}
@@ -336,7 +349,7 @@ class _Sealer:
                 continue
             found |= names
             if set(names.values()) <= _PURE_MODULES:
-                self.imports.append(copy.deepcopy(node))  # type: ignore[arg-type]  # an import is a statement
+                self.imports.append(copy.deepcopy(node))
         return found
 
     def _inlinable(self, tree: ast.Module) -> dict[str, ast.expr]:
@@ -619,8 +632,7 @@ class _Sealer:
             sides = [node.left, *node.comparators]
             if not any(isinstance(s, ast.Constant) and s.value in (None, True, False, ...) for s in sides):
                 raise Unsealable("an identity, which is lost between processes")
-        if isinstance(node, ast.Compare | ast.BoolOp | ast.UnaryOp | ast.BinOp | ast.Tuple | ast.List | ast.Set | ast.Dict
-                      | ast.JoinedStr | ast.FormattedValue | ast.IfExp | ast.Slice):  # fmt: skip
+        if isinstance(node, _COMPOSED):
             return self._parts(node)
         if isinstance(node, ast.GeneratorExp | ast.ListComp | ast.SetComp):
             return self._comprehension(node)
@@ -699,8 +711,8 @@ class _Sealer:
         kinds = node.args[1:]
         names = [n.id for kind in kinds for n in ast.walk(kind) if isinstance(n, ast.Name)]
         return (
-            node.func.id == "isinstance"
-            and all(  # type: ignore[attr-defined]
+            node.func.id == "isinstance"  # type: ignore[attr-defined]
+            and all(
                 name
                 in (
                     "int",
@@ -835,13 +847,15 @@ def _sorted_by_text(sides: Sequence[ast.expr]) -> tuple[ast.expr, list[ast.cmpop
 
 _MOCK = {
     "assert_called_once_with": "{calls} == [{given}]", "assert_called_with": "{calls}[-1:] == [{given}]",
-    "assert_called_once": "len({calls}) == 1", "assert_called": "len({calls}) > 0", "assert_not_called": "len({calls}) == 0",
-    "assert_any_call": "{given} in {calls}",
+    "assert_called_once": "len({calls}) == 1", "assert_called": "len({calls}) > 0",
+    "assert_not_called": "len({calls}) == 0", "assert_any_call": "{given} in {calls}",
 }  # fmt: skip
 
 
 def _called_with(mock: ast.expr, name: str, call: ast.Call) -> ast.expr:
     """What a mock asserts of its calls, as an expression on the list of them."""
-    given = f"(({''.join(ast.unparse(a) + ', ' for a in call.args)}), {{{', '.join(f'{k.arg!r}: {ast.unparse(k.value)}' for k in call.keywords)}}})"
+    args = "".join(ast.unparse(arg) + ", " for arg in call.args)
+    keywords = ", ".join(f"{keyword.arg!r}: {ast.unparse(keyword.value)}" for keyword in call.keywords)
+    given = f"(({args}), {{{keywords}}})"
     calls = f"{ASK}.calls({ast.unparse(mock)})"
     return ast.parse(_MOCK[name].format(calls=calls, given=given), mode="eval").body
