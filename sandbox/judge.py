@@ -176,6 +176,8 @@ class Sites:
             isinstance(problem, SystemExit) and not isinstance(problem, SolutionExited) and not problem.code
         )
         if leaves:
+            if missing := self._never_reached():
+                self.undecided(missing)
             raise RunEnded("the tests end themselves")  # what they did not come to, the verdict finds
         if not (isinstance(problem, AssertionError) and self.status):
             self._note(problem, None)

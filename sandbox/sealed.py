@@ -41,6 +41,8 @@ _PREDICATES = frozenset((
     "startswith", "endswith", "isdisjoint", "issubset", "issuperset", "isalpha", "isdigit", "isupper", "islower",
     "isspace", "isalnum", "match",
 ))  # fmt: skip
+_LOOKS = frozenset(("type", "vars", "dir", "iter", "next", "aiter", "anext", "id", "memoryview", "super"))
+"""Of the builtin functions that the judge does not have: what only looks at the one thing it is given."""
 _KINDS = frozenset(("isinstance", "issubclass", "callable", "hasattr"))
 _COMPOSED = (
     ast.Compare, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.JoinedStr,
@@ -761,7 +763,8 @@ class _Sealer:
             return
         name = root.id if isinstance(root, ast.Name) else ""
         tells = any(not self._mentions(each, self._from_solution) for each in given)
-        if name not in _KINDS and (tells or name not in self._modules):
+        looks = name in _LOOKS and name not in self._own
+        if name not in _KINDS and (tells or not (looks or name in self._modules)):
             raise Unsealable(f"{ast.unparse(call.func)} would compare beside the solution")
 
 
