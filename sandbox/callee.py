@@ -570,7 +570,7 @@ def _texts(value: Any) -> list[str | None]:
     return [text[:10_000] if isinstance(text, str) else None for text in texts]
 
 
-CALL_BYTES = 1 << 25
+CALL_BYTES = 1 << 23
 """What the calls of one run may return, as JSON."""
 _REFUSAL = (
     dumps({"status": "output_limit", "error": f"over {CALL_BYTES} bytes of results in one run"}) + b"\n"
