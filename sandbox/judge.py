@@ -274,6 +274,9 @@ class Sites:
             "outcomes": self.outcomes,
             "error": self.error,
         }
+        if found["status"] == "pass" and self.session.hindered:
+            error = {"type": "Undecided", "message": str(self.session.refused)[:MAX_TEXT]}
+            found |= {"status": "test_error", "error": error}
         if found["status"] in ("fail", "error") and self.doubt:
             found |= {"status": "test_error", "error": {"type": "Undecided", "message": self.doubt}}
         elif found["status"] in ("fail", "error", "exited", "test_error", "no_tests") and (

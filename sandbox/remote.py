@@ -179,7 +179,7 @@ class Remote(metaclass=StandIn):
             _DECOYS.get(type(other), _DECOYS[str])
         )  # what the other side gets, it may change
         if not Remote._answers_anything(self, operation, strange):
-            where.session.refuse(
+            where.session.hinder(
                 f"an object of the solution's class {where.kind.name} is compared with data of the tests"
             )
 
@@ -206,7 +206,7 @@ class Remote(metaclass=StandIn):
             except Exception as problem:
                 answers.append(type(problem).__name__)
         if answers != [True, True]:
-            ref(self).session.refuse(f"{name}() of the solution's own object is not asked for")
+            ref(self).session.hinder(f"{name}() of the solution's own object is not asked for")
 
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
         ref(self).session.unsplittable = "the tests derive a class from one of the solution's"

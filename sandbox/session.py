@@ -84,6 +84,7 @@ class Session:
         self._local: dict[int, Any] = {}
         self._callbacks: list[Any] = []
         self.has_instances = False
+        self.hindered = False
         self.last_raised: BaseException | None = None
         """What the solution raised last, as the tests got it."""
         self.failed: BaseException | None = None
@@ -168,6 +169,13 @@ class Session:
 
     # --- asking -----------------------------------------------------------------------------------------------
 
+    def hinder(self, reason: str) -> None:
+        """Note that something was answered for the solution, or not asked at all: neither a failure nor a pass may hang on
+        that.
+        """
+        self.hindered = True
+        self.refuse(reason)
+
     def refuse(self, reason: str) -> None:
         """Note that a right program may fail for this, and not for what it does."""
         self.refused = self.refused or reason
@@ -243,7 +251,7 @@ class Session:
                 changed = [[n, encoder.contents(self.shared.values[n])] for n in self.shared.changed()]
         except (CannotCross, RecursionError) as problem:
             self.shared.rewind(mark)
-            self.refuse(words_of(problem))
+            self.hinder(words_of(problem))
             raise
         self.shared.agree()
         head = head | {"replaced": replaced} if replaced else head
@@ -255,7 +263,7 @@ class Session:
         if "too_much" in reply:
             raise self.end("output_limit")
         if "too_deep" in reply:
-            self.refuse("a value of the solution's is nested too deep to cross")
+            self.hinder("a value of the solution's is nested too deep to cross")
             raise CannotCross(str(self.refused))
         if "ok" not in reply:
             problem = self.exception(reply)
