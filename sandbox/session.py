@@ -170,9 +170,7 @@ class Session:
     # --- asking -----------------------------------------------------------------------------------------------
 
     def hinder(self, reason: str) -> None:
-        """Note that something was answered for the solution, or not asked at all: neither a failure nor a pass may hang on
-        that.
-        """
+        """Note that something was answered for the solution, or not asked: no failure may hang on that, and no pass."""
         self.hindered = True
         self.refuse(reason)
 
