@@ -87,7 +87,8 @@ def _read_lines(tests: str) -> Suite | None:
     """A text all of whose lines are `assert f(...) == ...` with the same `f`, by way of JSON, but for lines of another
     kind here and there; None for any other text.
     """
-    first, lines = _FIRST.match(tests), tests.strip().split("\n")
+    lines = [line for line in tests.split("\n") if line and not line.startswith("#")]
+    first = _FIRST.match(lines[0]) if lines else None
     if not first or first["name"] in _BUILTINS:
         return None
     start = f"assert {first['name']}("
