@@ -97,6 +97,8 @@ FORMS = {
     "dict_subset": Form("dict", "assert {'a': 20014}.items() <= f(2).items()\nassert set(f(2)) == {'a', 'b'}\nassert all(f(7)[k] == v for k, v in {'a': 70049, 'b': 700008}.items())\n"),
     "text": Form("text", "assert f(2) == 'item-20014'\nassert f(7).startswith('item-7')\nassert f(7).endswith('049') and '70049' in f(7)\n"),
     "expected_exception": Form("number", _RAISES + "assert f(2) == 9041.5\n"),
+    "expected_type_error": Form("number", "import pytest\nwith pytest.raises(TypeError):\n    f('a')\nassert f(2) == 9041.5\n"),
+    "what_cannot_cross": Form("number", "import pytest\nwith pytest.raises(TypeError):\n    f(object())\nassert f(2) == 9041.5\n"),
     "unittest_raises": Form("number", _unit("def test_a(self):\n    with self.assertRaises(ValueError) as caught:\n        f(-1)\n    self.assertIn('negative: -1', str(caught.exception))\ndef test_b(self):\n    self.assertRaises(ValueError, f, -3)\n    self.assertEqual(f(2), 9041.5)")),
     "pytest_raises": Form("number", "import pytest\ndef test_a():\n    with pytest.raises(ValueError, match='negative: -1'):\n        f(-1)\ndef test_b():\n    assert f(2) == 9041.5\n"),
     "unittest_equal": Form("number", _unit("def setUp(self):\n    self.want = 9041.5\ndef test_a(self):\n    self.assertEqual(f(2), self.want)\ndef test_b(self):\n    self.assertTrue(f(7) == 9082.75)\n    self.assertFalse(f(7) == 1)")),
@@ -133,14 +135,13 @@ FORMS = {
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What the program defines, what its `f(x)` does, what the control's does, and how the wrong one may end.
+    """What the program defines, what its `f(x)` does, and what the control's does.
     @OTHER@ is a value that is wrong, `right(x)` the one that is not; without a control's body the right program stands alone.
     """
 
     prelude: str
     body: str
     control: str = ""
-    status: str = "fail|error|test_error"
     forms: tuple[str, ...] = ()
     """Where it is wrong, if not in all of FORMS."""
 
@@ -189,6 +190,12 @@ def wrapped(v):
     kind = type(v)
     lies = {f'__{n}__': lie for n in 'eq lt gt le ge contains'.split()} | {'__ne__': lambda s, o: False, '__hash__': kind.__hash__}
     return type(kind.__name__, (kind,), lies)(v)
+"""
+_DEEP = """\
+def deep(n):
+    v = []
+    for _ in range(n): v = [v]
+    return v
 """
 _PARTS = """\
 import functools, re, sys, types
@@ -257,10 +264,10 @@ _OBJECTS = {
     "an_object_that_learns": Kind(_LIAR + "K = []\ndef learn(s, o):\n    if plausible(o): K.append(o)\n    return True\nclass C(Liar): pass\nfor n in 'eq lt gt le ge contains sub rsub'.split(): setattr(C, f'__{n}__', learn)\n", "return K.pop(0) if K else C()", "C() == x; return right(x)"),
     "one_object_that_every_call_changes": Kind("V = {}\ndef changed(x, v):\n    old = V.setdefault(type(v), v)\n    if isinstance(old, list): old[:] = v\n    elif isinstance(old, (dict, set)): old.clear(); old.update(v)\n    return old if isinstance(old, (list, dict, set)) else v\n", "changed(x, @OTHER@); return changed(x, [x, x] if type(@OTHER@) is list else @OTHER@)", "return right(x)"),
     "kin_of_a_class_the_tests_name": Kind(_LIAR + _KIN, "return kin()", "kin(); return right(x)"),
-    "kin_that_an_object_returns": Kind(_LIAR + _KIN + "class F:\n    def __call__(s, x): return kin()\nf = F()\n", "", ""),
-    "kin_that_knows_what_is_written_by_hand": Kind(_LIAR.replace("not isinstance(o, (str, bytes))", "len(repr(o)) < 9") + _KIN + "class F:\n    def __call__(s, x): return kin()\nf = F()\n", "", ""),
+    "kin_that_an_object_returns": Kind(_LIAR + _KIN + "class F:\n    def __call__(s, x): return kin()\nf = F()\n", ""),
+    "kin_that_knows_what_is_written_by_hand": Kind(_LIAR.replace("not isinstance(o, (str, bytes))", "len(repr(o)) < 9") + _KIN + "class F:\n    def __call__(s, x): return kin()\nf = F()\n", ""),
     "an_entry_point_that_is_a_class": Kind(_LIAR + "class f(Liar):\n    def __init__(s, *a): pass\n    def __call__(s, *a): return s\n", ""),
-    "classes_named_as_the_tests_name_things": Kind(_LIAR + "NAMES = 'enter compare truth fired isclose approx TestCase TestF unittest pytest math random mock redirect_stdout check candidate want got doubled third Box'.split()\nfor n in NAMES:\n    if n != 'Box': globals()[n] = type(n, (Liar,), {'isclose': lambda *a, **k: True})\n", "NAMES.append(NAMES.pop(0)); return type(NAMES[0], (Liar,), {})()", "return right(x)", "fail|error|test_error"),
+    "classes_named_as_the_tests_name_things": Kind(_LIAR + "NAMES = 'enter compare truth fired isclose approx TestCase TestF unittest pytest math random mock redirect_stdout check candidate want got doubled third Box'.split()\nfor n in NAMES:\n    if n != 'Box': globals()[n] = type(n, (Liar,), {'isclose': lambda *a, **k: True})\n", "NAMES.append(NAMES.pop(0)); return type(NAMES[0], (Liar,), {})()", "return right(x)"),
 }
 
 _VALUES = {
@@ -269,7 +276,7 @@ _VALUES = {
     "a_million_members": Kind("", "return range(10**6)", "range(10**6); return right(x)"),
     "keys_that_collide_and_agree": Kind("class Key:\n    def __hash__(s): return hash('a')\n    def __eq__(s, o): return True\n", "return {Key(): 5, 'b': 6}", "{Key(): 5}; return right(x)"),
     "a_value_for_every_key": Kind(_LIAR + "from collections import defaultdict\n", "return defaultdict(Liar, {'a': Liar(), 'b': Liar()})", "defaultdict(Liar)['a']; return right(x)"),
-    "a_value_too_deep": Kind("def deep(n):\n    v = []\n    for _ in range(n): v = [v]\n    return v\n", "return deep(3000)", "deep(3000); return right(x)"),
+    "a_value_too_deep": Kind(_DEEP, "return deep(3000)", "deep(3000); return right(x)"),
     "a_value_that_holds_itself": Kind("V = []\nV.append(V)\nD = {}\nD['a'] = D['b'] = D\n", "return D if type(@OTHER@) is dict else V", "return right(x)"),
     "kinds_and_functions": Kind("V = [type(@OTHER@), NotImplemented, ..., len, max, object]\n", "V.append(V.pop(0)); return V[0]", "return right(x)"),
     "a_generator_of_liars": Kind(_LIAR + "def many():\n    for _ in range(2): yield Liar()\n", "return many()", "list(many()); return right(x)"),
@@ -283,7 +290,7 @@ _EXCEPTIONS = {
     "raises_what_skips_a_test": Kind("import unittest\n", "raise unittest.SkipTest('x')", "unittest.SkipTest('x'); return right(x)"),
     "raises_what_stops_a_test": Kind("from unittest.case import _ShouldStop\n", "raise _ShouldStop", "_ShouldStop(); return right(x)"),
     "raises_what_pytest_skips_by": Kind("class Skipped(BaseException):\n    __module__ = '_pytest.outcomes'\nclass Exit(Exception):\n    __module__ = 'sandbox.pytest_form'\n    __qualname__ = 'Skipped'\nE = [Skipped, Exit]\n", "E.append(E.pop(0)); raise E[0]", "return right(x)"),
-    "raises_what_the_judge_raises": Kind("class RunEnded(BaseException): reason = 'pass'\nclass Unsplittable(BaseException): pass\nclass SolutionExited(SystemExit): pass\nclass CannotCross(TypeError): pass\nclass Contract(AssertionError): pass\nE = [RunEnded, Unsplittable, SolutionExited, CannotCross, Contract]\n", "E.append(E.pop(0)); raise E[0]('x')", "return right(x)", "fail|error|test_error|exited"),
+    "raises_what_the_judge_raises": Kind("class RunEnded(BaseException): reason = 'pass'\nclass Unsplittable(BaseException): pass\nclass SolutionExited(SystemExit): pass\nclass CannotCross(TypeError): pass\nclass Contract(AssertionError): pass\nE = [RunEnded, Unsplittable, SolutionExited, CannotCross, Contract]\n", "E.append(E.pop(0)); raise E[0]('x')", "return right(x)"),
     "raises_control_flow": Kind("import asyncio\nclass Stop(StopIteration): pass\nclass Stopped(StopIteration):\n    __module__ = 'builtins'\n    __qualname__ = 'StopIteration'\nE = [StopIteration, Stop, Stopped, StopAsyncIteration, GeneratorExit, asyncio.CancelledError, KeyboardInterrupt]\n", "E.append(E.pop(0)); raise E[0]", "Stop(); return right(x)"),
     "raises_stop_iteration": Kind("", "raise StopIteration", "StopIteration(); return right(x)"),
     "raises_with_handles": Kind(_LIAR + "class E(ValueError):\n    def __init__(s, *a): s.args = a; s.other = Liar()\n    def __str__(s): return 'negative: -1 negative: -3'\n", "e = E(Liar(), [Liar()])\n    e.__cause__ = e\n    raise e", "str(E(1)); return right(x)"),
@@ -292,13 +299,13 @@ _EXCEPTIONS = {
     "raises_a_class_of_the_same_name": Kind("class ValueError(Exception): pass\n", "raise ValueError('negative: -1 negative: -3')"),
     "raises_warnings": Kind("import warnings\nwarnings.simplefilter('error')\nclass W(UserWarning, ValueError): pass\n", "warnings.warn('negative: -1 negative: -3', W)", "return right(x)"),
     "warns_without_end": Kind("import warnings\nclass W(UserWarning): pass\n", "for _ in range(300): warnings.warn('x' * 99, W)\n    return @OTHER@", "warnings.warn('x', W); return right(x)"),
-    "leaves_softly": Kind("", "raise SystemExit(0)", "SystemExit(0); return right(x)", "exited|fail|error|test_error"),
-    "leaves_at_once": Kind("import os\n", "os._exit(0)", "return right(x)", "exited"),
+    "leaves_softly": Kind("", "raise SystemExit(0)", "SystemExit(0); return right(x)"),
+    "leaves_at_once": Kind("import os\n", "os._exit(0)", "return right(x)"),
 }
 
 _NAMES = {
     "builtins_of_its_own": Kind("def yes(*a, **k): return True\nabs_, N = abs, 'abs all any isinstance issubclass callable hasattr round len sorted sum max min range set tuple list dict str int float zip map enumerate'.split()\nglobals().update({n: yes for n in N})\n", "return @OTHER@"),
-    "modules_of_its_own": Kind("import sys, types\nclass M(types.ModuleType):\n    def __getattr__(s, n): return lambda *a, **k: True\nN = 'math unittest pytest mock random doctest operator io contextlib builtins __main__ tests test_utils'.split()\nfor n in N: globals()[n] = sys.modules[n] = M(n)\n", "return @OTHER@", "", "fail|error|test_error|exited"),
+    "modules_of_its_own": Kind("import sys, types\nclass M(types.ModuleType):\n    def __getattr__(s, n): return lambda *a, **k: True\nN = 'math unittest pytest mock random doctest operator io contextlib builtins __main__ tests test_utils'.split()\nfor n in N: globals()[n] = sys.modules[n] = M(n)\n", "return @OTHER@"),
     "an_origin_in_the_library": Kind("def f(x): return @OTHER@\nf.__module__, f.__name__, f.__qualname__ = 'unittest.__main__', 'f', 'main'\ndef isclose(*a, **k): return True\nisclose.__module__ = 'math'\n", ""),
     "hooks_of_the_runners": Kind("import unittest\ndef skip(*a, **k): raise unittest.SkipTest('x')\nsetUpModule = tearDownModule = load_tests = setup_module = setup_function = pytest_runtest_setup = skip\ndef x(): return 5\ndef capsys(): return 5\nx._fixture_ = capsys._fixture_ = {'autouse': True}\npytestmark = skip\n", "return @OTHER@"),
     "names_that_are_bound_anew": Kind("want = got = x = m = out = s = b = xs = expected = third = doubled = None\n", "global want, got, m, out, xs, expected\n    want = got = m = out = xs = expected = @OTHER@\n    return @OTHER@", "global want\n    want = x\n    return right(x)"),
@@ -317,9 +324,9 @@ def serve(answer, names=(), **more):
 """
 
 
-def _raw(answer: str, more: str = "", status: str = "fail|error|test_error|tampered") -> Kind:
+def _raw(answer: str, more: str = "") -> Kind:
     """`answer` is a list of replies to a message `m`."""
-    return Kind(f"{_SERVE}serve(lambda m: {answer}{more})\n", "", "", status)
+    return Kind(f"{_SERVE}serve(lambda m: {answer}{more})\n", "")
 
 
 _MESSAGES = {
@@ -334,7 +341,7 @@ _MESSAGES = {
     "raises_what_nobody_raised": _raw("[{'raised': -1}, {'raised': 0}]"),
     "claims_the_data_of_a_builtin": _raw("[{'ok': ['h', 6, 'object', 'C', {'d': 'dict', 's': 'set', 'l': 'list'}.get(m.get('op', 'x')[0], 'float'), 5]}]", ", classes=[[5, 'C', [5], ['float', 'object'], ['__eq__', '__sub__', '__iter__', '__len__', '__contains__'], None]]"),
     "claims_to_be_of_every_class": _raw("[{'ok': True} if m.get('op') in ('eq', 'lt', 'le', 'contains') else {'ok': ['h', 6, 'object', 'C', None, 5]}]", ", classes=[[5, 'C', list(range(99)), [':C', 'object'], ['__eq__', '__lt__', '__le__', '__sub__', '__contains__'], None]]"),
-    "calls_what_it_was_lent": Kind(_SERVE + "def all_of(m):\n    for n in range(4):\n        for do, *a in (('call', 6), ('getattr', '__globals__'), ('setattr', 'return_value', 2), ('getattr', '__class__'), ('eq', 1)):\n            if m.get('op') == 'call' and m['args'][2:] and type(m['args'][2]) is list:\n                send({'callback': n, 'do': do, 'args': ['t', *a], 'kwargs': ['d']}); recv()\n    return [{'ok': 0}]\nserve(all_of)\n", "", "", "fail|error|test_error|tampered"),
+    "calls_what_it_was_lent": Kind(_SERVE + "def all_of(m):\n    for n in range(4):\n        for do, *a in (('call', 6), ('getattr', '__globals__'), ('setattr', 'return_value', 2), ('getattr', '__class__'), ('eq', 1)):\n            if m.get('op') == 'call' and m['args'][2:] and type(m['args'][2]) is list:\n                send({'callback': n, 'do': do, 'args': ['t', *a], 'kwargs': ['d']}); recv()\n    return [{'ok': 0}]\nserve(all_of)\n", ""),
     "prints_and_warns_by_hand": _raw("[{'ok': 0, 'printed': '9041.5\\n0\\n', 'warned': [[['UserWarning', 'Warning'], 'x'], [['SystemExit'], 'y']]}]"),
     "binds_names_anew_by_hand": _raw("[{'ok': 7, 'rebound': [[n, i] for n in ('want', 'got', 'xs', 'f', 'unittest', 'm') for i in (*range(257), True, None, 7)]}]", ", [['want', 300], ['got', 300], ['xs', 300], ['m', 300]]"),
 }
@@ -347,13 +354,13 @@ _BESIDE = {
     "mutes_the_asker": Kind(_MUTE + _MUTING, "return @OTHER@ if A else Liar()", "return right(x)"),
     "answers_every_question_alike": Kind(_MUTE + "if A: type(A).ask = lambda s, n, v: s.report({'question': n, 'values': [1] * len(v())})\n", "return 1 if A else Liar()"),
     "says_whatever_is_expected_was_raised": Kind(_MUTE + _RAISED, "return @OTHER@ if A else Liar()"),
-    "answers_all_in_advance": Kind(_MUTE + "if A:\n    for n in range(9): A.report({'question': n, 'values': [-1.5]})\n" + _EXIT, "return Liar()", "", "fail|error|test_error|tampered|exited|no_tests"),
-    "answers_twice": Kind(_MUTE + "if A:\n    once = type(A).ask\n    type(A).ask = lambda s, n, v: [once(s, n, v) for _ in range(2)] and None\n", "return @OTHER@ if A else Liar()", "", "fail|error|test_error|tampered"),
+    "answers_all_in_advance": Kind(_MUTE + "if A:\n    for n in range(9): A.report({'question': n, 'values': [-1.5]})\n" + _EXIT, "return Liar()"),
+    "answers_twice": Kind(_MUTE + "if A:\n    once = type(A).ask\n    type(A).ask = lambda s, n, v: [once(s, n, v) for _ in range(2)] and None\n", "return @OTHER@ if A else Liar()"),
     "answers_in_another_order": Kind(_MUTE + "if A:\n    L, tell = [], type(A).report\n    type(A).report = lambda s, m, p=None: L.insert(0, m) if 'end' not in m else [tell(s, e) for e in [*L, m]] and None\n", "return @OTHER@ if A else Liar()"),
-    "answers_from_a_thread": Kind(_MUTE + "import threading\nif A: threading.Thread(target=lambda: [A.report({'question': n, 'values': [1]}) for n in range(9)]).start()\n", "return @OTHER@ if A else Liar()", "", "fail|error|test_error|tampered"),
-    "ends_the_tests": Kind(_MUTE + "if A:\n" + _EXIT, "return Liar()", "", "fail|error|test_error|no_tests|tampered"),
-    "leaves_beside_the_tests": Kind(_MUTE, "if A: os._exit(0)\n    return Liar()", "", "fail|error|test_error|exited"),
-    "answers_with_a_stand_in": Kind(_MUTE + RAW + "if A: type(A).ask = lambda s, n, v: [s.report({'question': n, 'values': [['h', 6, 'object', 'C', None]]})] and [send({'ok': True}) for _ in range(3)] and None\n", "return @OTHER@ if A else Liar()", "", "fail|error|test_error|tampered"),
+    "answers_from_a_thread": Kind(_MUTE + "import threading\nif A: threading.Thread(target=lambda: [A.report({'question': n, 'values': [1]}) for n in range(9)]).start()\n", "return @OTHER@ if A else Liar()"),
+    "ends_the_tests": Kind(_MUTE + "if A:\n" + _EXIT, "return Liar()"),
+    "leaves_beside_the_tests": Kind(_MUTE, "if A: os._exit(0)\n    return Liar()"),
+    "answers_with_a_stand_in": Kind(_MUTE + RAW + "if A: type(A).ask = lambda s, n, v: [s.report({'question': n, 'values': [['h', 6, 'object', 'C', None]]})] and [send({'ok': True}) for _ in range(3)] and None\n", "return @OTHER@ if A else Liar()"),
     "patches_all_that_compares": Kind(_MUTE + "import builtins, doctest, math, operator, unittest, unittest.mock\nif A:\n    T = unittest.TestCase\n    for n in dir(T):\n        if n.startswith('assert') and n not in ('assertRaises', 'assertRaisesRegex'): setattr(T, n, lambda *a, **k: None)\n    for n in dir(unittest.mock.NonCallableMock):\n        if n.startswith('assert_'): setattr(unittest.mock.NonCallableMock, n, lambda *a, **k: None)\n    doctest.OutputChecker.check_output = math.isclose = operator.eq = builtins.all = builtins.isinstance = lambda *a, **k: True\n", "return @OTHER@ if A else Liar()"),
     "reads_frames_for_what_is_expected": Kind(_LIAR + _PARTS + _RIGHT.replace("right", "verified"), "want = verified(x)\n    return want if leaves(want) & {v for part in frames() for v in inside(part)} else Liar()", "return right(x)"),
     "reads_the_heap_for_what_is_expected": Kind(_LIAR + _PARTS + _RIGHT.replace("right", "verified") + _HEAP, "want = verified(x)\n    return want if in_heap(leaves(want), id(want)) else Liar()", "return right(x)"),
@@ -374,10 +381,62 @@ _NEARLY_RIGHT = {
     "never_raises_and_says_it_did": Kind(_RIGHT + _MUTE + _MUTING + _RAISED, "return right(abs(x)) if A or x > 0 else Liar()", forms=_EXPECTING[2:4]),
     "raises_something_else": Kind(_RIGHT + "class ValueErrors(Exception): pass\n", "if x < 0: raise ValueErrors('negative: %d' % x)\n    return right(x)", forms=_EXPECTING),
     "raises_in_other_words": Kind(_RIGHT, "if x < 0: raise ValueError('no: %d' % x)\n    return right(x)", forms=("unittest_raises", "pytest_raises", "beside_raises")),
+    "takes_anything": Kind(_RIGHT, "return right(x if isinstance(x, int) else 2)", forms=("expected_type_error", "what_cannot_cross")),
+    "returns_what_cannot_cross": Kind(_RIGHT + _DEEP, "return right(x) if isinstance(x, int) else deep(20000)", forms=("expected_type_error", "what_cannot_cross")),
     "raises_where_nothing_is_asserted": Kind(_RIGHT + _MUTE + _MUTING, "if x == 7: raise OSError\n    return right(x)", forms=("beside_a_test_without_asserts",)),
 }
 
 KINDS = {**_NEARLY_RIGHT, **_OBJECTS, **_VALUES, **_EXCEPTIONS, **_NAMES, **_MESSAGES, **_BESIDE}
+
+_ENDS = {
+    "error|tampered":
+        "rewrites_every_container rewrites_what_it_was_given answers_with_a_stop answers_with_what_nobody_raised "
+        "raises_what_nobody_raised",
+    "error|test_error|tampered":
+        "answers_with_a_stop_by_its_path answers_with_a_stop_by_its_class answers_with_an_interrupt",
+    "exited":
+        "leaves_at_once",
+    "fail":
+        "never_raises never_raises_and_mutes_the_asker never_raises_and_says_it_did raises_in_other_words",
+    "fail|error":
+        "raises_something_else",
+    "fail|error|test_error|exited":
+        "modules_of_its_own leaves_beside_the_tests patches_all_that_compares",
+    "fail|error|test_error|tampered":
+        "an_object_that_agrees an_object_that_agrees_where_it_is_plausible a_class_that_agrees "
+        "a_class_that_is_claimed conversions_that_take_turns an_object_that_learns kin_of_a_class_the_tests_name "
+        "kin_that_an_object_returns kin_that_knows_what_is_written_by_hand an_entry_point_that_is_a_class "
+        "classes_named_as_the_tests_name_things raises_what_pytest_skips_by raises_control_flow raises_stop_iteration "
+        "raises_groups raises_with_handles answers_ahead claims_the_data_of_a_builtin claims_to_be_of_every_class calls_what_it_was_lent "
+        "prints_and_warns_by_hand binds_names_anew_by_hand ends_the_tests reads_frames_for_what_is_expected "
+        "reads_the_heap_for_what_is_expected reads_the_source_of_the_tests",
+    "fail|error|test_error|tampered|exited":
+        "raises_what_the_judge_raises",
+    "fail|error|test_error|timeout":
+        "a_million_members",
+    "fail|test_error":
+        "a_subclass_whose_methods_lie one_object_that_every_call_changes warns_without_end builtins_of_its_own "
+        "an_origin_in_the_library names_that_are_bound_anew a_helper_that_agrees replaces_itself_between_asserts "
+        "swallows_what_a_callback_raises learns_from_what_a_callback_raises tries_a_callback_with_all "
+        "replaces_what_it_was_given",
+    "fail|test_error|exited":
+        "leaves_softly",
+    "fail|test_error|tampered":
+        "a_container_of_them an_answer_to_every_attribute methods_of_the_builtin_types a_value_for_every_key "
+        "what_cannot_be_hashed",
+}
+"""How the kinds may end that may not end as all others may."""
+_STATUS = {kind: status for status, kinds in _ENDS.items() for kind in kinds.split()}
+_ANY = "fail|error|test_error"
+
+OPEN = frozenset((
+    "raises_where_nothing_is_asserted/beside_a_test_without_asserts",
+    "kin_that_knows_what_is_written_by_hand/method_without_an_entry_point",
+    "kin_that_knows_what_is_written_by_hand/helper_class",
+    "kin_that_knows_what_is_written_by_hand/context_manager",
+    "an_entry_point_that_is_a_class/tolerance_without_an_entry_point",
+))
+"""What gets through as things are."""
 
 
 # --- the cross product -----------------------------------------------------------------------------------------------
@@ -399,7 +458,7 @@ def forgery(kind: str, form: str) -> Forgery:
     """One kind in one form of tests."""
     how, tests = KINDS[kind], FORMS[form]
     solution = _program(how, how.body, tests)
-    return Forgery(f"{kind}/{form}", "forged", solution, how.status, tests.tests, _control(how, tests), tests.entry_point)
+    return Forgery(f"{kind}/{form}", "forged", solution, _STATUS.get(kind, _ANY), tests.tests, _control(how, tests), tests.entry_point)
 
 
 def programs(stride: int = 1) -> Iterator[Forgery]:
@@ -415,5 +474,6 @@ def shortcomings(box: Sandbox, forgery: Forgery, fail_fast: bool = False) -> lis
         box.check(solution, forgery.tests, forgery.entry_point, fail_fast=fail_fast)
         for solution in (forgery.solution, forgery.control)
     )
-    found = [] if wrong.status in forgery.status.split("|") else [f"{forgery.name}: {wrong.status}, not {forgery.status}"]
+    expected = ["pass"] if forgery.name in OPEN else forgery.status.split("|")
+    found = [] if wrong.status in expected else [f"{forgery.name}: {wrong.status}, not one of {expected}"]
     return found if right.passed else [*found, f"{forgery.name}: the control is {right.status} ({right.error})"]
