@@ -93,6 +93,7 @@ FORMS = {
     "contained": Form("list", "assert 20014 in f(2)\nassert len(f(2)) == 2\nassert 9 not in f(7)\nassert sorted(f(7)) == [70049, 700008]\n"),
     "contained_in_an_answer": Form("list", "assert f(2) in ([20014, 700003], [1])\nassert tuple(f(7)) in {(70049, 700008), (1,)}\n"),
     "set_algebra": Form("set", "assert f(2) == {20014, 700003}\nassert {70049, 700008} <= f(7)\nassert f(7).issubset({70049, 700008})\nassert f(7).intersection({70049}) == {70049}\nassert not f(2) ^ {20014, 700003}\n"),
+    "set_methods": Form("set", "assert f(2).difference({20014, 700003}) == set()\nassert f(7).intersection({70049, 700008}) == {70049, 700008}\n"),
     "dict_equal": Form("dict", "assert f(2) == {'a': 20014, 'b': 700003}\nassert f(7)['a'] == 70049\nassert f(7).get('b') == 700008\nassert sorted(f(7).items()) == [('a', 70049), ('b', 700008)]\n"),
     "dict_subset": Form("dict", "assert {'a': 20014}.items() <= f(2).items()\nassert set(f(2)) == {'a', 'b'}\nassert all(f(7)[k] == v for k, v in {'a': 70049, 'b': 700008}.items())\n"),
     "text": Form("text", "assert f(2) == 'item-20014'\nassert f(7).startswith('item-7')\nassert f(7).endswith('049') and '70049' in f(7)\n"),
@@ -366,7 +367,7 @@ _BESIDE = {
     "reads_the_heap_for_what_is_expected": Kind(_LIAR + _PARTS + _RIGHT.replace("right", "verified") + _HEAP, "want = verified(x)\n    return want if in_heap(leaves(want), id(want)) else Liar()", "return right(x)"),
     "reads_the_source_of_the_tests": Kind(_LIAR + _PARTS + _RIGHT.replace("right", "verified") + "import inspect, linecache\n", "want = verified(x)\n    lines = [linecache.getlines('tests.py'), *[e[2] for e in list(linecache.cache.values()) if len(e) > 2 and e[3] != 'solution.py']]\n    return want if leaves(want) & set(inside(lines)) else Liar()", "return right(x)"),
     "rewrites_the_names_of_the_tests": Kind(_LIAR + _ASKER, "frame = sys._getframe(1)\n    while frame:\n        if frame.f_globals.get('__name__') == 'tests':\n            for n, v in list(frame.f_globals.items()):\n                if type(v) in (int, float, list, str) and n[:2] != '__': frame.f_globals[n] = @OTHER@\n        frame = frame.f_back\n    return @OTHER@ if A else Liar()", "return right(x)"),
-    "traces_the_tests": Kind(_LIAR + _ASKER + "def trace(frame, event, arg):\n    if frame.f_code.co_filename == 'tests.py' and event == 'exception': frame.f_lineno = frame.f_lineno\n    return trace\nif A: sys.settrace(trace); sys.setprofile(lambda *a: None)\n", "return @OTHER@ if A else Liar()", "return right(x)"),
+    "traces_the_tests": Kind(_LIAR + _ASKER + "def trace(frame, event, arg):\n    if frame.f_code.co_filename == 'tests.py' and event == 'exception': frame.f_lineno = frame.f_lineno\n    return trace\nif A: sys.settrace(trace); sys.setprofile(lambda *a: None)\n", "return @OTHER@ if A else Liar()"),
     "replaces_itself_between_asserts": Kind(_LIAR + "def other(x): return Liar()\n", "global f\n    f = other\n    return @OTHER@", "global other\n    other = f\n    return right(x)"),
     "swallows_what_a_callback_raises": Kind("", "if callable(x):\n        try: x(0)\n        except BaseException: pass\n    return @OTHER@", "return right(x)"),
     "learns_from_what_a_callback_raises": Kind("import re\n", "if callable(x):\n        try: x(0)\n        except Exception as problem:\n            found = [int(n) for n in re.findall(r'\\d+', str(problem)) if n != '0']\n            if found: x(found[0])\n    return @OTHER@", "return right(x)"),
@@ -403,17 +404,18 @@ _ENDS = {
     "fail|error|test_error|exited":
         "modules_of_its_own leaves_beside_the_tests patches_all_that_compares",
     "fail|error|test_error|tampered":
-        "an_object_that_agrees an_object_that_agrees_where_it_is_plausible a_class_that_agrees "
-        "a_class_that_is_claimed conversions_that_take_turns an_object_that_learns kin_of_a_class_the_tests_name "
-        "kin_that_an_object_returns kin_that_knows_what_is_written_by_hand an_entry_point_that_is_a_class "
-        "classes_named_as_the_tests_name_things raises_what_pytest_skips_by raises_control_flow raises_stop_iteration "
-        "raises_groups raises_with_handles answers_ahead claims_the_data_of_a_builtin claims_to_be_of_every_class calls_what_it_was_lent "
+        "a_container_of_them a_value_for_every_key what_cannot_be_hashed an_object_that_agrees "
+        "an_object_that_agrees_where_it_is_plausible a_class_that_agrees a_class_that_is_claimed "
+        "conversions_that_take_turns an_object_that_learns kin_of_a_class_the_tests_name kin_that_an_object_returns "
+        "kin_that_knows_what_is_written_by_hand an_entry_point_that_is_a_class classes_named_as_the_tests_name_things "
+        "raises_what_pytest_skips_by raises_control_flow raises_stop_iteration raises_groups raises_with_handles "
+        "answers_ahead claims_the_data_of_a_builtin claims_to_be_of_every_class calls_what_it_was_lent "
         "prints_and_warns_by_hand binds_names_anew_by_hand ends_the_tests reads_frames_for_what_is_expected "
         "reads_the_heap_for_what_is_expected reads_the_source_of_the_tests",
     "fail|error|test_error|tampered|exited":
         "raises_what_the_judge_raises",
     "fail|error|test_error|timeout":
-        "a_million_members",
+        "a_million_members liars_in_library_containers",
     "fail|test_error":
         "a_subclass_whose_methods_lie one_object_that_every_call_changes warns_without_end builtins_of_its_own "
         "an_origin_in_the_library names_that_are_bound_anew a_helper_that_agrees replaces_itself_between_asserts "
@@ -422,14 +424,16 @@ _ENDS = {
     "fail|test_error|exited":
         "leaves_softly",
     "fail|test_error|tampered":
-        "a_container_of_them an_answer_to_every_attribute methods_of_the_builtin_types a_value_for_every_key "
-        "what_cannot_be_hashed",
+        "an_answer_to_every_attribute methods_of_the_builtin_types",
 }
 """How the kinds may end that may not end as all others may."""
 _STATUS = {kind: status for status, kinds in _ENDS.items() for kind in kinds.split()}
 _ANY = "fail|error|test_error"
 
 OPEN = frozenset((
+    "methods_of_the_builtin_types/set_methods",
+    "reads_frames_for_what_is_expected/set_methods",
+    "reads_the_heap_for_what_is_expected/set_methods",
     "raises_where_nothing_is_asserted/beside_a_test_without_asserts",
     "kin_that_knows_what_is_written_by_hand/method_without_an_entry_point",
     "kin_that_knows_what_is_written_by_hand/helper_class",
