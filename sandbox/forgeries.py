@@ -394,7 +394,8 @@ _ENDS = {
         "rewrites_every_container rewrites_what_it_was_given answers_with_a_stop answers_with_what_nobody_raised "
         "raises_what_nobody_raised",
     "error|test_error|tampered":
-        "answers_with_a_stop_by_its_path answers_with_a_stop_by_its_class answers_with_an_interrupt",
+        "answers_with_a_stop_by_its_path answers_with_a_stop_by_its_class answers_with_an_interrupt "
+        "methods_of_the_builtin_types reads_frames_for_what_is_expected reads_the_heap_for_what_is_expected",
     "exited":
         "leaves_at_once",
     "fail":
@@ -431,9 +432,6 @@ _STATUS = {kind: status for status, kinds in _ENDS.items() for kind in kinds.spl
 _ANY = "fail|error|test_error"
 
 OPEN = frozenset((
-    "methods_of_the_builtin_types/set_methods",
-    "reads_frames_for_what_is_expected/set_methods",
-    "reads_the_heap_for_what_is_expected/set_methods",
     "raises_where_nothing_is_asserted/beside_a_test_without_asserts",
     "kin_that_knows_what_is_written_by_hand/method_without_an_entry_point",
     "kin_that_knows_what_is_written_by_hand/helper_class",

@@ -404,13 +404,20 @@ def _acquaint(
     head = head_of(entry_point)
     asked_for = {head} if head is not None else set()
     spoken_of -= asked_for
-    if any(type(exports.get(name)) is RemoteFunction for name in spoken_of | asked_for):
+    if any(_is_function(exports.get(name)) for name in spoken_of | asked_for):
         spoken_of = frozenset()  # the tests are about a function, whose results are to be data
     session.named = frozenset(
         ref(exports[name]).number for name in spoken_of & exports.keys() if is_class(exports[name])
     )
     if shadowed := (exports.keys() & plan.free & _BUILTINS) - believed:
         sites.doubt = f"the solution has its own {min(shadowed)}, the tests were given the builtin one"
+
+
+def _is_function(value: Any) -> bool:
+    """Whether it is a function of the solution, or an object that can be called like one."""
+    if type(value) is RemoteFunction:
+        return True
+    return isinstance(value, Remote) and not is_class(value) and "__call__" in ref(value).kind.special
 
 
 def head_of(entry_point: str | None) -> str | None:

@@ -22,6 +22,7 @@ from .wire import CannotCross
 if TYPE_CHECKING:
     from .session import Session
 
+_SCALARS = (type(None), bool, int, float, complex, str, bytes)
 _QUESTIONS = frozenset(("eq", "lt", "le", "gt", "ge", "contains"))
 _MUTABLE_BASES = frozenset(("list", "dict", "set", "UserDict", "UserList"))
 BASES: dict[str, type] = {
@@ -225,7 +226,7 @@ class Remote(metaclass=StandIn):
             return bool(Remote._value(self) == other)
         if "__eq__" not in ref(self).kind.special:
             return False
-        if Remote._speaks_for_itself(self):
+        if Remote._speaks_for_itself(self) and type(other) not in _SCALARS:  # of those too few are like one
             return Remote._equals_among(self, other)
         Remote._withhold(self, "eq", other)
         return False

@@ -39,7 +39,7 @@ _PURE_MODULES = frozenset((
 ))  # fmt: skip
 _PREDICATES = frozenset((
     "startswith", "endswith", "isdisjoint", "issubset", "issuperset", "isalpha", "isdigit", "isupper", "islower",
-    "isspace", "isalnum", "match",
+    "isspace", "isalnum", "match", "difference", "union", "intersection", "symmetric_difference",
 ))  # fmt: skip
 _LOOKS = frozenset(("type", "vars", "dir", "iter", "next", "aiter", "anext", "id", "memoryview", "super"))
 """Of the builtin functions that the judge does not have: what only looks at the one thing it is given."""
