@@ -5,25 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from sandbox import Sandbox, forgeries
 from sandbox.forgeries import FORMS, KINDS, OPEN
-from sandbox.selfcheck import LIMITS
 
-NAMESPACES = ("user", "mount", "pid", "net", "ipc", "uts")
 STRIDE = 17
 """One in so many of the forms for each kind, another choice for the next."""
-
-
-@pytest.fixture(scope="module", params=["L3", "L2"])
-def level_box(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    with Sandbox(slots=1, limits=LIMITS, without=NAMESPACES if request.param == "L2" else ()) as box:
-        if box.level != request.param:
-            pytest.skip(f"this machine gives {box.level}: {box.refused}")
-        yield box
 
 
 def _shortcomings(box: Sandbox, kind: str, stride: int, fail_fast: bool = False) -> list[str]:

@@ -14,16 +14,6 @@ from sandbox.hostile import Hostile
 from sandbox.informed import CALLS
 from sandbox.selfcheck import LIMITS, PROGRAMS, Canaries, canaries, verdict_on
 
-NAMESPACES = ("user", "mount", "pid", "net", "ipc", "uts")
-
-
-@pytest.fixture(scope="module", params=["L3", "L2"])
-def level_box(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    with Sandbox(slots=1, limits=LIMITS, without=NAMESPACES if request.param == "L2" else ()) as box:
-        if box.level != request.param:
-            pytest.skip(f"this machine gives {box.level}: {box.refused}")
-        yield box
-
 
 @pytest.fixture(scope="module")
 def targets() -> Iterator[Canaries]:
