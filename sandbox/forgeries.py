@@ -431,15 +431,6 @@ _ENDS = {
 _STATUS = {kind: status for status, kinds in _ENDS.items() for kind in kinds.split()}
 _ANY = "fail|error|test_error"
 
-OPEN = frozenset((
-    "raises_where_nothing_is_asserted/beside_a_test_without_asserts",
-    "kin_that_knows_what_is_written_by_hand/method_without_an_entry_point",
-    "kin_that_knows_what_is_written_by_hand/helper_class",
-    "kin_that_knows_what_is_written_by_hand/context_manager",
-    "an_entry_point_that_is_a_class/tolerance_without_an_entry_point",
-))
-"""What gets through as things are."""
-
 
 # --- the cross product -----------------------------------------------------------------------------------------------
 
@@ -476,6 +467,6 @@ def shortcomings(box: Sandbox, forgery: Forgery, fail_fast: bool = False) -> lis
         box.check(solution, forgery.tests, forgery.entry_point, fail_fast=fail_fast)
         for solution in (forgery.solution, forgery.control)
     )
-    expected = ["pass"] if forgery.name in OPEN else forgery.status.split("|")
+    expected = forgery.status.split("|")
     found = [] if wrong.status in expected else [f"{forgery.name}: {wrong.status}, not one of {expected}"]
     return found if right.passed else [*found, f"{forgery.name}: the control is {right.status} ({right.error})"]

@@ -283,6 +283,8 @@ class Sites:
             doubt := self.session.refused or self._plan.state
         ):
             found["doubt"] = doubt if isinstance(doubt, str) else ""
+        elif found["status"] == "timeout" and self.session.may_wait:
+            found["doubt"] = self.session.may_wait
         return found
 
     def _never_reached(self) -> str:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes)
 _QUESTIONS = frozenset(("eq", "lt", "le", "gt", "ge", "contains"))
+_DISTANCES = frozenset(("sub", "truediv", "floordiv", "mod", "xor"))
+"""Operations that say how far an object is from what is expected."""
 _MUTABLE_BASES = frozenset(("list", "dict", "set", "UserDict", "UserList"))
 BASES: dict[str, type] = {
     t.__name__: t
@@ -182,6 +184,16 @@ class Remote(metaclass=StandIn):
         if not Remote._answers_anything(self, operation, strange):
             where.session.hinder(
                 f"an object of the solution's class {where.kind.name} is compared with data of the tests"
+            )
+
+    def _has_heard(self, result: Any) -> None:
+        """Data of the tests went into `result`: an object may have, a number could be whatever suits them."""
+        session = ref(self).session
+        if isinstance(result, Remote):
+            session.informed.add(ref(result).number)
+        else:
+            session.hinder(
+                f"an object of the solution's class {ref(self).name} computes with data of the tests"
             )
 
     @property  # type: ignore[misc]  # isinstance(x, tuple) holds for a named tuple, as it would at home
@@ -389,8 +401,14 @@ def _forward(operation: str) -> Callable[..., Any]:
     return lambda self, *args: Remote._ask(self, operation, *args)
 
 
-def _number(operation: str, convert: Callable[[Any], Any]) -> Callable[..., Any]:
-    return lambda self, *args: convert(Remote._ask(self, operation, *args))
+def _converted(operation: str, convert: Callable[[Any], Any] = lambda result: result) -> Callable[..., Any]:
+    def apply(self: Remote, *args: Any) -> Any:
+        result = Remote._ask(self, operation, *args)
+        if ref(self).number in ref(self).session.informed:
+            Remote._has_heard(self, result)
+        return convert(result)
+
+    return apply
 
 
 def _awaiting(operation: str) -> Callable[..., Any]:
@@ -410,7 +428,7 @@ def _order(operation: str) -> Callable[..., Any]:
     def apply(self: Remote, other: Any) -> Any:
         if Remote._base(self) is not None:
             return getattr(Remote._value(self), f"__{operation}__")(_data_of(other))
-        if isinstance(other, Remote) or Remote._speaks_for_itself(self):
+        if isinstance(other, Remote):
             return Remote._ask(self, operation, other) is True
         Remote._withhold(self, operation, other)
         return NotImplemented
@@ -420,7 +438,7 @@ def _order(operation: str) -> Callable[..., Any]:
 
 def _binary(operation: str, reflected: bool) -> Callable[..., Any]:
     """With local data as the other operand the solution would be told what is expected, so only objects of classes
-    that the tests name work it out themselves.
+    that the tests name work it out themselves, and how far they are from it is an object again.
     """
     function = getattr(operator, operation)
 
@@ -432,6 +450,8 @@ def _binary(operation: str, reflected: bool) -> Callable[..., Any]:
             Remote._withhold(self, operation, other)
             return NotImplemented
         result = ref(self).session.request(operation, *((other, self) if reflected else (self, other)))
+        if operation in _DISTANCES and not isinstance(other, Remote):
+            Remote._has_heard(self, result)
         return result
 
     return apply
@@ -461,13 +481,14 @@ def _exit(self: Remote, kind: type[BaseException] | None, *_: object) -> bool:
 
 
 _FORWARDED = (
-    "next getitem setitem delitem round reversed abs neg pos invert divmod trunc floor ceil"
+    "next getitem setitem delitem reversed divmod"
     " iadd isub imul imatmul itruediv ifloordiv imod ipow ilshift irshift iand ior ixor"
 )
 FORWARDS: dict[str, Any] = {
     **{f"__{name}__": _forward(name) for name in _FORWARDED.split()},
+    **{f"__{name}__": _converted(name) for name in "round abs neg pos invert trunc floor ceil".split()},
     **{
-        f"__{name}__": _number(name, convert)
+        f"__{name}__": _converted(name, convert)
         for name, convert in (("int", int), ("float", float), ("index", int), ("len", int))
     },
     **{f"__{name}__": _order(name) for name in ("lt", "le", "gt", "ge")},

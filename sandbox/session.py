@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import itertools
 import sys
+import threading
 import time
 import types
 import warnings
@@ -39,6 +40,7 @@ _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 1e-4, 2e-3
 _KEPT_UNUSED = 32
 """Shared containers that may be out of use before the table is swept."""
 _MOST_WARNINGS = 100
+_AWAITING = frozenset(("await", "anext", "aenter", "aexit"))
 _CONTROL_FLOW = frozenset(("StopIteration", "StopAsyncIteration"))
 # what the runners of tests catch for themselves
 _RUNNERS = frozenset(("unittest", "doctest", "bdb", "pytest", "_pytest"))
@@ -96,6 +98,10 @@ class Session:
         self._callback_numbers: dict[int, int] = {}
         self._exception_kinds: dict[int, type[BaseException]] = {}
         self._exception_numbers: dict[type, int] = {}
+        self._turn, self._thread = threading.RLock(), threading.get_ident()
+        """A request and its answer are one turn, whichever thread of the tests takes it."""
+        self.may_wait: str | None = None
+        """Why the solution may wait in vain for what the tests do meanwhile."""
         self.requests = 0
         self.ended: str | None = None
         self.refused: str | None = None
@@ -108,6 +114,8 @@ class Session:
         """What the program ended itself with when it was loaded."""
         self.named: Set[int] = frozenset()
         """Classes of the solution that the tests speak of: their objects may compare themselves with data."""
+        self.informed: set[int] = set()
+        """Objects of the solution that were made with data of the tests as an operand."""
 
     # --- opening ----------------------------------------------------------------------------------------------
 
@@ -183,6 +191,14 @@ class Session:
             raise RunEnded(self.ended)
         if self.deaf:
             raise CannotCross("an object of the solution's is where it cannot be asked")
+        if operation in _AWAITING:
+            self.may_wait = "the tests await the solution, and do nothing else until it has answered"
+        if threading.get_ident() != self._thread:
+            self.may_wait = "the tests use the solution from several threads, which take turns"
+        with self._turn:
+            return self._request(operation, args, kwargs)
+
+    def _request(self, operation: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self.requests += 1
         head = {"op": operation} if sys.stdout is self._stdout else {"op": operation, "echo": True}
         message = self._message(head, args=args, kwargs=kwargs)

@@ -927,6 +927,30 @@ assert load() == 42
 """
 
 RUNNERS = r"""
+== coroutines of the program wait for what the tests put into a queue, or set an event
+import asyncio
+async def worker(queue, out):
+    while (x := await queue.get()) is not None: out.append(x * 2)
+async def waits(event):
+    await event.wait()
+    return 77
+--
+import asyncio
+async def queued():
+    queue, out = asyncio.Queue(), []
+    task = asyncio.create_task(worker(queue, out))
+    for each in (11, 12, None): await queue.put(each)
+    await task
+    return out
+async def woken():
+    event = asyncio.Event()
+    task = asyncio.create_task(waits(event))
+    await asyncio.sleep(0)
+    event.set()
+    return await task
+assert asyncio.run(queued()) == [22, 24]
+assert asyncio.run(woken()) == 77
+~~ x * 2 => x * 3
 == what unittest does around methods is done
 class Db:
     opened = 0
@@ -1096,6 +1120,25 @@ assert Box.side == 3
 """
 
 UNDECIDED = r"""
+== one thread of the tests waits in the program for what another one does
+import threading
+class Slot:
+    def __init__(self): self.ready, self.value = threading.Event(), None
+    def get(self):
+        self.ready.wait(1)
+        return self.value
+    def put(self, value):
+        self.value = value
+        self.ready.set()
+--
+import threading
+slot, got = Slot(), []
+t = threading.Thread(target=lambda: got.append(slot.get()))
+t.start()
+slot.put(77)
+t.join()
+assert got == [77]
+~~ self.value = value => self.value = 5
 == an own equality with numbers is the program's answer
 class Mod7:
     def __init__(self, n): self.n = n % 7
