@@ -484,9 +484,10 @@ _FORWARDED = (
     "next getitem setitem delitem reversed divmod"
     " iadd isub imul imatmul itruediv ifloordiv imod ipow ilshift irshift iand ior ixor"
 )
+_ROUNDED = "round abs neg pos invert trunc floor ceil"
 FORWARDS: dict[str, Any] = {
     **{f"__{name}__": _forward(name) for name in _FORWARDED.split()},
-    **{f"__{name}__": _converted(name) for name in "round abs neg pos invert trunc floor ceil".split()},
+    **{f"__{name}__": _converted(name) for name in _ROUNDED.split()},
     **{
         f"__{name}__": _converted(name, convert)
         for name, convert in (("int", int), ("float", float), ("index", int), ("len", int))
