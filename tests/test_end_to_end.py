@@ -74,6 +74,7 @@ def test_two_rounds_over_the_hub_with_a_scripted_teacher_and_a_tiny_student(tmp_
     assert (tmp_path / "t1" / "adapter" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.soak  # the teacher's 1.1 GB; `test_engine` runs the small student in every case
 @pytest.mark.real_models
 def test_the_embedded_teacher_and_student_make_proved_exercises(tmp_path):
     """Two exercises: enough to see the whole path run; what comes out depends on the models, so little is asked."""
