@@ -7,21 +7,21 @@ Heavy libraries (pyarrow) are imported inside the functions that need them.
 
 from __future__ import annotations
 
-import ast
 import gzip
 import itertools
 import json
+import math
 import os
 import re
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from advcore import DataError
+from advcore import DataError, literals
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _ROUND_FILE = re.compile(r"\w+/round-\d{4,}\.parquet")
 _BATCH = 500  # rows held in memory by a writer or reader
 _GROUP = 2  # batches in a Parquet row group
@@ -48,7 +48,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "dpo": {
         "prompt": "messages", "chosen": "messages", "rejected": "messages", **_LINEAGE,
         "chosen_source": "string", "failure_kind": "string", "failed_test": "int", "student_pass_rate": "float",
-        "n_attempts": "int", "chosen_chars": "int", "rejected_chars": "int", **_ORIGIN,
+        "n_attempts": "int", "chosen_chars": "int", "rejected_chars": "int", "p_true": "float", **_ORIGIN,
     },
     "sft": {"prompt": "messages", "completion": "messages", **_LINEAGE, **_ORIGIN},
     "kto": {"prompt": "messages", "completion": "messages", "label": "bool", **_LINEAGE, **_ORIGIN},
@@ -62,12 +62,16 @@ COLUMNS: dict[str, dict[str, str]] = {
     # Everything that was tried, with its reason: `status` is "kept" or the gate that turned it away.
     "raw": {
         **_LINEAGE, "stub": "string", "status": "string", "reason": "string", "prompt": "turns", "response": "string",
-        "solutions": "json", "attempts": "json", "mended": "json", "check": "json", "usage": "json",
+        "solutions": "json", "attempts": "json", "testimony": "json", "mended": "json", "check": "json",
+        "usage": "json",
         "teacher_pass_rate": "float", "student_pass_rate": "float", "n_attempts": "int", "kill_rate": "float",
         "coverage": "float", **_ORIGIN,
     },
 }  # fmt: skip
 
+
+# Columns of version 2 as a reader finds them in rows of version 1: nobody knew.
+_SINCE_2: dict[str, dict[str, Any]] = {"dpo": {"p_true": math.nan}, "raw": {"testimony": "{}"}}
 
 # What a reader may count on where it is less than COLUMNS: answers to any prompt file have no exercise behind them.
 REQUIRED = {"gad": ("prompt", "teacher_response", "schema_version")}
@@ -83,36 +87,79 @@ ANSWERS = {
 }  # fmt: skip
 
 
-def assertion(test: Mapping[str, Any]) -> str:
-    """One item of the `tests` column as an assert statement; a float result is compared to 9 digits.
+_HELPERS = {
+    "close": """\
+def close(got, expected):
+    if isinstance(expected, float):
+        number = isinstance(got, (int, float)) and not isinstance(got, bool)
+        return number and (got == expected or abs(got - expected) <= 1e-9 * max(1.0, abs(expected)))
+    if isinstance(expected, (list, tuple)):
+        kind = list if isinstance(expected, list) else tuple
+        return isinstance(got, kind) and len(got) == len(expected) and all(map(close, got, expected))
+    if isinstance(expected, dict):
+        same_keys = isinstance(got, dict) and got.keys() == expected.keys()
+        return same_keys and all(close(got[key], expected[key]) for key in expected)
+    return got == expected
+""",
+    "raises": """\
+def raises(act, kind):
+    try:
+        act()
+    except kind:
+        return True
+    except Exception:
+        pass
+    return False
+""",
+}
+"""What a suite begins with where its asserts call them."""
 
-    Items are `{"call": "f(1)", "expected": "3", "source": "agreement|assert|generated"}` or `{"code": "assert ..."}`.
+
+def suite(tests: Sequence[Mapping[str, Any]]) -> str:
+    """Items of the `tests` column as the text of a test file, one assert an item.
+
+    `{"call": "f(1)", "expected": "3"}` with floats compared to 9 digits at any depth, `{"call": "f(-1)", "raises":
+    "ValueError"}`, or `{"code": "assert ..."}`. Raises ValueError, LookupError for other items.
     """
+    lines = [assertion(test) for test in tests]
+    needed = [
+        text for name, text in _HELPERS.items() if any(line.startswith(f"assert {name}(") for line in lines)
+    ]
+    return "\n".join([*needed, *lines])
+
+
+def assertion(test: Mapping[str, Any]) -> str:
+    """One item of the `tests` column as an assert; in `suite` it finds the function that it may need."""
     if "code" in test:
         return str(test["code"])
-    call, expected = test["call"], test["expected"]
-    value = ast.literal_eval(expected)
+    call, outcome = test["call"], literals.outcome_of(test)
+    if isinstance(outcome, literals.Raised):
+        return f"assert raises(lambda: {call}, {outcome.name})"
+    value, text = outcome.value, outcome.text
     if value is None or isinstance(value, bool):  # 1 == True, but an exercise that asks for a bool means one
-        return f"assert {call} is {expected}"
-    if isinstance(value, float):
-        return f"assert abs({call} - {expected}) <= 1e-9 * max(1.0, abs({expected}))"
-    return f"assert {call} == {expected}"
+        return f"assert {call} is {text}"
+    if isinstance(value, float) and math.isfinite(value):
+        return f"assert abs({call} - {text}) <= 1e-9 * max(1.0, abs({text}))"
+    if isinstance(value, list | tuple | dict) and _holds_floats(value):
+        return f"assert close({call}, {text})"
+    return f"assert {call} == {text}"
 
 
-def assertions(tests: str) -> list[str]:
-    """The JSON of a `tests` column as assert statements. Raises DataError where it is no list of tests."""
+def _holds_floats(value: Any) -> bool:
+    if isinstance(value, list | tuple | dict):
+        return any(map(_holds_floats, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, float)
+
+
+def tests_of(column: str) -> list[dict[str, Any]]:
+    """The items of a `tests` column, each of which is an assert. Raises DataError where it is no list of tests."""
     try:
-        return [assertion(test) for test in json.loads(tests)]
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        SyntaxError,
-        RecursionError,
-        MemoryError,
-    ) as error:
+        tests: list[dict[str, Any]] = json.loads(column)
+        for test in tests:
+            assertion(test)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         raise DataError(f"tests cannot be read: {type(error).__name__}") from None
+    return tests
 
 
 _TYPES: dict[str, type] = {
@@ -310,8 +357,10 @@ def rows(folder: Path, config: str) -> Iterator[dict[str, Any]]:
 
 
 def _checked(file: Path, config: str) -> Iterator[dict[str, Any]]:
-    needed = REQUIRED.get(config, tuple(COLUMNS[config]))
+    needed, later = REQUIRED.get(config, tuple(COLUMNS[config])), _SINCE_2.get(config, {})
     for number, row in enumerate(file_rows(file)):
+        if row.get("schema_version") == 1:
+            row = later | row
         if number == 0 and (missing := [name for name in needed if name not in row]):
             raise DataError(f"{file} lacks the columns {', '.join(missing)}; it has {', '.join(row)}")
         if type(row["schema_version"]) is not int:

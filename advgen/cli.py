@@ -77,6 +77,11 @@ def build(
     _print(funnel)
     if not funnel["kept"]:
         raise TeacherError(_nothing_kept(funnel, out))
+    if pairs := funnel["pairs"]:
+        share = funnel["curation"]["expected_wrong"] / pairs
+        print(
+            f"{pairs} pairs, of which {share:.0%} are expected to have a wrong side (p_true)", file=sys.stderr
+        )
 
 
 def _nothing_kept(funnel: dict[str, Any], out: Path) -> str:
@@ -280,12 +285,15 @@ def calibrate(
 @app.command()
 def consensus(
     config: Annotated[Path, typer.Argument(help="TOML file of a build (see recipes/).")],
-    benchmark: Annotated[Path, typer.Option(help="HumanEval or another benchmark's file, with tests.")],
+    benchmark: Annotated[
+        list[Path],
+        typer.Option(help="File of HumanEval+, MBPP+ or another benchmark with tests; may be repeated."),
+    ],
     out: Annotated[Path, typer.Option(help="Run folder; running again resumes it.")],
-    limit: Annotated[int, typer.Option(help="Items, evenly spaced; 0 takes all.")] = 40,
+    limit: Annotated[int, typer.Option(help="Items of each file, evenly spaced; 0 takes all.")] = 40,
     set_: Set = None,
 ) -> None:
-    """How often agreement is wrong: the teacher's part of a build on statements whose answers are known."""
+    """How true pairs are: the whole build on statements whose answers are known, and the weights of `p_true`."""
     from advcore import settings
     from advgen.config import BuildConfig
     from advgen.pipeline import consensus as agreement

@@ -156,13 +156,18 @@ class CurationConfig:
     chosen: Literal["teacher", "student", "repaired"] = "teacher"
     """Where the right program comes from: the teacher's solution, the student's own passing attempt, or the teacher's
     smallest repair of the failing one. An exercise without such a program gives no pair."""
+    min_p_true: float = 0.7
+    """Pairs that are less likely to be right on both sides are left out; 0 keeps all."""
+    truth: str = ""
+    """File of the weights behind that probability, as `advgen consensus` writes it; empty for those of the embedded
+    models."""
     max_kind_share: float = 0.25
     """Of all pairs at most this share for each kind of failure that is not a wrong answer."""
 
     def __post_init__(self) -> None:
         _at_least(1, self, "pairs_per_exercise")
-        _at_least(0, self, "max_kind_share")
-        _at_most(1, self, "max_kind_share")
+        _at_least(0, self, "max_kind_share", "min_p_true")
+        _at_most(1, self, "max_kind_share", "min_p_true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +198,8 @@ class CurriculumConfig:
     """Shares of the rules that `mix` joins, such as `{margin = 0.5, band = 0.5}`; only with that rule."""
     tau: float = 1.0
     """Temperature over z-scored margins."""
+    weigh_truth: bool = True
+    """Multiply the weights by the probability that the exercise is right (`curation.truth`)."""
     length_normalised: bool = False
     """Take the margin per token: the summed one grows with the length of the programs."""
     strategies: tuple[Strategy, ...] = ("incremental", "opposite", "deceptive")

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from advcore import contract
@@ -20,6 +21,8 @@ from advgen.audit.rows import Side
 from advgen.config import CurationConfig
 from advgen.hygiene.duplicates import NEAR_COPY, NearIndex, Owners
 from advgen.hygiene.normal import code_of, fingerprint
+from advgen.verify import truth
+from advgen.verify.truth import Truth, testimony_of
 
 Row = dict[str, Any]
 Rows = Callable[[], Iterable[Row]]
@@ -41,19 +44,22 @@ def proved_wrong(attempt: Row) -> bool:
     return attempt["status"] in PROVED_WRONG and attempt["failed_test"] >= 0
 
 
-def options(row: Row, config: CurationConfig) -> list[list[Row]]:
+def options(row: Row, config: CurationConfig, trust: Truth) -> list[list[Row]]:
     """The `dpo` rows that a kept exercise could give: for each failing program, wrong answers first, one against every
-    right program from where `config.chosen` says. No two programs are alike but for names and layout.
+    right program from where `config.chosen` says. No two programs are alike but for names and layout, and no pair is
+    less likely to be right than `config.min_p_true`.
     """
     attempts = json.loads(row["attempts"])
     solved = _distinct(each["code"] for each in json.loads(row["solutions"]) if each["right"])
     passed = _distinct(each["code"] for each in attempts if each["status"] == "pass")
     right = {"teacher": solved, "student": passed, "repaired": {}}[config.chosen]
     mended = json.loads(row["mended"]) if config.chosen == "repaired" else []
-    found = []
+    told, found = testimony_of(row), []
     for at in failing(attempts, solved.keys() | passed.keys()):
-        codes = [*right.values(), *filter(None, mended[at : at + 1])]
-        found.append([_pair(row, attempts[at], code, config.chosen) for code in codes])
+        p_true = trust.of_pair(told, attempts[at]["failed"])
+        if p_true >= config.min_p_true:
+            codes = [*right.values(), *filter(None, mended[at : at + 1])]
+            found.append([_pair(row, attempts[at], code, config.chosen, p_true) for code in codes])
     return [each for each in found if each]
 
 
@@ -81,13 +87,14 @@ def _reference(row: Row) -> str:
     return str(next(each["code"] for each in json.loads(row["solutions"]) if each["right"]))
 
 
-def _pair(row: Row, attempt: Row, chosen: str, source: str) -> Row:
+def _pair(row: Row, attempt: Row, chosen: str, source: str, p_true: float) -> Row:
     chosen_reply, rejected_reply = reply(chosen), reply(attempt["code"])
     return {
         **_shared(row), "chosen": chosen_reply, "rejected": rejected_reply, "chosen_source": source,
         "failure_kind": attempt["failure_kind"], "failed_test": attempt["failed_test"],
         "student_pass_rate": row["student_pass_rate"], "n_attempts": row["n_attempts"],
         "chosen_chars": len(chosen_reply[0]["content"]), "rejected_chars": len(rejected_reply[0]["content"]),
+        "p_true": round(p_true, 4),
     }  # fmt: skip
 
 
@@ -117,6 +124,8 @@ class Report:
     """By strategy."""
     failure_kinds: Counter[str] = field(default_factory=Counter)
     """Of the pairs."""
+    expected_wrong: float = 0.0
+    """Of the pairs, as many as their probabilities say have a side that is not what it is called."""
     over_cap: Counter[str] = field(default_factory=Counter)
     """Pairs left out, by kind of failure."""
     duplicates: Counter[str] = field(default_factory=Counter)
@@ -128,7 +137,7 @@ class Report:
         counters = {
             name: dict(value) for name in self.__slots__ if isinstance(value := getattr(self, name), Counter)
         }
-        return {"kept": self.kept, **counters}
+        return {"kept": self.kept, "expected_wrong": round(self.expected_wrong, 3), **counters}
 
 
 class Balance:
@@ -168,6 +177,7 @@ class Curator:
 
     def __init__(self, config: CurationConfig, before: Iterable[Row] = ()) -> None:
         self.config, self.report = config, Report()
+        self._trust = truth.load(Path(config.truth) if config.truth else None)
         self._near, self._owners, self._balance = NearIndex(None), Owners(), Balance()
         for row in before:
             self._repeats(row)
@@ -180,7 +190,7 @@ class Curator:
                 self.report.duplicates[what] += 1
                 self._owners.add("repeating", row["exercise_id"])
             else:
-                for pair, *_ in options(row, self.config)[: self.config.pairs_per_exercise]:
+                for pair, *_ in options(row, self.config, self._trust)[: self.config.pairs_per_exercise]:
                     if self._owners.add("counted", _shape(pair)) is None:
                         kinds[pair["failure_kind"]] += 1
         room = allowed(kinds, self.config.max_kind_share)
@@ -192,7 +202,7 @@ class Curator:
 
     def _pairs(self, row: Row, room: Counter[str]) -> Iterator[Row]:
         """As many as the config allows, wrong answers before other failures."""
-        left = options(row, self.config)
+        left = options(row, self.config, self._trust)
         for _ in range(min(self.config.pairs_per_exercise, len(left))):
             common = [each for each in left if each[0]["failure_kind"] == COMMON_KIND]
             pair = self._balance.best([pair for each in common or left for pair in each])
@@ -224,6 +234,7 @@ class Curator:
         room[kind] -= 1
         self.report.pairs[pair["strategy"]] += 1
         self.report.failure_kinds[kind] += 1
+        self.report.expected_wrong += 1 - pair["p_true"]
         return True
 
     def close(self) -> None:

@@ -11,11 +11,11 @@ import contextlib
 import doctest
 import re
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from advcore import chat
+from advcore import chat, literals
 from advcore.chat.program import missing, needed
 from advcore.chat.syntax import (
     MAX_SOURCE_CHARS,
@@ -29,7 +29,23 @@ from advcore.chat.syntax import (
     reads,
 )
 
+# Of examples in prose: what stands between a call and its result, and "For n = 2 and k = 3, return ".
+_SAYS = re.compile(
+    r"[`'\"]*\s*(?:(?:should|must|will|would)\s+)?"
+    r"(?:==|=>|->|➞|→|=|(?:returns?|gives?|is|yields?|equals?|results in)\b)\s*"
+)
+_GIVEN = re.compile(
+    r"\b(?:for|if|when|with)\s+(?P<given>(?:(?!\b(?:for|if|when|with)\s)[^\n]){1,200}?),\s*"
+    r"(?:(?:it|the result|the function|the output)\s+)?"
+    r"(?:(?:should|must|will)\s+)?(?:returns?|is|gives?)\s+",
+    re.IGNORECASE,
+)
+_BINDING = re.compile(
+    r"`?(?P<name>[^\W\d]\w*)`?\s*(?:==|=|is)\s*`?(?P<value>.+?)`?\s*(?=$|(?:,|,?\s*and\b)\s*`?\w+`?\s*(?:==|=|is)\s)"
+)
 MAX_DEPTH = 80  # of a syntax tree; people stay below 30
+_MOST_LINES = 40  # of one call
+_MOST_CALLS = 500  # of one reply: each is run on every solution
 LEAST_CHARS = 40  # of a docstring that is to state an exercise
 
 
@@ -90,6 +106,13 @@ class Call:
 
     source: str
     args: tuple[Any, ...]
+
+
+class Claim(NamedTuple):
+    """What somebody says that a call comes to."""
+
+    call: Call
+    outcome: literals.Outcome
 
 
 def subtopics(text: str) -> list[str]:
@@ -290,22 +313,32 @@ def _without_docstrings(source: str) -> str:
 def calls(text: str, exercise: Statement) -> list[Call]:
     """The literal calls of the entry point that fit its number of parameters; others are dropped, none repeated."""
     found: dict[str, Call] = {}
-    for node in ast.walk(tree(_code_lines(_listed(text), exercise.entry_point))):
-        if call := _call(node, exercise):
-            found.setdefault(call.source, call)
+    for statement in _statements(_listed(text), exercise.entry_point):
+        for node in ast.walk(statement):
+            if call := _call(node, exercise):
+                found.setdefault(call.source, call)
+    if len(found) > _MOST_CALLS:
+        raise ParseError(f"over {_MOST_CALLS} calls")
     return list(found.values())
 
 
-def asserts(text: str, exercise: Statement) -> list[tuple[Call, Any]]:
-    """`assert f(...) == literal` lines as (call, expected); `assert f(...)` and `assert not f(...)` expect a bool."""
+def asserts(text: str, exercise: Statement) -> list[Claim]:
+    """What a reply's asserts claim: `assert f(...) == literal`, `assert f(...)` and `assert not f(...)` for a bool, and
+    a call in a `with pytest.raises(ValueError):`.
+    """
     return _asserted(_listed(text), exercise)
 
 
-def _asserted(code: str, exercise: Statement) -> list[tuple[Call, Any]]:
-    found: dict[str, tuple[Call, Any]] = {}
-    for node in tree(_code_lines(code, exercise.entry_point)).body:
-        if isinstance(node, ast.Assert) and (pair := _claim(node.test, exercise)):
-            found.setdefault(pair[0].source, pair)
+def _asserted(code: str, exercise: Statement) -> list[Claim]:
+    found: dict[str, Claim] = {}
+    for node in _statements(code, exercise.entry_point):
+        claim = None
+        if isinstance(node, ast.Assert):
+            claim = _claim(node.test, exercise)
+        elif isinstance(node, ast.With) and len(node.body) == 1 and isinstance(node.body[0], ast.Expr):
+            claim = _raising(node.items[0].context_expr, node.body[0].value, exercise)
+        if claim:
+            found.setdefault(claim.call.source, claim)
     return list(found.values())
 
 
@@ -320,21 +353,67 @@ def outline(stub: str) -> str:
     return "\n".join(kept)
 
 
-def examples(exercise: Statement) -> list[tuple[Call, Any]]:
-    """The doctest examples of the statement, as `asserts` gives them."""
-    lines = [
-        f"assert {example.source.strip()} == {example.want.strip()}"
-        for example in _doctests(exercise.docstring) or []
-    ]
-    return _asserted("\n".join(lines), exercise)
+def examples(exercise: Statement) -> list[Claim]:
+    """The examples of the statement: those of doctests, then those in prose, as far as they can be read."""
+    told = [_example(example, exercise) for example in _doctests(exercise.docstring) or []]
+    found = {claim.call.source: claim for claim in told if claim}
+    for claim in _in_prose(exercise):
+        found.setdefault(claim.call.source, claim)
+    return list(found.values())
 
 
-def with_examples(exercise: Statement, keep: Mapping[str, Any]) -> Statement:
-    """The statement without those of its examples that are not in `keep` (call source -> value), or cannot be read."""
+def _example(example: doctest.Example, exercise: Statement) -> Claim | None:
+    """What a doctest says, None where it is no call with literals."""
+    if example.exc_msg is not None:
+        name = example.exc_msg.partition(":")[0].strip()
+        claims = _asserted(f"with raises({name}):\n    {example.source.strip()}", exercise)
+    else:
+        claims = _asserted(f"assert {example.source.strip()} == {example.want.strip()}", exercise)
+    return claims[0] if claims else None
+
+
+def _in_prose(exercise: Statement) -> Iterator[Claim]:
+    """`f(2) returns [0, 1]`, `f(2) == [0, 1]`, or `For n = 2, return [0, 1]` with every parameter by its name."""
+    text, name = outline(exercise.docstring), exercise.entry_point
+    for found in re.finditer(rf"\b{name}\(", text):
+        call = _leading(text[found.start() :], lambda node: isinstance(node, ast.Call))
+        if said := _SAYS.match(text, found.start() + len(call)) if call else None:
+            yield from _stated_claims(call, text[said.end() :], exercise)
+    for found in _GIVEN.finditer(text):
+        given = {each["name"]: each["value"] for each in _BINDING.finditer(found["given"])}
+        if given.keys() == set(exercise.parameters):
+            call = f"{name}({', '.join(given[each] for each in exercise.parameters)})"
+            yield from _stated_claims(call, text[found.end() :], exercise)
+
+
+def _stated_claims(call: str, rest: str, exercise: Statement) -> list[Claim]:
+    literal = _leading(
+        rest.lstrip("` "), lambda node: not isinstance(node, ast.Tuple) and bool(_literal(node))
+    )
+    return _asserted(f"assert {call} == {literal}", exercise) if literal else []
+
+
+def _leading(text: str, fits: Callable[[ast.expr], bool]) -> str:
+    """The longest expression that fits and that the first line of a text begins with; '' without one."""
+    line = text[:500].partition("\n")[0]
+    for end in range(len(line), 0, -1):
+        if re.match(r"\w\w|\.\d", line[end - 1 : end + 1]) or line[end - 1] == ".":
+            continue  # in the middle of a word or a number, or behind the end of a sentence
+        if (module := parsed(line[:end].rstrip())) and len(module.body) == 1:
+            node = module.body[0]
+            value = node.value if isinstance(node, ast.Expr) else None
+            bracketed = isinstance(value, ast.Tuple) and line.startswith("(") and line[end - 1] == ")"
+            if value and (bracketed or fits(value)):
+                return line[:end].rstrip()
+    return ""
+
+
+def with_examples(exercise: Statement, keep: Container[str]) -> Statement:
+    """The statement without those of its doctests whose calls are not in `keep`, or that cannot be read."""
     lines, found = exercise.docstring.splitlines(), _doctests(exercise.docstring)
     for example in reversed(found or []):
-        claim = _asserted(f"assert {example.source.strip()} == {example.want.strip()}", exercise)
-        if not (claim and claim[0][0].source in keep and keep[claim[0][0].source] == claim[0][1]):
+        claim = _example(example, exercise)
+        if not (claim and claim.call.source in keep):
             height = example.source.count("\n") + example.want.count("\n")
             del lines[example.lineno : example.lineno + height]
     text = outline(exercise.docstring) if found is None else "\n".join(lines).strip()
@@ -358,30 +437,42 @@ def _listed(text: str) -> str:
         return chat.listing(text)
 
 
-def _code_lines(code: str, entry_point: str) -> str:
-    """The lines that parse alone and name the entry point: one broken line must not cost the rest."""
-    kept = []
-    for line in code.splitlines():
-        line = re.sub(r"^\s*(?:\d+[.)]\s+|>>>\s*)?", "", line) if "assert" not in line else line.strip()
-        if entry_point not in line or len(line) > 2000:
-            continue
-        try:
-            tree(line)
-        except ParseError:
-            continue
-        kept.append(line)
-    return "\n".join(kept)
+def _statements(code: str, entry_point: str) -> Iterator[ast.stmt]:
+    """The statements that name the entry point, each read alone: a broken one must not cost the rest. A call may stand
+    behind a number or a prompt, and go on over several lines.
+    """
+    with contextlib.suppress(ParseError):
+        yield from (node for node in tree(code).body if entry_point in ast.unparse(node))
+        return
+    lines = [re.sub(r"^\s*(?:\d+[.)]\s+|>>>\s*|[-*]\s+)?", "", line) for line in code.splitlines()]
+    while lines:
+        for height in range(1, min(len(lines), _MOST_LINES) + 1):
+            part = "\n".join(lines[:height])
+            if entry_point in lines[0] and len(part) <= 2_000 and (module := parsed(part)):
+                yield from module.body
+                break
+        else:
+            height = 1
+        del lines[:height]
 
 
-def _claim(test: ast.expr, exercise: Statement) -> tuple[Call, Any] | None:
+def _claim(test: ast.expr, exercise: Statement) -> Claim | None:
     if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq | ast.Is):
         call, literal = _call(test.left, exercise), _literal(test.comparators[0])
-        return (call, literal[0]) if call and literal else None
-    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        call = _call(test.operand, exercise)
-        return (call, False) if call else None
-    call = _call(test, exercise)
-    return (call, True) if call else None
+        text = literals.text_of(literal[0]) if literal else ""
+        return Claim(call, literals.Returned(text)) if call and text else None
+    negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
+    call = _call(test.operand if isinstance(test, ast.UnaryOp) else test, exercise)
+    return Claim(call, literals.Returned(str(not negated))) if call else None
+
+
+def _raising(context: ast.expr, act: ast.expr, exercise: Statement) -> Claim | None:
+    """`with pytest.raises(ValueError):` or `self.assertRaises` around a call."""
+    if not (isinstance(context, ast.Call) and context.args and isinstance(context.args[0], ast.Name)):
+        return None
+    expects = ast.unparse(context.func).rpartition(".")[2] in ("raises", "assertRaises")
+    call, name = _call(act, exercise), context.args[0].id
+    return Claim(call, literals.Raised(name)) if expects and call and name in literals.RAISABLE else None
 
 
 def _call(node: ast.AST, exercise: Statement) -> Call | None:
@@ -394,20 +485,17 @@ def _call(node: ast.AST, exercise: Statement) -> Call | None:
     rest = exercise.parameters[len(node.args) :]
     if len(node.args) > len(exercise.parameters) or set(named) != set(rest[: len(named)]):
         return None
-    literals = [_literal(arg) for arg in [*node.args, *(named[name] for name in rest[: len(named)])]]
-    if not literals or any(literal is None for literal in literals):
+    given = [_literal(arg) for arg in [*node.args, *(named[name] for name in rest[: len(named)])]]
+    if not given or any(literal is None for literal in given):
         return None
-    args = tuple(literal[0] for literal in literals if literal)
-    if (
-        _literal(ast.parse(repr(args), mode="eval").body) is None
-    ):  # 1e999 and set() do not survive their own repr
-        return None
-    return Call(f"{exercise.entry_point}({', '.join(map(repr, args))})", args)
+    args = tuple(literal[0] for literal in given if literal)
+    source = literals.call_text(exercise.entry_point, args)
+    return Call(source, args) if source else None
 
 
 def _literal(node: ast.expr) -> tuple[Any] | None:
     """The value in a 1-tuple, or None for what is no literal."""
     try:
-        return (ast.literal_eval(node),)
-    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return (literals.value_of(node),)
+    except ValueError:
         return None

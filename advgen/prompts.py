@@ -31,6 +31,14 @@ def messages(name: str, **values: Any) -> list[dict[str, str]]:
 
 
 @functools.cache
+def form_lines(name: str) -> frozenset[str]:
+    """The lines inside the code block of a template, in lower case: what a reply holds that filled nothing in."""
+    block = _environment().loader.get_source(_environment(), f"{name}.j2")[0].split("```")[1]
+    lines = (line.strip(' "').lower() for line in block.splitlines()[1:])
+    return frozenset(line for line in lines if line and not line.startswith("def "))
+
+
+@functools.cache
 def template_hash(name: str) -> str:
     """Hash of a template and of what it includes."""
     import jinja2.meta

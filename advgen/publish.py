@@ -69,12 +69,10 @@ def _read(file: Path) -> Any:
 
 
 def flip_rate(false_reject: float, consensus: Mapping[str, Any] | None) -> float:
-    """At most so many pairs have their sides the wrong way round: a right program is rejected only by a wrong suite.
-
-    From the share of suites that a right program fails, where agreement was tried on a benchmark, else from the
-    rewrites that were rejected.
+    """The share of pairs whose rejected side is right: as measured on a benchmark's statements, else at most the share
+    of right rewrites that were rejected.
     """
-    share = (consensus or {}).get("wrong_tests", {}).get("share")
+    share = (consensus or {}).get("pairs", {}).get("inverted", {}).get("share")
     return false_reject if share is None else float(share)
 
 
@@ -106,11 +104,12 @@ tags: [dpo, preference, code, python, synthetic, execution-verified, distillatio
 size_categories: [{"n<1K" if total < 1000 else "1K<n<10K" if total < 10_000 else "n>=10K"}]
 configs:
 {files}---
-# Coding preference pairs proved by execution
+# Coding preference pairs separated by execution
 
 `{teacher}` wrote the exercises, solutions and tests; `{student}` attempted them. In every pair of the `dpo` config,
-chosen passes all tests and rejected fails one of them, twice, in a sandbox: `advgen verify` runs them all again. Terms
-of use of the teacher model apply.
+chosen passes all tests and rejected fails one of them, under three hash seeds, in a sandbox: `advgen verify` runs them
+again. That the tests are right is likely, and not proved: `p_true` says how likely for each pair. Terms of use of the
+teacher model apply.
 
 {_verdict(funnel["audit"])}
 
@@ -192,12 +191,14 @@ def _rates(found: Mapping[str, Any] | None) -> str:
         "wrong programs that pass": _share(found["false_accept"], found["false_accept_interval"]),
         "right programs that fail": _share(found["false_reject"], found["false_reject_interval"]),
     }
+    measured = (found["consensus"] or {}).get("pairs", {})
     for name, what in (
-        ("wrong_tests", "suites that a right program fails"),
-        ("wrong_solutions", "chosen that are wrong"),
+        ("inverted", "pairs whose rejected side is right"),
+        ("chosen_fails", "pairs whose chosen side is wrong"),
+        ("on_wrong_suite", "pairs that rest on a wrong suite"),
     ):
-        if (measured := (found["consensus"] or {}).get(name)) and measured["share"] is not None:
-            lines[f"{what}, on a benchmark's statements"] = _share(measured["share"], measured["interval"])
+        if (rate := measured.get(name)) and rate["share"] is not None:
+            lines[f"{what}, on a benchmark's statements"] = _share(rate["share"], rate["interval"])
     return f"## Error rates of the verifier\n\n| | |\n|---|---|\n{_table(lines)}\n"
 
 

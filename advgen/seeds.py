@@ -22,6 +22,7 @@ from advgen import curriculum, parse
 from advgen.config import BuildConfig
 from advgen.curriculum import RoundStats
 from advgen.publish import read_rounds
+from advgen.verify import truth
 
 MOST_SUBTOPICS = 24  # of a topic; what a teacher lists beyond them repeats itself
 _LONGEST_SOURCE = 4_000  # characters of a user's text that the teacher is shown
@@ -179,9 +180,12 @@ def adversarial_seeds(config: BuildConfig, parent: Parent) -> tuple[list[Seed], 
     numbers.
     """
     number = parent.round + 1
+    trust = truth.load(Path(config.curation.truth) if config.curation.truth else None)
+    told = {row["exercise_id"]: truth.testimony_of(row) for row in parent.pool if row["testimony"] != "{}"}
     picks, stats = curriculum.plan(
-        parent.pool, parent.margins, config.curriculum, config.exercises.count, seed=config.seed + number
-    )
+        parent.pool, parent.margins, config.curriculum, config.exercises.count, seed=config.seed + number,
+        p_true={name: trust.of_chosen(each) for name, each in told.items()},
+    )  # fmt: skip
     rows = {row["exercise_id"]: row for row in parent.pool}
     return [_child(rows[name], at, number, strategy) for at, (name, strategy) in enumerate(picks)], asdict(
         stats

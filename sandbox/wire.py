@@ -376,6 +376,8 @@ class Encoder:
 
     def _encode_exact(self, value: Any, budget: Budget) -> Node:
         kind = type(value)
+        if kind in (Counter, OrderedDict, defaultdict):  # equal to the dictionary that they hold
+            value, kind = dict(value), dict
         if kind not in EXACT:
             return self._foreign(value)
         if kind in (set, frozenset, dict):

@@ -1,5 +1,6 @@
 """The contract: what is written is what is read, and a row that breaks it is named."""
 
+import contextlib
 import json
 import math
 import random
@@ -97,3 +98,45 @@ def test_a_test_becomes_an_assert_and_floats_get_a_tolerance():
     exec(contract.assertion({"call": "f(1)", "expected": "0.3"}), scope)
     with pytest.raises(AssertionError):
         exec(contract.assertion({"call": "g(1)", "expected": "0.3"}), scope)
+
+
+SUITE = [
+    {"call": "f(1)", "expected": "[0.3, {'a': (1, 0.5)}]"},
+    {"call": "f(-1)", "raises": "ValueError"},
+    {"call": "f(2)", "expected": "3"},
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "holds"),
+    [
+        (("", ""), True),
+        (("0.1 + 0.2", "0.31"), False),
+        (("(1, 0.5)", "[1, 0.5]"), False),
+        (("(1, 0.5)", "(1, 0.5, 0)"), False),
+        (("ValueError", "KeyError"), False),
+        (("raise ValueError", "return"), False),
+        (("ValueError", "UnicodeError"), True),
+    ],
+)
+def test_a_suite_holds_what_its_asserts_need(change, holds):
+    program = (
+        "def f(x):\n    if x < 0: raise ValueError\n    return 3 if x == 2 else [0.1 + 0.2, {'a': (1, 0.5)}]"
+    )
+    scope = {}
+    exec(program.replace(*change), scope)
+    with contextlib.nullcontext() if holds else pytest.raises(AssertionError):
+        exec(contract.suite(SUITE), scope)
+
+
+def test_a_plain_suite_is_its_asserts_alone():
+    assert contract.suite(SUITE[2:]) == "assert f(2) == 3"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"call": "f(1)"}, {"call": "f(1)", "raises": "SystemExit"}, {"call": "f(1)", "expected": "g()"}, 5],
+)
+def test_what_is_no_test_is_refused(entry):
+    with pytest.raises(DataError, match="tests cannot be read"):
+        contract.tests_of(json.dumps([entry]))

@@ -12,7 +12,7 @@ from advgen import curate, parse
 from advgen.config import CurationConfig
 from advgen.pipeline.records import Record
 from advgen.seeds import Seed
-from advgen.verify import Attempt, Proof
+from advgen.verify import Attempt, Proof, Testimony, Votes
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden.jsonl"
 STATEMENT = parse.statement(
@@ -25,7 +25,18 @@ PASS = Attempt(code="def double(x):\n    return x + x", status="pass")
 
 
 def failing(code=BAD, status="fail", kind="wrong_answer", failed_test=0):
-    return Attempt(code=code, status=status, failure_kind=kind, failed_test=failed_test)
+    failed = (failed_test,) if failed_test >= 0 else ()
+    return Attempt(code=code, status=status, failure_kind=kind, failed_test=failed_test, failed=failed)
+
+
+def told_by(attempts):
+    passes = sum(each.passed for each in attempts)
+    vote = Votes(
+        teacher=1, teacher_against=1, student=passes, student_against=len(attempts) - passes, stated=False, backed=False
+    )  # fmt: skip
+    return Testimony(
+        votes=(vote,), solutions=2, solved=1, attempts=max(1, len(attempts)), passes=passes, consent=1.0
+    )  # fmt: skip
 
 
 def row(*attempts, status="kept", name="e", good=GOOD, mended=()):
@@ -36,6 +47,7 @@ def row(*attempts, status="kept", name="e", good=GOOD, mended=()):
         solutions=["def double(x):\n    return 3", good],
         proof=Proof(status="kept", right=(good,), tests=(test,), teacher_pass_rate=0.5, kill_rate=0.75, coverage=1.0),
         response=f"Here:\n```python\n{good}\n```", attempts=list(attempts), mended=list(mended),
+        testimony=told_by(attempts),
     )  # fmt: skip
     return record.row(ORIGIN)
 
@@ -46,7 +58,9 @@ def pairs(*attempts, chosen="teacher", most=5, **values):
 
 
 def curated(rows, before=(), **config):
-    with closing(curate.Curator(CurationConfig(**{"max_kind_share": 1.0, **config}), before)) as curator:
+    with closing(
+        curate.Curator(CurationConfig(**{"max_kind_share": 1.0, "min_p_true": 0.0, **config}), before)
+    ) as curator:
         made = list(curator.curate(lambda: iter(rows)))
     return [found for name, found in made if name == "dpo"], Counter(name for name, _ in made), curator.report
 
@@ -161,6 +175,13 @@ def test_pairs_over_the_cap_are_left_out_and_counted():
     found, _, report = curated(rows, max_kind_share=0.25)
     assert Counter(each["failure_kind"] for each in found) == {"wrong_answer": 3, "exception:KeyError": 1}
     assert report.over_cap == {"exception:KeyError": 2}
+
+
+def test_a_pair_says_how_likely_it_is_and_unlikely_ones_are_left_out():
+    (pair,) = pairs(failing(), PASS)
+    assert 0 < pair["p_true"] < 1
+    for floor, count in ((pair["p_true"] - 0.001, 1), (pair["p_true"] + 0.001, 0)):
+        assert len(curated([row(failing(), PASS)], min_p_true=floor)[0]) == count
 
 
 def test_the_golden_rows_are_what_the_data_side_writes_today():

@@ -1,6 +1,7 @@
 """Margins to weights to parents, against numbers worked out by hand."""
 
 import math
+from collections import Counter
 
 import pytest
 
@@ -39,6 +40,18 @@ def test_an_exercise_without_a_margin_takes_the_median_weight():
         [*POOL, row("d")], {"a": 0.0, "b": 1.0, "c": 2.0}, "margin", tau=1.0
     )
     assert weights["d"] == pytest.approx(weights["b"])
+
+
+def test_an_exercise_that_is_hardly_right_is_drawn_less_unless_that_is_switched_off():
+    known = {"a": 0.0, "b": 0.25}
+    picks, stats = curriculum.plan(POOL, [], CurriculumConfig(rule="uniform"), 400, seed=1, p_true=known)
+    drawn = Counter(name for name, _ in picks)
+    assert drawn.keys() == {"b", "c"}
+    assert 0.12 < drawn["b"] / 400 < 0.28  # a fifth
+    assert stats.effective_sample_size == pytest.approx(1 / (0.2**2 + 0.8**2))
+    plain = CurriculumConfig(rule="uniform", weigh_truth=False)
+    _, stats = curriculum.plan(POOL, [], plain, 3, seed=1, p_true=known)
+    assert stats.effective_sample_size == pytest.approx(3)
 
 
 def test_without_any_margin_or_with_equal_ones_the_draw_is_uniform():

@@ -24,6 +24,7 @@ from advgen.audit.lengths import LengthRatios, TokenLengths
 from advgen.audit.report import Finding, Report, ordered, render
 from advgen.audit.rows import Pair
 from advgen.audit.shortcuts import Shortcuts
+from advgen.audit.truth import Truth
 
 __all__ = ["Finding", "Pair", "Report", "audit", "render"]
 
@@ -60,7 +61,7 @@ def audit(
         closing(Diversity()) as diversity,
     ):
         checks: list[Check] = [
-            Parsing(), SameSides(), duplicates, Contamination(benchmarks, reexecute),
+            Truth(), Parsing(), SameSides(), duplicates, Contamination(benchmarks, reexecute),
             Executed(reexecute) if reexecute else Claimed(), shortcuts, BagOfTokens(), FailureKinds(), LengthRatios(),
             TokenLengths(max_tokens, tokenizer), diversity,
         ]  # fmt: skip

@@ -71,7 +71,7 @@ def render(report: Report) -> RenderableType:
         style = _STYLE[finding.severity]
         table.add_row(Text(cells[0], style=style), *(Text(cell) for cell in cells[1:]))
     verdict = "publishable" if report.publishable else "not publishable"
-    return Group(table, Text(f"\n{printable(report.source)}: {report.pairs} pairs, {verdict}", style="bold"))
+    return Group(Text(f"{printable(report.source)}: {report.pairs} pairs, {verdict}\n", style="bold"), table)
 
 
 def _rows(rows: Sequence[int]) -> str:

@@ -68,6 +68,7 @@ class Pair:
     failure_kind: str = ""
     chosen_source: str = ""
     student_pass_rate: float | None = None
+    p_true: float | None = None
     topic: str = ""
 
     @property
@@ -107,7 +108,7 @@ def _pair(number: int, row: Mapping[str, Any]) -> Pair:
         prompt = _messages(number, row, "prompt", "user")
     if not prompt:
         raise DataError(f"row {number} has no prompt, nor messages that both sides begin with")
-    rate = row.get("student_pass_rate")
+    rate, p_true = row.get("student_pass_rate"), row.get("p_true")
     return Pair(
         row=number,
         system=_text([message for message in prompt if message["role"] == "system"]),
@@ -115,6 +116,7 @@ def _pair(number: int, row: Mapping[str, Any]) -> Pair:
         chosen=Side(_text(chosen[shared:]), _string(row, "entry_point")),
         rejected=Side(_text(rejected[shared:]), _string(row, "entry_point")),
         student_pass_rate=rate if isinstance(rate, float) else None,
+        p_true=p_true if isinstance(p_true, float) else None,
         **{name: _string(row, name) for name in _STRINGS},
     )
 

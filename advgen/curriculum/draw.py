@@ -7,10 +7,18 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from advgen.config import CurriculumConfig
-from advgen.curriculum.weights import Pool, effective_sample_size, entropy, sampling_weights, usable_margins
+from advgen.curriculum.weights import (
+    Pool,
+    effective_sample_size,
+    entropy,
+    sampling_weights,
+    usable_margins,
+    weighed,
+)
 
 Pick = tuple[
     str, str
@@ -42,14 +50,22 @@ class DrawStats:
 
 
 def plan(
-    pool: Pool, margin_rows: Sequence[Mapping[str, Any]], how: CurriculumConfig, count: int, seed: int
+    pool: Pool,
+    margin_rows: Sequence[Mapping[str, Any]],
+    how: CurriculumConfig,
+    count: int,
+    seed: int,
+    p_true: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[list[Pick], DrawStats]:
     """`count` picks from `pool` as `how` says, refreshers last; and the draw in numbers.
 
     `pool` are kept rows of the `raw` config, at least one; `margin_rows` rows of the `margins` config, or none.
+    `p_true` is the probability that an exercise is right, by id; 1 where it is not known.
     """
     margins = usable_margins(margin_rows, how.length_normalised)
     weights = sampling_weights(pool, margins, how.rule, how.tau, how.mix)
+    if how.weigh_truth:
+        weights = weighed(weights, p_true)
     easy = refreshers(pool, margins, round(how.refresh * count), seed)
     hard = draw(weights, how.strategies, count - len(easy), seed)
     stats = _describe(

@@ -45,6 +45,13 @@ def sampling_weights(
     return _normalised({key: sum(share * part[key] for share, part in parts) for key in _ids(pool)})
 
 
+def weighed(weights: Weights, p_true: Mapping[str, float]) -> Weights:
+    """The weights times the probability that an exercise is right: a wrong suite makes an exercise look hard, so that
+    whatever seeks the hard ones seeks label errors. Unknown is 1.
+    """
+    return _normalised({key: weight * p_true.get(key, 1.0) for key, weight in weights.items()})
+
+
 def _by_rule(pool: Pool, margins: Mapping[str, float], rule: str, tau: float) -> Weights:
     if rule == "margin":
         return _normalised(_margin_weights(_ids(pool), margins, tau))

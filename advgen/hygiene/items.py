@@ -49,6 +49,21 @@ class Item:
     """The whole solution, with the stub where the file gives the body alone."""
     entry_point: str
     tests: str
+    inputs: tuple[tuple[Any, ...], ...] = ()
+    """Arguments that programs are compared on, where a file has them (EvalPlus's)."""
+    unordered: bool = False
+    """What is returned is compared as a set."""
+
+    @property
+    def statement(self) -> str:
+        """Signature and docstring; where the prompt has no signature, that of the solution."""
+        functions = [node for node in ast.parse(self.code).body if isinstance(node, ast.FunctionDef)]
+        found = [node for node in functions if node.name == self.entry_point]
+        if re.search(rf"^def {re.escape(self.entry_point)}\b", self.prompt, re.MULTILINE) or not found:
+            return self.prompt
+        found[-1].body, found[-1].decorator_list = [ast.Pass()], []
+        docstring = self.prompt.strip().strip('"').strip().replace("\\", "\\\\").replace("\n", "\n    ")
+        return f'{ast.unparse(found[-1]).removesuffix("pass").rstrip()}\n    """{docstring}\n    """'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +108,8 @@ def _item(benchmark: str, number: int, row: Mapping[str, Any]) -> Item:
     return Item(
         benchmark=benchmark, name=name if "/" in name else f"{benchmark}/{name}", prompt=prompt, code=whole,
         entry_point=entry_point, tests=tests,
+        inputs=tuple(map(tuple, [*(row.get("base_input") or ()), *(row.get("plus_input") or ())])),
+        unordered=bool(re.search(rf"assert set\({re.escape(entry_point)}\(", prompt)),
     )  # fmt: skip
 
 

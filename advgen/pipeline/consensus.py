@@ -1,94 +1,146 @@
-"""How often agreement is wrong: the teacher's part of a build on a benchmark's statements, whose answers are known.
+"""How true a build's labels are: the whole build but for its statements, which are a benchmark's, with known answers.
 
-Of each statement that the gates keep, the benchmark's own solution is put to our tests, and our reference solution to
-the benchmark's. No student, no novelty gate, no dataset: what comes out is an error rate.
+Of each exercise that the gates keep, the benchmark's own solution is put to our tests, and our programs are put to the
+benchmark's tests and inputs. Each pair that could be made is looked at, with its probability from weights that were
+fitted on the other half of the statements. So the rates are those of a build with these models and gates, as far as
+its own statements are as clear as the benchmark's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from advcore import DataError, TeacherError
-from advcore.runs import interruptible, open_run, progress, write_json
+from advcore.chat import fenced
+from advcore.runs import interruptible, open_run, progress, sha256_of, write_json
 from advcore.settings import resolved
-from advcore.stats import wilson
-from advgen import parse
+from advcore.stats import bootstrap
+from advgen import curate, parse
 from advgen.config import MAY_CHANGE, BuildConfig
 from advgen.hygiene import items
 from advgen.hygiene.duplicates import Pool
 from advgen.hygiene.items import Item
+from advgen.hygiene.normal import code_of
 from advgen.journal import Journal
 from advgen.pipeline import jobs
 from advgen.pipeline.exercise import Exercise, Turnstile, Workshop
+from advgen.pipeline.records import Record
 from advgen.pipeline.workers import WorkerLost, Workers
 from advgen.seeds import Seed
 from advgen.teacher import Budget, ReplyError, Teacher, check_model, note, together
 from advgen.teacher.flow import FlowStopped
-from advgen.verify import Prover, SandboxBroken
+from advgen.verify import Prover, SandboxBroken, truth
+from advgen.verify.truth import Truth
+
+FLOORS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+"""Of `curation.min_p_true`, that the table of gates has a line for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One pair that could be made, in the light of the benchmark."""
+
+    chosen_right: bool
+    rejected_wrong: bool
+    rejected: tuple[float, ...]
+    """Its features; see `truth.REJECTED`."""
+    p_true: float = 0.0
+
+    @property
+    def inverted(self) -> bool:
+        """What is rejected is right."""
+        return not self.rejected_wrong
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What became of one statement. The two judgements are None where it was not kept."""
+    """What became of one statement. What follows `reason` is of those that were kept."""
 
     item: str
     status: str
-    canonical_passes: bool | None = None
-    """The benchmark's solution passes our tests."""
-    reference_passes: bool | None = None
-    """Our reference solution passes the benchmark's tests."""
+    reason: str = ""
+    tokens: int = 0
+    """That the models wrote for it."""
+    suite_right: bool = False
+    """The benchmark's own solution passes our tests."""
+    chosen_right: bool = False
+    """Our reference passes the benchmark's tests."""
+    pass_rate: float = 0.0
+    """Of the student, by our tests."""
+    true_pass_rate: float = 0.0
+    """By the benchmark's."""
+    chosen: tuple[float, ...] = ()
+    """Features of the reference; see `truth.CHOSEN`."""
+    pairs: tuple[Judged, ...] = field(default=())
+
+    @property
+    def kept(self) -> bool:
+        return self.status == "kept"
 
 
-def consensus(config: BuildConfig, benchmark: Path, out: Path, limit: int) -> dict[str, Any]:
-    """Rates over `limit` evenly spaced items of a benchmark file (0: all), also written to `out/consensus.json`.
+def consensus(config: BuildConfig, benchmarks: Sequence[Path], out: Path, limit: int) -> dict[str, Any]:
+    """Rates over `limit` evenly spaced items of each benchmark file (0: all), also written to `out/consensus.json`, and
+    the weights for `curation.truth` to `out/truth.json`.
 
-    The student's part of `config` is not used. Raises ConfigError, DataError, TeacherError, SandboxUnavailable.
+    Raises ConfigError, DataError, TeacherError, SandboxUnavailable.
     """
     check_model(config.teacher)
-    _, found = items.read(benchmark)
-    wanted = [item for item in found if item.code and item.tests and item.entry_point]
-    if not wanted:
-        raise DataError(f"{benchmark} has no item with a solution, tests and an entry point")
-    count = min(limit or len(wanted), len(wanted))
-    chosen = [wanted[at * len(wanted) // count] for at in range(count)]
+    check_model(config.student)
+    chosen = [item for path in benchmarks for item in _chosen(path, limit)]
     with Journal(out / "journal.sqlite") as journal:
-        open_run(out, {**resolved(config), "benchmark": benchmark.name, "items": count}, MAY_CHANGE)
+        names = [path.name for path in benchmarks]
+        open_run(out, {**resolved(config), "benchmarks": names, "items": len(chosen)}, MAY_CHANGE)
         verdicts = asyncio.run(_judged(config, journal, chosen))
-    summary = _summary(verdicts)
+    models = f"{config.teacher.model} and {config.student.model} on {', '.join(names)}"
+    verdicts, trust = fitted(verdicts, models)
+    summary = summarised(verdicts, config.curation.min_p_true, config.curation.pairs_per_exercise)
+    if trust:
+        write_json(out / "truth.json", trust.as_json())
     write_json(out / "consensus.json", {**summary, "verdicts": [asdict(each) for each in verdicts]})
     return summary
 
 
+def _chosen(path: Path, limit: int) -> list[Item]:
+    _, found = items.read(path)
+    wanted = [item for item in found if item.code and (item.tests or item.inputs) and item.entry_point]
+    if not wanted:
+        raise DataError(f"{path} has no item with a solution, tests and an entry point")
+    count = min(limit or len(wanted), len(wanted))
+    return [wanted[at * len(wanted) // count] for at in range(count)]
+
+
 async def _judged(config: BuildConfig, journal: Journal, chosen: Sequence[Item]) -> list[Verdict]:
-    teacher = Teacher(config.teacher, journal, Budget(config.budget_usd, journal))
+    budget = Budget(config.budget_usd, journal)
+    teacher, student = Teacher(config.teacher, journal, budget), Teacher(config.student, journal, budget)
+
+    def stop() -> None:
+        teacher.flow.stop()
+        student.flow.stop()
+
     with (
         closing(Workers(Prover, config.sandbox, config.gate)) as workers,
         Pool(None) as pool,
-        interruptible(teacher.flow.stop),
+        interruptible(stop),
         progress("consensus", len(chosen)) as bar,
     ):
         shop = Workshop(
-            config=config,
-            teacher=teacher,
-            student=teacher,
-            workers=workers,
-            turnstile=Turnstile(pool),
-            parents={},
-        )
+            config=config, teacher=teacher, student=student, workers=workers, turnstile=Turnstile(pool), parents={}
+        )  # fmt: skip
 
         async def one(index: int, item: Item) -> Verdict:
             try:
                 verdict = await _verdict(shop, index, item)
             except TeacherError:
-                teacher.flow.stop()
+                stop()
                 raise
-            bar.advance(note=lambda: note([teacher], bar.done / bar.total))
+            bar.advance(note=lambda: note([teacher, student], bar.done / bar.total))
             return verdict
 
         try:
@@ -97,41 +149,170 @@ async def _judged(config: BuildConfig, journal: Journal, chosen: Sequence[Item])
             raise TeacherError("stopped; run the same command again to go on") from None
         finally:
             await teacher.close()
+            await student.close()
 
 
 async def _verdict(shop: Workshop, index: int, item: Item) -> Verdict:
     exercise = Exercise(shop, Seed(index=index, round=0, strategy="seed", topic=item.benchmark, subtopic=""))
     try:
-        reading = await shop.workers.run(jobs.read, item.prompt)
-        proved = await exercise.proved(reading)
-    except parse.ParseError as error:
-        return Verdict(item=item.name, status=f"unreadable: {error}")
+        reading = await shop.workers.run(jobs.read, fenced(item.statement))
+        record = await exercise.examined(reading, decontaminate=False)
+        tokens = sum(answer.completion_tokens for _, answer in record.answers)
+        if record.status != "kept":
+            return Verdict(item=item.name, status=record.status, reason=record.reason, tokens=tokens)
+        return replace(await _compared(shop, item, record), tokens=tokens)
+    except (parse.ParseError, SyntaxError) as error:
+        return Verdict(item=item.name, status="unreadable", reason=str(error))
     except ReplyError as error:
         if error.infrastructure:
             raise TeacherError(str(error)) from None
-        return Verdict(item=item.name, status="refused")
+        return Verdict(item=item.name, status="refused", reason=str(error))
     except (SandboxBroken, WorkerLost) as error:
         raise TeacherError(f"{item.name} could not be judged: {error}") from None
-    if proved.proof.status != "kept":
-        return Verdict(item=item.name, status=proved.proof.status)
-    canonical, reference = await shop.workers.run(jobs.cross_examine, proved, item)
-    return Verdict(item=item.name, status="kept", canonical_passes=canonical, reference_passes=reference)
 
 
-def _summary(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Shares of the kept, with 95 % Wilson intervals."""
-    kept = [each for each in verdicts if each.status == "kept"]
-    wrong = {
-        "wrong_tests": sum(not each.canonical_passes for each in kept),
-        "wrong_solutions": sum(not each.reference_passes for each in kept),
-    }
-    shares = {
-        name: {
-            "count": count,
-            "share": count / len(kept) if kept else None,
-            "interval": wilson(count, len(kept)),
-        }
-        for name, count in wrong.items()
-    }
-    statuses = Counter(each.status.partition(":")[0] for each in verdicts)
-    return {"items": len(verdicts), "kept": len(kept), "statuses": dict(sorted(statuses.items())), **shares}
+async def _compared(shop: Workshop, item: Item, record: Record) -> Verdict:
+    """A kept exercise in the light of the benchmark: a pair for each program that could be rejected."""
+    assert record.proof
+    row = record.row({"provenance": {}, "teacher": "", "student": "", "sandbox": "{}"})
+    attempts, told = json.loads(row["attempts"]), truth.testimony_of(row)
+    pairs = curate.options(row, replace(shop.config.curation, min_p_true=0.0), truth.load())
+    chosen = [code_of(pair["chosen"][0]["content"]) for pair, *_ in pairs]
+    rejected = [code_of(pair["rejected"][0]["content"]) for pair, *_ in pairs]
+    reference, codes = record.proof.right[0], [attempt["code"] for attempt in attempts]
+    suite_right, known = await asyncio.gather(
+        shop.workers.run(jobs.passes_suite, item, record.proof.tests),
+        shop.workers.run(jobs.are_true, item, [reference, *codes, *chosen]),
+    )
+    true = dict(zip([reference, *codes, *chosen], known, strict=True))
+    failed = {attempt["code"]: attempt["failed"] for attempt in attempts}
+    return Verdict(
+        item=item.name, status="kept", suite_right=suite_right, chosen_right=true[reference],
+        pass_rate=row["student_pass_rate"],
+        true_pass_rate=sum(true[code] for code in codes) / len(codes),
+        chosen=tuple(truth.chosen_features(told)),
+        pairs=tuple(
+            Judged(
+                chosen_right=true[good], rejected_wrong=not true[bad],
+                rejected=tuple(truth.rejected_features(told, failed[bad])),
+            )
+            for good, bad in zip(chosen, rejected, strict=True)
+        ),
+    )  # fmt: skip
+
+
+# --- the probability of a pair ----------------------------------------------------------------------------------------
+
+
+def fitted(verdicts: Sequence[Verdict], models: str) -> tuple[list[Verdict], Truth | None]:
+    """The verdicts with each pair's probability by weights of the other half of the items; and the weights of all of
+    them, None where there are too few cases of a kind.
+    """
+    halves = [[each for each in verdicts if _half(each) == half] for half in (0, 1)]
+    by_half = [_fit(half, models) for half in halves]
+    trust = _fit(verdicts, models)
+    if trust is None or None in by_half:
+        return list(verdicts), trust
+    return [_weighed(each, by_half[1 - _half(each)] or trust) for each in verdicts], trust
+
+
+def _half(verdict: Verdict) -> int:
+    return int(sha256_of(verdict.item)[0], 16) % 2
+
+
+def _fit(verdicts: Sequence[Verdict], models: str) -> Truth | None:
+    kept = [each for each in verdicts if each.kept]
+    pairs = [pair for each in kept for pair in each.pairs]
+    try:
+        return Truth(
+            rejected=truth.fit([pair.rejected for pair in pairs], [pair.rejected_wrong for pair in pairs]),
+            chosen=truth.fit([each.chosen for each in kept], [each.chosen_right for each in kept]),
+            fitted_on=models,
+        )
+    except DataError:
+        return None
+
+
+def _weighed(verdict: Verdict, trust: Truth) -> Verdict:
+    pairs = [
+        replace(pair, p_true=trust.rejected(pair.rejected) * trust.chosen(verdict.chosen))
+        for pair in verdict.pairs
+    ]
+    return replace(verdict, pairs=tuple(pairs))
+
+
+# --- rates ------------------------------------------------------------------------------------------------------------
+
+
+def summarised(verdicts: Sequence[Verdict], floor: float, most: int) -> dict[str, Any]:
+    """Of exercises, of pairs at `floor` and at each of FLOORS, by pass rate, and how good the probability is."""
+    kept = [each for each in verdicts if each.kept]
+    return {
+        "items": len(verdicts), "kept": len(kept),
+        "statuses": dict(sorted(Counter(each.status for each in verdicts).items())),
+        "wrong_suites": _rate([float(not each.suite_right) for each in kept], [1] * len(kept)),
+        "wrong_references": _rate([float(not each.chosen_right) for each in kept], [1] * len(kept)),
+        "pairs": _pairs(verdicts, floor, most),
+        "gates": {str(each): _pairs(verdicts, each, most) for each in FLOORS},
+        "by_pass_rate": {name: _pairs(found, floor, most) for name, found in _bins(kept).items()},
+        "reliability": _reliability(kept),
+    }  # fmt: skip
+
+
+def _pairs(verdicts: Sequence[Verdict], floor: float, most: int) -> dict[str, Any]:
+    """Of the pairs that a build makes, at most `most` an exercise. Which of all that could be rejected it takes is
+    decided by form and not by truth, so that each counts with the chance that it is taken.
+    """
+    found = [(each, [pair for pair in each.pairs if pair.p_true >= floor or not floor]) for each in verdicts]
+    found = [(each, pairs) for each, pairs in found if pairs]
+    weights = [min(most, len(pairs)) for _, pairs in found]
+
+    def rate(of: Callable[[Verdict, Judged], bool]) -> dict[str, Any]:
+        shares = [sum(of(each, pair) for pair in pairs) / len(pairs) for each, pairs in found]
+        return _rate(shares, weights)
+
+    true = rate(lambda _, pair: pair.chosen_right and pair.rejected_wrong)
+    tokens = sum(each.tokens for each in verdicts)
+    return {
+        "exercises": len(found), "pairs": sum(weights), "candidates": sum(len(pairs) for _, pairs in found),
+        "inverted": rate(lambda _, pair: pair.inverted),
+        "chosen_fails": rate(lambda _, pair: not pair.chosen_right),
+        "on_wrong_suite": rate(lambda each, _: not each.suite_right),
+        "true": true, "tokens_a_true_pair": round(tokens / true["count"]) if true["count"] else None,
+    }  # fmt: skip
+
+
+def _rate(shares: Sequence[float], weights: Sequence[int]) -> dict[str, Any]:
+    """The mean of one share an exercise, weighted, with a 95 % interval over exercises; `count` is what is expected."""
+    if not shares:
+        return {"count": 0, "share": None, "interval": None}
+    sums = [(share * weight, weight) for share, weight in zip(shares, weights, strict=True)]
+
+    def mean(drawn: Sequence[tuple[float, int]]) -> float:
+        return sum(total for total, _ in drawn) / sum(weight for _, weight in drawn)
+
+    return {
+        "count": round(sum(total for total, _ in sums), 2), "share": mean(sums),
+        "interval": bootstrap(sums, mean, seed=0),
+    }  # fmt: skip
+
+
+def _bins(kept: Sequence[Verdict]) -> dict[str, list[Verdict]]:
+    edges = {"0": 0.0, "to 1/4": 0.25, "to 1/2": 0.5, "to 3/4": 0.75, "over 3/4": 1.0}
+    bins: dict[str, list[Verdict]] = {name: [] for name in edges}
+    for each in kept:
+        bins[next(name for name, most in edges.items() if each.pass_rate <= most)].append(each)
+    return bins
+
+
+def _reliability(kept: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """By tenths of the probability: how many pairs, the mean probability, and the share that is true."""
+    pairs = [pair for each in kept for pair in each.pairs]
+    table = []
+    for tenth in range(10):
+        found = [pair for pair in pairs if min(int(pair.p_true * 10), 9) == tenth]
+        if found:
+            true = sum(pair.chosen_right and pair.rejected_wrong for pair in found)
+            mean = sum(pair.p_true for pair in found) / len(found)
+            table.append({"pairs": len(found), "p_true": round(mean, 3), "true": round(true / len(found), 3)})
+    return table

@@ -117,19 +117,31 @@ class Exercise:
         ):
             return self._end("duplicate", twin)
         self._past("new")
+        await self.examined(reading)
+
+    async def examined(self, reading: jobs.Reading, decontaminate: bool = True) -> Record:
+        """The statement solved, proved and attempted; the record has what came of it. Raises ReplyError, SandboxBroken,
+        WorkerLost.
+        """
         proved = await self.proved(reading)
         record = self.record
+        record.statement, record.prompt = proved.statement, proved.question
         record.proof, record.response = proved.proof, proved.response
         record.solutions = [code for code in proved.programs if code]
         if proved.proof.status != "kept":
-            return self._end(proved.proof.status, proved.proof.reason)
-        record.statement, record.prompt = proved.statement, proved.question
+            self._end(proved.proof.status, proved.proof.reason)
+            return record
         self._past("proved")
-        if hits := await self.shop.workers.run(jobs.contamination, proved, self.config.gate.benchmarks):
-            return self._end("contaminated", hits)
+        benchmarks = self.config.gate.benchmarks
+        if decontaminate and (hits := await self.shop.workers.run(jobs.contamination, proved, benchmarks)):
+            self._end("contaminated", hits)
+            return record
         await self._attempted(proved)
-        self._end("kept")
-        self._past("kept")
+        contested = self._contested(proved)
+        self._end("contested" if contested else "kept", contested)
+        if not contested:
+            self._past("kept")
+        return record
 
     def _past(self, stage: str) -> None:
         self.shop.reached[stage] += 1
@@ -251,10 +263,19 @@ class Exercise:
         answers = await shop.student.ask_many("attempt", record.prompt, count, priority=self.priority)
         texts = self._note("attempt", answers)
         record.attempts = await shop.workers.run(jobs.judge, texts, proved)
+        record.testimony = await shop.workers.run(jobs.testimony, proved, record.attempts)
         if self.config.curation.chosen == "repaired":
             record.mended = await self._corrections(proved)
         if record.seed.parent_id:
             record.check = await self._checked(proved)
+
+    def _contested(self, proved: jobs.Proved) -> str:
+        """Why the suite is doubtful, '' where it is not."""
+        told = self.record.testimony
+        if told is None or (at := told.contested) is None:
+            return ""
+        against, call = told.votes[at].student_against, proved.proof.tests[at]["call"]
+        return f"{against} of {told.attempts} attempts and a solution agree against {call}"
 
     async def _corrections(self, proved: jobs.Proved) -> list[str]:
         """For each attempt the teacher's smallest repair that passes; '' where none was asked for, or none does."""

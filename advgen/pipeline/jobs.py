@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from ast import literal_eval
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from advcore.chat import fenced
 from advcore.chat.syntax import MAX_SOURCE_CHARS
+from advcore.literals import same
 from advcore.runs import sha256_of
 from advgen import parse, prompts
 from advgen.curate import failing
@@ -20,7 +21,7 @@ from advgen.hygiene.items import Item, Text
 from advgen.hygiene.normal import fingerprint
 from advgen.parse import Statement
 from advgen.seeds import Seed
-from advgen.verify import Attempt, Proof, Prover
+from advgen.verify import Attempt, Proof, Prover, Testimony
 
 Messages = list[dict[str, str]]
 Tests = Sequence[dict[str, Any]]
@@ -100,7 +101,17 @@ def contamination(prover: Prover, proved: Proved, files: tuple[str, ...]) -> str
 
 def read(_: Prover, text: str) -> Reading:
     """The statement of a reply. Raises ParseError."""
-    return _reading(parse.statement(text))
+    statement = parse.statement(text)
+    text = statement.docstring.lower()
+    lines = {line.strip(' "') for line in text.splitlines()}
+    left = [
+        each
+        for each in prompts.form_lines("statement_rules")
+        if each in lines or (" " in each[4:] and each in text)
+    ]
+    if left:
+        raise parse.ParseError(f"the statement repeats the form's own line {left[0]!r}")
+    return _reading(statement)
 
 
 def _reading(statement: Statement) -> Reading:
@@ -124,8 +135,7 @@ def prove(prover: Prover, reading: Reading, evidence: Evidence) -> Proved:
     """Tests by agreement, then every gate."""
     statement = reading.statement
     claimed = [pair for text in evidence.claims for pair in _claims(text, statement)]
-    # The statement's own examples are only calls: whoever solved it had seen what they should give.
-    wanted = [call for call, _ in parse.examples(statement)]
+    wanted = [claim.call for claim in parse.examples(statement)]
     wanted += [call for text in evidence.calls for call in _calls(text, statement)]
     programs = [_program(prover, text, statement, wanted) for text in evidence.solutions]
     proof = prover.prove(statement, [code for code in programs if code], wanted, claimed, evidence.asked)
@@ -143,6 +153,11 @@ def judge(prover: Prover, texts: Sequence[str], proved: Proved) -> list[Attempt]
     """Replies to its question, run."""
     proof = proved.proof
     return [prover.attempt(text, proved.statement, proof.tests, proof.reference_s) for text in texts]
+
+
+def testimony(prover: Prover, proved: Proved, attempts: Sequence[Attempt]) -> Testimony:
+    """What solutions and attempts say of the suite."""
+    return prover.testimony(proved.statement, proved.proof, proved.programs, attempts)
 
 
 def rejectable(_: Prover, attempts: Sequence[Attempt], proved: Proved) -> list[int]:
@@ -170,10 +185,49 @@ def compare(prover: Prover, parent: dict[str, Any], child: Statement, tests: Tes
     }  # fmt: skip
 
 
-def cross_examine(prover: Prover, proved: Proved, item: Item) -> tuple[bool, bool]:
-    """Whether a benchmark's solution passes our tests, and our reference the benchmark's."""
-    canonical = prover.judge(item.code, item.entry_point, proved.proof.tests, proved.proof.reference_s)
-    return canonical.passed, prover.passes(proved.proof.right[0], item.tests, item.entry_point)
+def passes_suite(prover: Prover, item: Item, tests: Tests) -> bool:
+    """Whether a benchmark's own solution passes our tests."""
+    return prover.judge(item.code, item.entry_point, tests).passed
+
+
+def are_true(prover: Prover, item: Item, codes: Sequence[str]) -> list[bool]:
+    """Whether programs pass a benchmark's tests, and come to what its own solution does on all its inputs."""
+    inputs, started = _of_some_size(item.inputs), time.monotonic()
+    wanted = prover.outputs(item.code, item.entry_point, inputs)
+    reference_s = time.monotonic() - started
+    known = [
+        (args, output.value) for args, output in zip(inputs, wanted, strict=True) if output.status == "ok"
+    ]
+
+    @functools.cache
+    def is_true(code: str) -> bool:
+        if not code or (item.tests and not prover.passes(code, item.tests, item.entry_point)):
+            return False
+        outputs = prover.outputs(code, item.entry_point, [args for args, _ in known], reference_s)
+        return all(
+            output.status == "ok" and _equal(value, output.value, item.unordered)
+            for (_, value), output in zip(known, outputs, strict=True)
+        )
+
+    return list(map(is_true, codes))
+
+
+_MOST_INPUT_CHARS = 1_000_000  # of one task: some files have inputs of many megabytes
+
+
+def _of_some_size(inputs: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    kept, left = [], _MOST_INPUT_CHARS
+    for args in inputs:
+        left -= len(repr(args))
+        if left >= 0:
+            kept.append(args)
+    return kept
+
+
+def _equal(one: Any, other: Any, unordered: bool) -> bool:
+    if unordered and isinstance(one, list | tuple | set) and isinstance(other, list | tuple | set):
+        return {*map(repr, one)} == {*map(repr, other)}
+    return same(one, other)
 
 
 def _words(statement: Statement) -> int:
@@ -183,8 +237,7 @@ def _words(statement: Statement) -> int:
 
 def _confirmed(statement: Statement, proof: Proof) -> Statement:
     """The statement with those of its examples that execution confirmed."""
-    values = {test["call"]: literal_eval(test["expected"]) for test in proof.tests}
-    return parse.with_examples(statement, values)
+    return parse.with_examples(statement, {test["call"] for test in proof.tests})
 
 
 def _program(prover: Prover, text: str, statement: Statement, calls: Sequence[parse.Call]) -> str:
@@ -206,7 +259,7 @@ def _code(text: str, entry_point: str) -> str:
     return code if len(code) <= MAX_SOURCE_CHARS else ""
 
 
-def _claims(text: str, statement: Statement) -> list[tuple[parse.Call, Any]]:
+def _claims(text: str, statement: Statement) -> list[parse.Claim]:
     """The asserts of a reply, none if it cannot be read: they are a cross-check only."""
     try:
         return parse.asserts(text, statement)

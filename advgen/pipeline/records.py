@@ -10,7 +10,7 @@ import json
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from advcore.contract import SCHEMA_VERSION
 from advgen.parse import Statement
 from advgen.seeds import Seed
 from advgen.teacher import Answer
-from advgen.verify import Attempt, Proof
+from advgen.verify import Attempt, Proof, Testimony
 
 INFRASTRUCTURE = ("no_reply", "sandbox_error")
 """Statuses that say nothing about the exercise: tried again when the run goes on."""
@@ -41,6 +41,8 @@ class Record:
     response: str = ""
     """The teacher's reply that held the first right solution, as it came."""
     attempts: list[Attempt] = field(default_factory=list)
+    testimony: Testimony | None = None
+    """What solutions and attempts say of the suite."""
     mended: list[str] = field(default_factory=list)
     """Teacher's repair of each failing attempt that it was asked to repair, by index; '' where it does not pass."""
     check: dict[str, Any] = field(default_factory=dict)
@@ -71,6 +73,7 @@ class Record:
             "prompt": self.prompt, "response": self.response,
             "solutions": json.dumps(_solutions(self.solutions, proof.right if proof else ())),
             "attempts": json.dumps([_attempt(attempt) for attempt in self.attempts]),
+            "testimony": json.dumps(asdict(self.testimony) if self.testimony else {}),
             "mended": json.dumps(self.mended),
             "teacher_pass_rate": proof.teacher_pass_rate if proof else 0.0,
             "student_pass_rate": sum(passed) / len(passed) if passed else 0.0, "n_attempts": len(passed),
@@ -90,7 +93,8 @@ def _solutions(codes: Sequence[str], right: Sequence[str]) -> list[dict[str, Any
 def _attempt(attempt: Attempt) -> dict[str, Any]:
     return {
         "code": attempt.code, "status": attempt.status, "failure_kind": attempt.failure_kind,
-        "failed_test": attempt.failed_test, "detail": attempt.detail, "thoughts": attempt.thoughts,
+        "failed_test": attempt.failed_test, "failed": list(attempt.failed), "detail": attempt.detail,
+        "thoughts": attempt.thoughts,
     }  # fmt: skip
 
 

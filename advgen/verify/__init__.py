@@ -8,7 +8,16 @@ Finished datasets are judged by `reprove` (each row again) and `calibration` (er
 
 from sandbox import SandboxUnavailable
 
-from .proof import Attempt, Complaint, Proof, SandboxBroken
+from .proof import Attempt, Complaint, Proof, SandboxBroken, Testimony, Votes
 from .prover import Prover
 
-__all__ = ["Attempt", "Complaint", "Proof", "Prover", "SandboxBroken", "SandboxUnavailable"]
+__all__ = [
+    "Attempt",
+    "Complaint",
+    "Proof",
+    "Prover",
+    "SandboxBroken",
+    "SandboxUnavailable",
+    "Testimony",
+    "Votes",
+]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from advcore import contract
+from advcore.literals import arguments, same
 from advgen.config import GateConfig, SandboxConfig
 from advgen.parse import ParseError
 from advgen.verify import fuzz
@@ -29,7 +30,6 @@ from advgen.verify.prover import Prover, Test
 from advgen.verify.rates import Judged, Rates, Tally
 from advgen.verify.reprove import stored_rows
 from advgen.verify.rewrites import rewrites
-from advgen.verify.values import arguments, same
 from sandbox import Limits, Output, Sandbox
 
 INPUTS = 400  # an exercise, its tests' own included
@@ -63,7 +63,7 @@ def _exercise(row: dict[str, Any]) -> Iterator[Exercise]:
     try:
         right = [each["code"] for each in json.loads(row["solutions"]) if each["right"]]
         tests = tuple(json.loads(row["tests"]))
-        contract.assertions(row["tests"])
+        contract.tests_of(row["tests"])
     except (ValueError, LookupError, TypeError):
         return
     if right and all(isinstance(code, str) for code in right):

@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from advcore.literals import Raised, arguments, outcome_of
 from advgen.parse import ParseError, tree
-from advgen.verify.values import arguments
 from sandbox import Report
 
 MAX_DETAIL_CHARS = 300
@@ -70,9 +70,17 @@ def detail(report: Report, tests: Sequence[Mapping[str, Any]], failed: int) -> s
         return ""
     if report.status != "fail" or failed < 0 or "call" not in tests[failed]:
         return bounded(f"{error.type}: {error.message}")
-    expected, got = tests[failed]["expected"], error.got
-    # A float is compared by its distance, and that is all the verdict holds.
-    came = f"got a value {got} away" if error.expected != expected and "le" in error.message else f"got {got}"
+    expected, got = outcome_of(tests[failed]), error.got
+    if isinstance(expected, Raised):
+        came = "it was not raised"
+    elif "is not true" in error.message:  # compared by a function of the suite
+        came = "got another value"
+    elif (
+        error.expected != expected.text and "le" in error.message
+    ):  # by its distance, and that is all there is
+        came = f"got a value {got} away"
+    else:
+        came = f"got {got}"
     return bounded(f"test {failed}, {tests[failed]['call']}: expected {expected}, {came}")
 
 

@@ -63,16 +63,19 @@ def _ending(call: str, status: str, wall_s: float) -> str:
     return f"{call[:300]} {words.get(status, f'ends as {status}')}"
 
 
-def too_few(rows: Sequence[Sequence[Output]], sources: Sequence[str]) -> Complaint:
-    """More calls are wanted; those that no program returns from are named, since they hardly fit the statement."""
-    lost = [
+def too_few(rows: Sequence[Sequence[Output]], sources: Sequence[str], unfit: Sequence[str]) -> Complaint:
+    """More calls are wanted. Named are those that do not fit the signature, and those that no program returns from,
+    since they hardly fit the statement.
+    """
+    lost = [f"{source} does not fit the signature"[:250] for source in unfit]
+    lost += [
         f"{source} raises {column[0].error}"[:250]
         for source, column in zip(sources, zip(*rows, strict=True), strict=True)
         if all(output.status == "error" for output in column)
     ]
     if not lost:
         return calls("Too few of the calls lead to a result that solutions agree on.")
-    return calls("\n".join(["No solution returns from these calls:", *lost[: 2 * _CALLS_SHOWN]]))
+    return calls("\n".join(["These calls show nothing:", *lost[: 2 * _CALLS_SHOWN]]))
 
 
 def survivors(reference: str, mutants: Sequence[str]) -> Complaint:

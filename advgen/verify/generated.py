@@ -9,35 +9,51 @@ everybody, so few are added. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from advcore.literals import RAISABLE, Outcome, Raised, Returned, alike, arguments, call_text, text_of
+from advgen.parse import Call, Statement
 from advgen.verify import fuzz
-from advgen.verify.values import literal_repr
+from advgen.verify.fit import Signature
 from sandbox import Output
 
 INPUTS = 200  # tried an exercise
 
 
+def calls(exercise: Statement, tests: Sequence[Mapping[str, Any]]) -> list[Call]:
+    """Calls that fit the signature, with arguments like those of the tests."""
+    name, signature = exercise.entry_point, Signature(exercise)
+    known = [arguments(test["call"]) for test in tests]
+    made = [Call(call_text(name, args), args) for args in inputs(known)]
+    return [call for call in made if call.source and signature.takes(call)]
+
+
 def inputs(seeds: Sequence[fuzz.Args]) -> list[fuzz.Args]:
-    """Arguments like `seeds` and none of them, all of which can stand in a test."""
-    made = fuzz.inputs(seeds, len(seeds) + INPUTS)[len(seeds) :]
-    return [args for args in made if literal_repr(args)]
+    """Arguments like `seeds` and none of them."""
+    return fuzz.inputs(seeds, len(seeds) + INPUTS)[len(seeds) :]
 
 
-def unanimous(rows: Sequence[Sequence[Output]]) -> list[str]:
-    """For each input what every program returned, as text; '' where they differ. `rows[i][j]`: program i on input j."""
-    columns = [{_text(output) for output in column} for column in zip(*rows, strict=True)]
-    return [column.pop() if len(column) == 1 else "" for column in columns]
+def unanimous(rows: Sequence[Sequence[Output]], exercise: Statement) -> list[Outcome | None]:
+    """For each input what every program comes to; None where they differ. `rows[i][j]`: program i on input j."""
+    found = []
+    for column in zip(*rows, strict=True):
+        first, *others = [outcome(output, exercise) for output in column]
+        found.append(first if first and all(other and alike(first, other) for other in others) else None)
+    return found
 
 
 def telling(
-    expected: Sequence[str], mutants: Sequence[Sequence[Output]], most: int
+    expected: Sequence[Outcome | None], mutants: Sequence[Sequence[Output]], most: int, exercise: Statement
 ) -> tuple[list[int], list[int]]:
     """At most `most` inputs that fail mutants, and the mutants that live on. `mutants[i][j]`: mutant i on input j."""
     chosen: list[int] = []
     living = []
     for number, row in enumerate(mutants):
-        differs = [at for at, value in enumerate(expected) if value and _text(row[at]) != value]
+        differs = [
+            at for at, value in enumerate(expected) if value and not _comes_to(row[at], value, exercise)
+        ]
         if not set(differs) & set(chosen):
             if differs and len(chosen) < most:
                 chosen.append(differs[0])
@@ -46,8 +62,26 @@ def telling(
     return chosen, living
 
 
+def outcome(output: Output, exercise: Statement) -> Outcome | None:
+    """What a call came to, as a test can expect it: a value, or an exception that the statement names. None for what no
+    test can hold; an exception that nobody asked for is a matter of taste, and a fault as often as not.
+    """
+    if output.status == "ok":
+        text = text_of(output.value)
+        return Returned(text) if text else None
+    name = (output.error or "").partition(":")[0]
+    if output.status != "error" or name not in RAISABLE or not re.search(rf"\b{name}\b", exercise.docstring):
+        return None
+    return Raised(name)
+
+
+def _comes_to(output: Output, expected: Outcome, exercise: Statement) -> bool:
+    found = outcome(output, exercise)
+    return found is not None and alike(found, expected)
+
+
 Case = tuple[fuzz.Args, str]
-"""Arguments and what is expected of them."""
+"""Arguments and what is expected of them, as text."""
 
 
 def widening(settled: Sequence[Case], enters: Sequence[bool], known: Sequence[Case], most: int) -> list[int]:
@@ -69,7 +103,3 @@ def widening(settled: Sequence[Case], enters: Sequence[bool], known: Sequence[Ca
 def _kind(case: Case) -> tuple[str, tuple[bool, ...]]:
     args, expected = case
     return expected, tuple(map(bool, args))
-
-
-def _text(output: Output) -> str:
-    return literal_repr(output.value) if output.status == "ok" else ""

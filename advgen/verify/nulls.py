@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-from ast import literal_eval
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from advcore.literals import Returned, outcome_of
 from advgen.parse import Statement
 
 _EMPTY = {
@@ -19,7 +19,8 @@ def nulls(exercise: Statement, tests: Iterable[Mapping[str, Any]]) -> dict[str, 
     """The value each program returns -> the program. The types are those declared and those that the tests expect:
     either may be missing, and a declaration may be wrong.
     """
-    types = _declared(exercise) | {type(literal_eval(test["expected"])).__name__ for test in tests}
+    expected = [outcome.value for test in tests if isinstance(outcome := outcome_of(test), Returned)]
+    types = _declared(exercise) | {type(value).__name__ for value in expected}
     values = ["None", *(empty for name, empty in _EMPTY.items() if name in types)]
     return {value: f"{exercise.stub}\n    return {value}\n" for value in values}
 

@@ -52,6 +52,8 @@ class Attempt:
     failure_kind: str = ""
     """See `failure`; empty for a pass."""
     failed_test: int = -1
+    failed: tuple[int, ...] = ()
+    """All tests that failed, by index."""
     detail: str = ""
     thoughts: str = ""
     """What the reply thought aloud before its answer."""
@@ -60,3 +62,48 @@ class Attempt:
     def passed(self) -> bool:
         """All tests passed."""
         return self.status == "pass"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Votes:
+    """Who says what on one test. `against` counts those that agree on one other outcome, the commonest."""
+
+    teacher: int
+    """Solutions that come to what is expected."""
+    teacher_against: int
+    student: int
+    """Attempts that come to what is expected."""
+    student_against: int
+    stated: bool
+    """An example of the statement says so."""
+    backed: bool
+    """A solution of the teacher says what those attempts say that are against."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Testimony:
+    """What solutions and attempts say of a suite and of its reference."""
+
+    votes: tuple[Votes, ...]
+    """By test."""
+    solutions: int
+    """Asked for."""
+    solved: int
+    """Solutions that pass all tests."""
+    attempts: int
+    passes: int
+    """Attempts that pass all tests."""
+    consent: float
+    """Of the programs that pass, the share that comes to what the reference does on all generated inputs."""
+
+    @property
+    def contested(self) -> int | None:
+        """The first test against which half of the attempts agree among themselves and with a solution."""
+        found = (
+            at
+            for at, vote in enumerate(self.votes)
+            if vote.backed
+            and vote.student_against > vote.student
+            and 2 * vote.student_against >= self.attempts
+        )
+        return next(found, None)

@@ -8,22 +8,20 @@ from __future__ import annotations
 import json
 import math
 import platform
-from ast import literal_eval
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from advcore import chat
-from advcore.contract import assertion, assertions
+from advcore import chat, contract
+from advcore.literals import Outcome, alike, arguments, outcome_of, text_of
 from advgen.config import GateConfig, SandboxConfig
-from advgen.parse import Call, ParseError, Statement, forms, program
+from advgen.parse import Call, Claim, ParseError, Statement, examples, forms, program
 from advgen.verify import coverage, determinism, failure, feedback, fuzz, generated
+from advgen.verify.fit import Signature
 from advgen.verify.mutants import mutants
 from advgen.verify.nulls import nulls
-from advgen.verify.proof import Attempt, Complaint, Proof, SandboxBroken
-from advgen.verify.values import arguments, literal_repr
+from advgen.verify.proof import Attempt, Complaint, Proof, SandboxBroken, Testimony, Votes
 from sandbox import Limits, Output, Report, Sandbox
 
 HASH_SEEDS = (0, 1, 2)  # the first decides, the others must agree
@@ -76,8 +74,14 @@ class Prover:
         """The same for the JSON of a `tests` column, of a program as it was written, or else without its talk. Raises
         DataError where that cannot be read.
         """
-        text = "\n".join(assertions(tests))
+        text = contract.suite(contract.tests_of(tests))
         return any(self.passes(form, text, entry_point) for form in chat.forms(code, entry_point))
+
+    def outputs(
+        self, code: str, entry_point: str, args: Sequence[tuple[Any, ...]], reference_s: float = 0.0
+    ) -> list[Output]:
+        """What a program gives for each of some arguments. Raises SandboxBroken."""
+        return self._call(code, entry_point, args, reference_s) if args else []
 
     # --- an exercise ----------------------------------------------------------------------------------------
 
@@ -86,29 +90,38 @@ class Prover:
         exercise: Statement,
         solutions: Sequence[str],
         calls: Sequence[Call],
-        claims: Sequence[tuple[Call, Any]] = (),
+        claims: Sequence[Claim] = (),
         asked: int = 0,
     ) -> Proof:
-        """Tests from agreement on all calls, those of `claims` too; then every gate in turn. Raises SandboxBroken.
+        """Tests from agreement on all calls that fit the signature, those of `claims` and of the statement's examples
+        too; then every gate in turn. Raises SandboxBroken.
 
         Shares are of the solutions `asked` for, so that one that could not be read counts as one that disagrees. A
         solution that is no Python may be among them: it counts so too, and is complained about.
         """
         asked = max(asked, len(solutions))
         needed = max(2, math.ceil(self.gate.agreement * asked))
-        probes = list({call.source: call for call in [*calls, *(call for call, _ in claims)]}.values())
+        stated, signature = examples(exercise), Signature(exercise)
+        offered = [*calls, *(claim.call for claim in [*stated, *claims])]
+        probes = list({call.source: call for call in offered if signature.takes(call)}.values())
+        unfit = list({call.source: None for call in offered if not signature.takes(call)})
         seen = self._screened(exercise, solutions, probes)
         if len(seen.usable) < needed:
             return _unusable(seen, asked, needed)
         rows = [self._outputs(code, exercise.entry_point, probes) for code in seen.usable]
-        tests = _agreed(probes, rows, needed, claims)
+        agreed = _agreed(probes, rows, needed, exercise)
+        if refuted := _refuted(agreed, stated, signature):
+            return refuted
+        tests = _tests(agreed, stated, claims)
         proof = self._tested(exercise, seen.usable, tests, asked)
         if proof.status == "kept":
             return proof
+        if not tests or proof.status == "too_few_tests":
+            proof = _few(proof, len(tests), rows, needed)
         sources, wall_s = [probe.source for probe in probes], self.boxes[0].limits.wall_s
         mend = [*seen.complaints, *feedback.failing(seen.usable, rows, sources, wall_s), *proof.complaints]
         if proof.status == "too_few_tests":
-            mend.append(feedback.too_few(rows, sources))
+            mend.append(feedback.too_few(rows, sources, unfit))
         return replace(proof, complaints=tuple(mend))
 
     def working(self, code: str, entry_point: str, probes: Sequence[Call]) -> str:
@@ -227,23 +240,25 @@ class Prover:
         self, exercise: Statement, proof: Proof, living: Sequence[str], wall_s: float
     ) -> tuple[Proof, list[str]]:
         """`proof` with tests on generated inputs, and those of `living` that pass them too."""
-        name, known = exercise.entry_point, [arguments(test["call"]) for test in proof.tests]
-        inputs = generated.inputs(known)
-        if not inputs:
-            return proof, list(living)
-        expected = generated.unanimous(
-            [self._call(code, name, inputs, proof.reference_s) for code in proof.right]
+        name, signature, calls = (
+            exercise.entry_point,
+            Signature(exercise),
+            generated.calls(exercise, proof.tests),
         )
+        if not calls:
+            return proof, list(living)
+        inputs = [call.args for call in calls]
+        expected = generated.unanimous(
+            [self._call(code, name, inputs, proof.reference_s) for code in proof.right], exercise
+        )
+        expected = [outcome if outcome and signature.gives(outcome) else None for outcome in expected]
         rows = [self._call(code, name, inputs, box=self._hasty, wall_s=wall_s) for code in living]
-        chosen, left = generated.telling(expected, rows, self.gate.generated_tests)
+        chosen, left = generated.telling(expected, rows, self.gate.generated_tests, exercise)
         chosen += self._widening(exercise, proof, inputs, expected, chosen)
         tests = [
-            {
-                "call": f"{name}({', '.join(map(repr, inputs[at]))})",
-                "expected": expected[at],
-                "source": "generated",
-            }
+            {"call": calls[at].source, **outcome.entry, "source": "generated"}
             for at in chosen
+            if (outcome := expected[at])
         ]
         passed = [code for code in proof.right if self._check(code, [*proof.tests, *tests], name).passed]
         if len(passed) < len(proof.right):  # a float that is not the same from run to run
@@ -251,15 +266,15 @@ class Prover:
         return replace(proof, tests=(*proof.tests, *tests)), [living[at] for at in left]
 
     def _widening(
-        self, exercise: Statement, proof: Proof, inputs: Sequence[fuzz.Args], expected: Sequence[str],
+        self, exercise: Statement, proof: Proof, inputs: Sequence[fuzz.Args], expected: Sequence[Outcome | None],
         chosen: Sequence[int],
     ) -> list[int]:  # fmt: skip
         """Further inputs that lead where no test and none of the `chosen` leads."""
         most = self.gate.generated_tests - len(chosen)
-        known = [(arguments(test["call"]), test["expected"]) for test in proof.tests]
-        known += [(inputs[at], expected[at]) for at in chosen]
-        places = [at for at, value in enumerate(expected) if value and at not in chosen]
-        settled = [(inputs[at], expected[at]) for at in places]
+        known = [(arguments(test["call"]), str(outcome_of(test))) for test in proof.tests]
+        known += [(inputs[at], str(expected[at])) for at in chosen]
+        places = [at for at, outcome in enumerate(expected) if outcome and at not in chosen]
+        settled = [(inputs[at], str(expected[at])) for at in places]
         entered, _ = self._entered(exercise, proof, [args for args, _ in [*known, *settled]])
         grows = [len(after) > len(before) for before, after in pairwise(entered[len(known) - 1 :])]
         return [places[at] for at in generated.widening(settled, grows, known, most)]
@@ -311,8 +326,48 @@ class Prover:
         kind = failure.of_report(
             report, code, entry_point, tests[failed].get("call", "") if failed >= 0 else ""
         )
-        detail = failure.detail(report, tests, failed)
-        return Attempt(code=code, status=report.status, failure_kind=kind, failed_test=failed, detail=detail)
+        return Attempt(
+            code=code, status=report.status, failure_kind=kind, failed_test=failed, failed=_failures(report),
+            detail=failure.detail(report, tests, failed),
+        )  # fmt: skip
+
+    def testimony(
+        self, exercise: Statement, proof: Proof, solutions: Sequence[str], attempts: Sequence[Attempt]
+    ) -> Testimony:
+        """Who says what on each test of the proof, and beyond; of a solution that could not be read ('') nothing."""
+        args = [arguments(test["call"]) for test in proof.tests]
+        taught, attempted = (
+            [self._outcomes(code, exercise, args, proof.reference_s) for code in codes]
+            for codes in (solutions, [attempt.code for attempt in attempts])
+        )
+        stated = {call.source for call, _ in examples(exercise)}
+        passed = [attempt.code for attempt in attempts if attempt.passed]
+        return Testimony(
+            votes=tuple(
+                _votes(
+                    outcome_of(test), [row[at] for row in taught], [row[at] for row in attempted],
+                    test["call"] in stated,
+                )
+                for at, test in enumerate(proof.tests)
+            ),
+            solutions=len(solutions), solved=len(proof.right), attempts=len(attempts), passes=len(passed),
+            consent=self._consent(exercise, proof, passed),
+        )  # fmt: skip
+
+    def _consent(self, exercise: Statement, proof: Proof, passed: Sequence[str]) -> float:
+        reference, *others = [*proof.right, *passed]
+        args = [call.args for call in generated.calls(exercise, proof.tests)]
+        wanted = self._outcomes(reference, exercise, args, proof.reference_s)
+        rows = [self._outcomes(code, exercise, args, proof.reference_s) for code in others]
+        return (1 + sum(all(map(_both, wanted, row)) for row in rows)) / (1 + len(rows))
+
+    def _outcomes(
+        self, code: str, exercise: Statement, args: Sequence[fuzz.Args], reference_s: float
+    ) -> list[Outcome | None]:
+        if not code or not args:
+            return [None] * len(args)
+        outputs = self._call(code, exercise.entry_point, args, reference_s)
+        return [generated.outcome(output, exercise) for output in outputs]
 
     # --- runs -----------------------------------------------------------------------------------------------
 
@@ -320,7 +375,7 @@ class Prover:
         self, code: str, tests: Sequence[Test], entry_point: str, box: Sandbox | None = None,
         wall_s: float | None = None,
     ) -> Report:  # fmt: skip
-        text = "\n".join(assertion(test) for test in tests)
+        text = contract.suite(tests)
         return _verdict((box or self.boxes[0]).check(code, text, entry_point, wall_s))
 
     def _call(
@@ -349,30 +404,108 @@ def _unusable(seen: _Screened, asked: int, needed: int) -> Proof:
     return Proof(status="no_solutions", reason=reason, complaints=seen.complaints)
 
 
+_Agreed = list[tuple[Call, Outcome]]
+
+
 def _agreed(
-    probes: Sequence[Call], rows: Sequence[Sequence[Output]], needed: int, claims: Sequence[tuple[Call, Any]]
-) -> list[Test]:
-    """A test for each call on which `needed` programs return the same; `rows[i][j]`: program i on call j."""
-    stated = {call.source: literal_repr(value) for call, value in claims}
-    tests = []
+    probes: Sequence[Call], rows: Sequence[Sequence[Output]], needed: int, exercise: Statement
+) -> _Agreed:
+    """Each call that comes to the same with `needed` programs, and what that is; `rows[i][j]`: program i on call j."""
+    found = []
     for probe, column in zip(probes, zip(*rows, strict=True), strict=True):
-        texts = [text for output in column if output.status == "ok" and (text := literal_repr(output.value))]
-        value, votes = Counter(texts).most_common(1)[0] if texts else ("", 0)
-        if votes >= needed:
-            # the cross-check: the statement alone led to the same value
-            source = "assert" if stated.get(probe.source) == value else "agreement"
-            tests.append({"call": probe.source, "expected": value, "source": source})
+        outcome, votes = _commonest(generated.outcome(output, exercise) for output in column)
+        if outcome and votes >= needed:
+            found.append((probe, outcome))
+    return found
+
+
+def _commonest(outcomes: Iterable[Outcome | None]) -> tuple[Outcome | None, int]:
+    """The outcome that most of the others are alike to, the first of several, and how many that are."""
+    told = [outcome for outcome in outcomes if outcome]
+    votes = [sum(alike(one, other) for other in told) for one in told]
+    return (told[votes.index(max(votes))], max(votes)) if told else (None, 0)
+
+
+def _refuted(agreed: _Agreed, stated: Sequence[Claim], signature: Signature) -> Proof | None:
+    """Why what the solutions agree on is not what the statement asks for, if it is not."""
+    examples = {call.source: outcome for call, outcome in stated}
+    for call, outcome in agreed:
+        said = examples.get(call.source)
+        if said and not alike(said, outcome):
+            reason = f"the statement says that {call.source} is {said}, solutions agree on {outcome}"
+            return Proof(status="contradicted", reason=failure.bounded(reason))
+    for call, outcome in agreed:
+        if not signature.gives(outcome):
+            reason = f"{call.source} is {outcome}, which is no {signature.result}"
+            return Proof(status="misfit", reason=failure.bounded(reason))
+    return None
+
+
+def _tests(agreed: _Agreed, stated: Sequence[Claim], claims: Sequence[Claim]) -> list[Test]:
+    """Entries of the `tests` column. An assert from the statement alone that led to the same is a cross-check."""
+    examples, asserted = (
+        {call.source for call, _ in stated},
+        {call.source: outcome for call, outcome in claims},
+    )
+    tests = []
+    for call, outcome in agreed:
+        said = asserted.get(call.source)
+        source = (
+            "example"
+            if call.source in examples
+            else "assert"
+            if said and alike(said, outcome)
+            else "agreement"
+        )
+        tests.append({"call": call.source, **outcome.entry, "source": source})
     return tests
+
+
+def _few(proof: Proof, tests: int, rows: Sequence[Sequence[Output]], needed: int) -> Proof:
+    """The reason in full, where solutions agree on what no test can hold."""
+    columns = [
+        [output for output in column if output.status == "ok" and not text_of(output.value)]
+        for column in zip(*rows, strict=True)
+    ]
+    lost = [column[0] for column in columns if len(column) >= needed]
+    if not lost:
+        return proof
+    reason = (
+        f"{tests} tests survive; from {len(lost)} calls solutions return what no test can hold, such as a "
+    )
+    return replace(proof, status="too_few_tests", reason=f"{reason}{type(lost[0].value).__name__}")
 
 
 def _constant(tests: Sequence[Test]) -> bool:
     """Whether one value passes them all: 1 == 1.0, so the texts do not tell."""
-    first, *rest = (literal_eval(test["expected"]) for test in tests)
-    return all(value == first for value in rest)
+    first, *rest = map(outcome_of, tests)
+    return all(alike(first, outcome) for outcome in rest)
+
+
+def _votes(
+    expected: Outcome, taught: Sequence[Outcome | None], attempted: Sequence[Outcome | None], stated: bool
+) -> Votes:
+    supports = [sum(alike(expected, each) for each in side if each) for side in (taught, attempted)]
+    others = [[each for each in side if each and not alike(expected, each)] for side in (taught, attempted)]
+    _, teacher_against = _commonest(others[0])
+    rival, student_against = _commonest(others[1])
+    return Votes(
+        teacher=supports[0], teacher_against=teacher_against, student=supports[1], student_against=student_against,
+        stated=stated, backed=rival is not None and any(alike(rival, each) for each in others[0]),
+    )  # fmt: skip
+
+
+def _both(one: Outcome | None, other: Outcome | None) -> bool:
+    """Whether two programs come to the same, or both to nothing that a test could hold."""
+    return alike(one, other) if one and other else one is other
+
+
+def _failures(report: Report) -> tuple[int, ...]:
+    return tuple(at for at, outcome in enumerate(report.outcomes) if outcome in ("fail", "error"))
 
 
 def _first_failure(report: Report) -> int:
-    return next((at for at, outcome in enumerate(report.outcomes) if outcome in ("fail", "error")), -1)
+    return next(iter(_failures(report)), -1)
 
 
 def _turned_away(proof: Proof, status: str, reason: str, *complaints: Complaint) -> Proof:

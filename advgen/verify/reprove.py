@@ -162,8 +162,8 @@ def _judge(config: str, batch: Sequence[tuple[int, dict[str, Any]]], boxes: Sequ
 
 def _claims(config: str, row: dict[str, Any]) -> Iterator[_Claim]:
     """Raises what its untrusted parts raise: they may be anything."""
-    tests = contract.assertions(row["tests"])
-    text, entry_point = "\n".join(tests), str(row["entry_point"])
+    tests = contract.tests_of(row["tests"])
+    text, entry_point = contract.suite(tests), str(row["entry_point"])
 
     def claim(side: str, passes: bool, fails: int = -1) -> _Claim:
         code = code_block(row[side][-1]["content"], entry_point)

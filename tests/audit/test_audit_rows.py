@@ -149,7 +149,9 @@ def test_an_odd_row_of_a_folders_file_is_named_and_not_the_end_of_it(tmp_path):
         list(rows.read(str(tmp_path)))
 
 
-@pytest.mark.parametrize("content", [b"no gzip at all", gzip.compress(b'{"prompt": "p"}\n' * 400, mtime=0)[:-12]])
+@pytest.mark.parametrize(
+    "content", [b"no gzip at all", gzip.compress(b'{"prompt": "p"}\n' * 400, mtime=0)[:-12]]
+)
 def test_a_broken_archive_is_named_in_one_line(tmp_path, content):
     (tmp_path / "set.jsonl.gz").write_bytes(content)
     with pytest.raises(DataError, match=r"set\.jsonl\.gz cannot be read"):

@@ -232,6 +232,15 @@ def test_call_returns_exact_values_and_changed_arguments(box: Sandbox) -> None:
     assert outputs[-1].error == "ValueError: zero"
 
 
+def test_call_returns_a_librarys_dictionary_as_the_one_it_equals(box: Sandbox) -> None:
+    solution = (
+        "from collections import Counter, OrderedDict, defaultdict\n"
+        "def f(): return [Counter('aab'), {'x': defaultdict(list, k=[1])}, OrderedDict(b=1, a=2)]\n"
+    )
+    (output,) = box.call(solution, "f", [()])
+    assert repr(output.value) == "[{'a': 2, 'b': 1}, {'x': {'k': [1]}}, {'b': 1, 'a': 2}]"
+
+
 def test_call_names_a_type_that_cannot_cross(box: Sandbox) -> None:
     (output,) = box.call("class C: pass\ndef f(): return C()", "f", [()])
     assert output.status == "error"

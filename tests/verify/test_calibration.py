@@ -137,8 +137,9 @@ def dataset(tmp_path):
         "exercise_id": "one", "parent_id": "", "round": 0, "strategy": "seed", "topic": "t", "subtopic": "s",
         "entry_point": "clamp", "tests": json.dumps(list(exercise(*STRONG).tests)), "stub": "", "status": "kept",
         "reason": "", "prompt": [], "response": "", "solutions": json.dumps(solutions), "attempts": "[]",
-        "mended": "[]", "check": "{}", "usage": "{}", "teacher_pass_rate": 1.0, "student_pass_rate": 0.5,
-        "n_attempts": 2, "kill_rate": 1.0, "coverage": 1.0, "teacher": "t", "student": "s", "sandbox": "{}",
+        "mended": "[]", "testimony": "{}", "check": "{}", "usage": "{}", "teacher_pass_rate": 1.0,
+        "student_pass_rate": 0.5, "n_attempts": 2, "kill_rate": 1.0, "coverage": 1.0, "teacher": "t", "student": "s",
+        "sandbox": "{}",
         "provenance": "{}", "schema_version": contract.SCHEMA_VERSION,
     }  # fmt: skip
     away = row | {"exercise_id": "two", "status": "weak_tests"}

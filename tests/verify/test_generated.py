@@ -1,5 +1,6 @@
 """Generated tests: where all right programs agree and a wrong one does not, and nowhere else."""
 
+from advcore.literals import Returned
 from advgen.config import GateConfig, SandboxConfig
 from advgen.parse import Call, statement
 from advgen.verify import Prover, generated
@@ -26,15 +27,15 @@ def test_inputs_are_new_and_can_stand_in_a_test():
 
 
 def test_a_value_is_expected_only_where_every_program_returns_it():
-    rows = [outputs(1, 2, None, 4), outputs(1, 3, None, None)]
-    assert generated.unanimous(rows) == ["1", "", "", ""]
+    rows = [outputs(1, 2, None, 4), outputs(1.0, 3, None, None)]
+    assert generated.unanimous(rows, CLAMP) == [Returned("1"), None, None, None]
 
 
 def test_inputs_are_chosen_that_fail_mutants_until_there_are_enough():
-    expected = ["1", "2", "", "4"]
+    expected = [Returned("1"), Returned("2"), None, Returned("4")]
     mutants = [outputs(1, 9, 9, 4), outputs(1, 8, 0, None), outputs(1, 2, 7, 5), outputs(1, 2, 0, 4)]
-    assert generated.telling(expected, mutants, 2) == ([1, 3], [3])
-    assert generated.telling(expected, mutants, 1) == ([1], [2, 3])
+    assert generated.telling(expected, mutants, 2, CLAMP) == ([1, 3], [3])
+    assert generated.telling(expected, mutants, 1, CLAMP) == ([1], [2, 3])
 
 
 def test_new_blocks_come_first_and_then_new_results_and_empty_arguments():

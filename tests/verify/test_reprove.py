@@ -73,7 +73,7 @@ HANGING = "def double(x):\n    while x: pass"
         (broken("dpo", failed_test=9), "cannot be read: ValueError"),
         (broken("dpo", rejected=reply("def other(x): pass")), ""),
         (broken("dpo", tests="[]"), "cannot be read: ValueError"),
-        (broken("dpo", tests='[{"call": "double(1)"}]', failed_test=0), "tests cannot be read: KeyError"),
+        (broken("dpo", tests='[{"call": "double(1)"}]', failed_test=0), "tests cannot be read: ValueError"),
         (broken("dpo", tests="[1]", failed_test=0), "tests cannot be read: TypeError"),
         (broken("dpo", tests=json.dumps([{"call": "f(1)", "expected": "(" * 90_000}])), "tests cannot be read: "),
         (broken("dpo", tests=json.dumps([{"code": "assert double(1) == 2\nassert double(-1) == -2"}]), failed_test=0),

@@ -1,0 +1,77 @@
+"""The probability that a pair is right: fitted where the answers are known, and read back from a file."""
+
+import json
+import math
+import random
+
+import pytest
+
+from advcore import DataError
+from advgen.verify import Testimony, Votes, truth
+
+
+def vote(teacher, student, against=0, stated=False, backed=False):
+    return Votes(
+        teacher=teacher, teacher_against=4 - teacher, student=student, student_against=against, stated=stated,
+        backed=backed,
+    )  # fmt: skip
+
+
+def told(*votes, solved=3, passes=2, consent=1.0):
+    return Testimony(votes=votes, solutions=4, solved=solved, attempts=8, passes=passes, consent=consent)
+
+
+SUITE = told(vote(4, 8), vote(3, 2, against=5), vote(4, 6, stated=True), solved=2, consent=0.75)
+
+
+def test_features_are_what_can_be_seen_without_the_truth():
+    assert truth.rejected_features(SUITE, [1, 2]) == [2 / 3, 1.0]
+    assert truth.rejected_features(SUITE, [0]) == [1 / 3, 0.0]
+    assert truth.chosen_features(SUITE) == [0.25, 0.75]
+    assert [len(names) for names in (truth.REJECTED, truth.CHOSEN)] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("disputed", "place"),
+    [
+        (vote(3, 1, against=5, backed=True), 1),
+        (vote(3, 1, against=5), None),
+        (vote(3, 1, against=3, backed=True), None),
+    ],
+)
+def test_a_suite_is_contested_where_attempts_and_a_solution_agree_against_a_test(disputed, place):
+    assert told(vote(4, 8), disputed).contested == place
+
+
+def test_the_fit_finds_the_probabilities_that_made_the_cases():
+    chance = random.Random(0)
+    features = [[chance.gauss(2, 3), chance.random()] for _ in range(4_000)]
+    right = [chance.random() < 1 / (1 + math.exp(1 - 0.8 * one)) for one, _ in features]
+    model = truth.fit(features, right)
+    assert model.weights == (pytest.approx(0.8, abs=0.06), pytest.approx(0.0, abs=0.3))
+    assert model([2.0, 0.5]) == pytest.approx(1 / (1 + math.exp(-0.6)), abs=0.03)
+    assert 0 < model([-1e9, 0.5]) < model([1e9, 0.5]) < 1
+
+
+def test_cases_of_one_kind_cannot_be_fitted():
+    with pytest.raises(DataError, match="of 2 cases all are alike"):
+        truth.fit([[1.0], [2.0]], [True, True])
+
+
+def test_the_shipped_weights_are_read_and_weigh_evidence_as_one_would():
+    trust = truth.load()
+    assert trust.fitted_on
+    sure = told(*[vote(4, 6, stated=True)] * 6, solved=4, passes=4)
+    doubtful = told(*[vote(4, 6)] * 5, vote(3, 1, against=3), consent=0.5)
+    assert trust.of_pair(sure, range(6)) > trust.of_pair(doubtful, [5])
+
+
+def test_what_is_written_is_read_back_and_a_broken_file_is_named(tmp_path):
+    (tmp_path / "truth.json").write_text(json.dumps(truth.load().as_json()))
+    assert truth.load(tmp_path / "truth.json") == truth.load()
+    for broken in ("{", "{}", '{"rejected": {"bias": 0, "weights": {}}}'):
+        (tmp_path / "truth.json").write_text(broken)
+        with pytest.raises(DataError, match=r"truth\.json holds no weights"):
+            truth.load(tmp_path / "truth.json")
+    with pytest.raises(DataError, match="none"):
+        truth.load(tmp_path / "none.json")
