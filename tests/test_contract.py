@@ -31,6 +31,20 @@ def test_rounds_are_read_in_order_and_written_anew(tmp_path):
     assert [each["round"] for each in contract.read(tmp_path, "dpo")] == [0, 1]
 
 
+def test_rows_of_version_1_are_read_with_what_they_did_not_know(tmp_path):
+    new = {"dpo": "p_true", "raw": "testimony"}
+    for config, column in new.items():
+        row = {name: value for name, value in golden()[config].items() if name != column} | {
+            "schema_version": 1
+        }
+        columns = {name: kind for name, kind in contract.COLUMNS[config].items() if name != column}
+        with contract.RoundWriter(tmp_path, config, 0, columns) as writer:
+            writer.add(row)
+        (found,) = contract.read(tmp_path, config)
+        assert {name: found[name] for name in row} == row
+        assert repr(found[column]) == {"dpo": "nan", "raw": "'{}'"}[config]
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

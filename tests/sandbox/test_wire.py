@@ -95,7 +95,7 @@ def test_exact_mode_is_for_builtin_types_only() -> None:
         Encoder(exact=Budget()).encode([Decimal(1)])
     with pytest.raises(WireError):
         Decoder(exact=Budget()).decode(["decimal", "1"])
-    for value in (len, deque([1]), UUID(int=1), Counter("a"), range(3)):
+    for value in (len, deque([1]), UUID(int=1), UserDict(a=1), range(3)):
         with pytest.raises(CannotCross):
             Encoder(exact=Budget()).encode(value)
 

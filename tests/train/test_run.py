@@ -242,8 +242,8 @@ def contract_row(number, row):
         **{name: [{"role": role, "content": row[name]}] for name, role in messages.items()},
         "exercise_id": str(number), "parent_id": "", "round": 0, "strategy": "seed", "topic": "", "subtopic": "",
         "entry_point": "f", "tests": "[]", "chosen_source": "teacher", "failure_kind": "", "failed_test": 0,
-        "student_pass_rate": 0.5, "n_attempts": 2, "chosen_chars": 1, "rejected_chars": 1, "teacher": "t",
-        "student": "s", "sandbox": "{}", "provenance": "{}", "schema_version": contract.SCHEMA_VERSION,
+        "student_pass_rate": 0.5, "n_attempts": 2, "chosen_chars": 1, "rejected_chars": 1, "p_true": 0.9,
+        "teacher": "t", "student": "s", "sandbox": "{}", "provenance": "{}", "schema_version": contract.SCHEMA_VERSION,
     }  # fmt: skip
 
 
