@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import pytest
+
 from pathlib import Path
 
 from advcore.testing import tiny_model
@@ -31,6 +33,7 @@ def test_curves_need_prompts_that_are_held_out():
     assert "hold some prompts out" in done.stderr
 
 
+@pytest.mark.soak
 def test_all_rivals_take_as_many_steps_and_are_judged_and_a_second_call_changes_nothing(tmp_path):
     replies = tmp_path / "replies.jsonl"
     rows = [
