@@ -4,9 +4,9 @@ import json
 import os
 import subprocess
 import sys
-import pytest
-
 from pathlib import Path
+
+import pytest
 
 from advcore.testing import tiny_model
 
