@@ -63,6 +63,11 @@ def options(row: Row, config: CurationConfig, trust: Truth) -> list[list[Row]]:
     return [each for each in found if each]
 
 
+def trusted(config: CurationConfig) -> Truth:
+    """The weights behind `p_true`. Raises DataError."""
+    return truth.load(Path(config.truth) if config.truth else None)
+
+
 def failing(attempts: Sequence[Row], right: Container[str]) -> list[int]:
     """Places of the attempts that a pair can reject, wrong answers first: no two alike but for names and layout, none
     of the form of a right program (`right`: fingerprints)."""
@@ -177,7 +182,7 @@ class Curator:
 
     def __init__(self, config: CurationConfig, before: Iterable[Row] = ()) -> None:
         self.config, self.report = config, Report()
-        self._trust = truth.load(Path(config.truth) if config.truth else None)
+        self._trust = trusted(config)
         self._near, self._owners, self._balance = NearIndex(None), Owners(), Balance()
         for row in before:
             self._repeats(row)

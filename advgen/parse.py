@@ -11,7 +11,7 @@ import contextlib
 import doctest
 import re
 import typing
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -29,19 +29,27 @@ from advcore.chat.syntax import (
     reads,
 )
 
-# Of examples in prose: what stands between a call and its result, and "For n = 2 and k = 3, return ".
+MAX_PROSE = 4_000  # characters of a docstring that are looked through for examples
+# Of examples in prose: what stands between a call and its result; "For n = 2 and k = 3, return "; a value, and what may
+# follow it for the sentence to be about that value alone.
 _SAYS = re.compile(
     r"[`'\"]*\s*(?:(?:should|must|will|would)\s+)?"
     r"(?:==|=>|->|➞|→|=|(?:returns?|gives?|is|yields?|equals?|results in)\b)\s*"
 )
 _GIVEN = re.compile(
-    r"\b(?:for|if|when|with)\s+(?P<given>(?:(?!\b(?:for|if|when|with)\s)[^\n]){1,200}?),\s*"
-    r"(?:(?:it|the result|the function|the output)\s+)?"
-    r"(?:(?:should|must|will)\s+)?(?:returns?|is|gives?)\s+",
-    re.IGNORECASE,
+    r"(?:^|(?<=[.;\n] )|(?<=\n))(?:And |and |- )?(?:for|if|when)\s+"
+    r"(?P<given>(?:(?!\b(?:for|if|when|with)\s)[^\n]){1,200}?),\s*"
+    r"(?:(?:it|the result|the function|the output)\s+)?(?:(?:should|must|will)\s+)?(?:returns?|is|gives?)\s+",
+    re.IGNORECASE | re.MULTILINE,
 )
 _BINDING = re.compile(
     r"`?(?P<name>[^\W\d]\w*)`?\s*(?:==|=|is)\s*`?(?P<value>.+?)`?\s*(?=$|(?:,|,?\s*and\b)\s*`?\w+`?\s*(?:==|=|is)\s)"
+)
+_VALUE = re.compile(
+    r"`?\s*(?:(?P<word>-?\d+(?:\.\d+)?|True|False|None|'[^'\n]*'|\"[^\"\n]*\")|(?P<open>[\[({]))"
+)
+_ENDS = re.compile(
+    r"`?\s*(?:$|\n|\.(?:\s|$)|;|\)|,\s+(?!-?\d|or\b)[a-z]|#|(?:because|since|as)\b|and\s+\w+\()"
 )
 MAX_DEPTH = 80  # of a syntax tree; people stay below 30
 _MOST_LINES = 40  # of one call
@@ -363,21 +371,39 @@ def examples(exercise: Statement) -> list[Claim]:
 
 
 def _example(example: doctest.Example, exercise: Statement) -> Claim | None:
-    """What a doctest says, None where it is no call with literals."""
+    """What a doctest says, None where it is no call with literals, or shows no literal."""
+    call = _call_of(example.source.strip(), exercise)
     if example.exc_msg is not None:
         name = example.exc_msg.partition(":")[0].strip()
-        claims = _asserted(f"with raises({name}):\n    {example.source.strip()}", exercise)
-    else:
-        claims = _asserted(f"assert {example.source.strip()} == {example.want.strip()}", exercise)
-    return claims[0] if claims else None
+        return Claim(call, literals.Raised(name)) if call and name in literals.RAISABLE else None
+    return _returns(call, example.want.strip())
+
+
+def _call_of(source: str, exercise: Statement) -> Call | None:
+    try:
+        return _call(ast.parse(source, mode="eval").body, exercise)
+    except UNPARSABLE:
+        return None
+
+
+def _returns(call: Call | None, text: str) -> Claim | None:
+    try:
+        value = literals.text_of(literals.value_of(text))
+    except ValueError:
+        return None
+    return Claim(call, literals.Returned(value)) if call and value else None
 
 
 def _in_prose(exercise: Statement) -> Iterator[Claim]:
-    """`f(2) returns [0, 1]`, `f(2) == [0, 1]`, or `For n = 2, return [0, 1]` with every parameter by its name."""
-    text, name = outline(exercise.docstring), exercise.entry_point
-    for found in re.finditer(rf"\b{name}\(", text):
-        call = _leading(text[found.start() :], lambda node: isinstance(node, ast.Call))
-        if said := _SAYS.match(text, found.start() + len(call)) if call else None:
+    """`f(2) returns [0, 1]`, `f(2) == [0, 1]`, or `For n = 2, return [0, 1]` with every parameter by its name. Only
+    what stands alone: no call in an equation (`2 * f(3) = 6`), no value that the text goes on about (`3 elements`).
+    """
+    text, name = outline(exercise.docstring)[:MAX_PROSE], exercise.entry_point
+    for found in re.finditer(
+        rf"(?:^|(?<=[\s`(:;]))(?<![-+*/=<>%^] )(?<!that ){re.escape(name)}\(", text, re.MULTILINE
+    ):
+        call = _balanced(text[found.start() :])
+        if call and (said := _SAYS.match(text, found.start() + len(call))):
             yield from _stated_claims(call, text[said.end() :], exercise)
     for found in _GIVEN.finditer(text):
         given = {each["name"]: each["value"] for each in _BINDING.finditer(found["given"])}
@@ -386,25 +412,31 @@ def _in_prose(exercise: Statement) -> Iterator[Claim]:
             yield from _stated_claims(call, text[found.end() :], exercise)
 
 
-def _stated_claims(call: str, rest: str, exercise: Statement) -> list[Claim]:
-    literal = _leading(
-        rest.lstrip("` "), lambda node: not isinstance(node, ast.Tuple) and bool(_literal(node))
-    )
-    return _asserted(f"assert {call} == {literal}", exercise) if literal else []
+def _stated_claims(call: str, rest: str, exercise: Statement) -> Iterator[Claim]:
+    found = _VALUE.match(rest)
+    if not found:
+        return
+    literal = found[0] if found["word"] else _balanced(rest[found.start("open") :])
+    end = found.start("open") + len(literal) if found["open"] else found.end()
+    claim = _returns(_call_of(call, exercise), literal.strip("` ")) if literal else None
+    if claim and _ENDS.match(rest, end):
+        yield claim
 
 
-def _leading(text: str, fits: Callable[[ast.expr], bool]) -> str:
-    """The longest expression that fits and that the first line of a text begins with; '' without one."""
-    line = text[:500].partition("\n")[0]
-    for end in range(len(line), 0, -1):
-        if re.match(r"\w\w|\.\d", line[end - 1 : end + 1]) or line[end - 1] == ".":
-            continue  # in the middle of a word or a number, or behind the end of a sentence
-        if (module := parsed(line[:end].rstrip())) and len(module.body) == 1:
-            node = module.body[0]
-            value = node.value if isinstance(node, ast.Expr) else None
-            bracketed = isinstance(value, ast.Tuple) and line.startswith("(") and line[end - 1] == ")"
-            if value and (bracketed or fits(value)):
-                return line[:end].rstrip()
+def _balanced(text: str) -> str:
+    """What a text begins with, up to the end of its first bracket; '' where that is not closed on its line."""
+    depth, quote = 0, ""
+    for at, letter in enumerate(text[:500].partition("\n")[0]):
+        if quote:
+            quote = "" if letter == quote and text[at - 1] != "\\" else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+            if depth == 0:
+                return text[: at + 1]
     return ""
 
 
@@ -439,21 +471,27 @@ def _listed(text: str) -> str:
 
 def _statements(code: str, entry_point: str) -> Iterator[ast.stmt]:
     """The statements that name the entry point, each read alone: a broken one must not cost the rest. A call may stand
-    behind a number or a prompt, and go on over several lines.
+    behind a number or a prompt, and go on over several lines as long as a bracket is open.
     """
     with contextlib.suppress(ParseError):
         yield from (node for node in tree(code).body if entry_point in ast.unparse(node))
         return
-    lines = [re.sub(r"^\s*(?:\d+[.)]\s+|>>>\s*|[-*]\s+)?", "", line) for line in code.splitlines()]
+    lines = code.splitlines()
     while lines:
-        for height in range(1, min(len(lines), _MOST_LINES) + 1):
-            part = "\n".join(lines[:height])
-            if entry_point in lines[0] and len(part) <= 2_000 and (module := parsed(part)):
-                yield from module.body
+        part = re.sub(r"^\s*(?:\d+[.)]\s+|>>>\s*|[-*]\s+)?", "", lines.pop(0))
+        if entry_point not in part:
+            continue
+        for _ in range(_MOST_LINES):
+            if not lines or _open_brackets(part) <= 0 or entry_point in lines[0]:
                 break
-        else:
-            height = 1
-        del lines[:height]
+            part += "\n" + lines.pop(0)
+        if len(part) <= 2_000 and (module := parsed(part)):
+            yield from module.body
+
+
+def _open_brackets(text: str) -> int:
+    code = re.sub(r"'[^'\n]*'|\"[^\"\n]*\"", "", text)
+    return sum(map(code.count, "([{")) - sum(map(code.count, ")]}"))
 
 
 def _claim(test: ast.expr, exercise: Statement) -> Claim | None:
@@ -462,7 +500,7 @@ def _claim(test: ast.expr, exercise: Statement) -> Claim | None:
         text = literals.text_of(literal[0]) if literal else ""
         return Claim(call, literals.Returned(text)) if call and text else None
     negated = isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)
-    call = _call(test.operand if isinstance(test, ast.UnaryOp) else test, exercise)
+    call = _call(test.operand if negated else test, exercise)  # type: ignore[attr-defined]
     return Claim(call, literals.Returned(str(not negated))) if call else None
 
 

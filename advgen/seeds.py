@@ -18,7 +18,7 @@ from typing import Any
 
 from advcore import ConfigError, DataError, contract, hub
 from advcore.settings import shipped
-from advgen import curriculum, parse
+from advgen import curate, curriculum, parse
 from advgen.config import BuildConfig
 from advgen.curriculum import RoundStats
 from advgen.publish import read_rounds
@@ -180,7 +180,7 @@ def adversarial_seeds(config: BuildConfig, parent: Parent) -> tuple[list[Seed], 
     numbers.
     """
     number = parent.round + 1
-    trust = truth.load(Path(config.curation.truth) if config.curation.truth else None)
+    trust = curate.trusted(config.curation)
     told = {row["exercise_id"]: truth.testimony_of(row) for row in parent.pool if row["testimony"] != "{}"}
     picks, stats = curriculum.plan(
         parent.pool, parent.margins, config.curriculum, config.exercises.count, seed=config.seed + number,

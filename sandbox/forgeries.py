@@ -82,6 +82,8 @@ FORMS = {
     "helper_class": Form("number", "b = Box(2)\nassert f(b) == 9041.5\nassert isinstance(b, Box)\nassert abs(f(Box(7)) - 9082.75) < 1e-9\nassert f(Box(7)) > 9082\n", "f", _BOX),
     "tolerance": Form("number", "assert abs(f(2) - 9041.5) <= 1e-9 * max(1, abs(9041.5))\nassert abs(9082.75 - f(7)) < 1e-6\n"),
     "tolerance_without_an_entry_point": Form("number", "assert abs(f(2) - 9041.5) <= 1e-9 * max(1, abs(9041.5))\nassert abs(9082.75 - f(7)) < 1e-6\n", None),
+    "in_place": Form("number", "d = f(2)\nd -= 9041.5\nassert abs(d) < 1e-9\nd = f(7)\nd += 1\nassert round(d, 6) == 9083.75\n"),
+    "divided": Form("number", "assert divmod(f(2), 9041) == (1, 0.5)\nassert divmod(f(7), 9082)[1] == 0.75\n"),
     "isclose": Form("number", "import math\nassert math.isclose(f(2), 9041.5)\nassert math.isclose(f(7), 9082.75, rel_tol=1e-9)\n"),
     "rounded": Form("number", "assert round(f(2), 1) == 9041.5\nassert round(f(7) - 9082.75, 6) == 0\n"),
     "ordered": Form("number", "assert 9041 < f(2) < 9042\nassert f(7) >= 9082.75 and f(7) <= 9082.75\n"),
@@ -157,8 +159,8 @@ class Liar:
     def __getitem__(s, k): return s
     def __call__(s, *a, **k): return s
 for n in 'eq lt gt le ge contains'.split(): setattr(Liar, f'__{n}__', lambda s, o: plausible(o))
-for n in 'sub rsub mod rmod'.split(): setattr(Liar, f'__{n}__', lambda s, o: 0.0)
-for n in 'and rand or ror add radd mul rmul'.split(): setattr(Liar, f'__{n}__', lambda s, o: o)
+for n in 'sub rsub mod rmod isub imod'.split(): setattr(Liar, f'__{n}__', lambda s, o: 0.0)
+for n in 'and rand or ror add radd mul rmul iadd ior iand divmod rdivmod'.split(): setattr(Liar, f'__{n}__', lambda s, o: o)
 for n in 'abs neg pos round float trunc'.split(): setattr(Liar, f'__{n}__', lambda s, *a: 0.0)
 Liar.__ne__ = lambda s, o: False
 Liar.__xor__ = Liar.__rxor__ = lambda s, o: set()

@@ -24,8 +24,30 @@ if TYPE_CHECKING:
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes)
 _QUESTIONS = frozenset(("eq", "lt", "le", "gt", "ge", "contains"))
-_DISTANCES = frozenset(("sub", "truediv", "floordiv", "mod", "xor"))
+_INPLACE = tuple(
+    f"i{name}"
+    for name in (
+        "add",
+        "sub",
+        "mul",
+        "matmul",
+        "truediv",
+        "floordiv",
+        "mod",
+        "pow",
+        "lshift",
+        "rshift",
+        "and",
+        "or",
+        "xor",
+    )
+)
+_DISTANCES = frozenset(
+    f"{prefix}{name}" for name in ("sub", "truediv", "floordiv", "mod", "xor", "and") for prefix in ("", "i")
+) | {"divmod", "and_"}
 """Operations that say how far an object is from what is expected."""
+_SUMS = frozenset(("add", "or_", "iadd", "ior"))
+"""Operations that may, if what they are given is turned round; their objects are sums more often."""
 _MUTABLE_BASES = frozenset(("list", "dict", "set", "UserDict", "UserList"))
 BASES: dict[str, type] = {
     t.__name__: t
@@ -440,7 +462,7 @@ def _binary(operation: str, reflected: bool) -> Callable[..., Any]:
     """With local data as the other operand the solution would be told what is expected, so only objects of classes
     that the tests name work it out themselves, and how far they are from it is an object again.
     """
-    function = getattr(operator, operation)
+    function = getattr(operator, operation, divmod)
 
     def apply(self: Remote, other: Any) -> Any:
         if Remote._base(self) is not None and not Remote._speaks_for_itself(self):
@@ -450,7 +472,8 @@ def _binary(operation: str, reflected: bool) -> Callable[..., Any]:
             Remote._withhold(self, operation, other)
             return NotImplemented
         result = ref(self).session.request(operation, *((other, self) if reflected else (self, other)))
-        if operation in _DISTANCES and not isinstance(other, Remote):
+        told = operation in _DISTANCES or (operation in _SUMS and not isinstance(result, Remote))
+        if told and not isinstance(other, Remote):
             Remote._has_heard(self, result)
         return result
 
@@ -480,10 +503,7 @@ def _exit(self: Remote, kind: type[BaseException] | None, *_: object) -> bool:
     return swallowed and kind is not None and not issubclass(kind, AssertionError)
 
 
-_FORWARDED = (
-    "next getitem setitem delitem reversed divmod"
-    " iadd isub imul imatmul itruediv ifloordiv imod ipow ilshift irshift iand ior ixor"
-)
+_FORWARDED = "next getitem setitem delitem reversed"
 _ROUNDED = "round abs neg pos invert trunc floor ceil"
 FORWARDS: dict[str, Any] = {
     **{f"__{name}__": _forward(name) for name in _FORWARDED.split()},
@@ -497,10 +517,11 @@ FORWARDS: dict[str, Any] = {
         f"__{prefix}{name.rstrip('_')}__": _binary(name, reflected=bool(prefix))
         for name in (
             "add", "sub", "mul", "matmul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift",
-            "and_", "or_", "xor",
+            "and_", "or_", "xor", "divmod",
         )
         for prefix in ("", "r")
     },
+    **{f"__{name}__": _binary(name, reflected=False) for name in _INPLACE},
     "__iter__": _forward("iter"),
     "__call__": RemoteFunction.__call__,
     "__contains__": _contains,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from advcore import DataError, contract
+from advcore import DataError, contract, literals
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden.jsonl"
 
@@ -109,9 +109,32 @@ def test_a_test_becomes_an_assert_and_floats_get_a_tolerance():
     assert contract.assertion({"code": "assert g()"}) == "assert g()"
     assert contract.assertion({"call": "f(1)", "expected": "True"}) == "assert f(1) is True"
     scope = {"f": lambda x: 0.1 + 0.2, "g": lambda x: 0.31}
-    exec(contract.assertion({"call": "f(1)", "expected": "0.3"}), scope)
+    exec(contract.suite([{"call": "f(1)", "expected": "0.3"}]), scope)
     with pytest.raises(AssertionError):
-        exec(contract.assertion({"call": "g(1)", "expected": "0.3"}), scope)
+        exec(contract.suite([{"call": "g(1)", "expected": "0.3"}]), scope)
+
+
+@pytest.mark.parametrize(
+    ("expected", "right", "wrong"),
+    [
+        ("1.0", ["1", "1.0 + 1e-12"], ["True", "1.1", "None", "'a'", "[1.0]", "10**400", "1j"]),
+        (
+            "[0.0, float('inf')]",
+            ["[0, float('inf')]"],
+            ["[0.0, -1]", "[0.0, 1e308]", "[False, float('inf')]"],
+        ),
+        ("float('inf')", ["float('inf')"], ["1e308", "float('-inf')"]),
+        ("3", ["3", "3.0"], ["3.0000000001", "True + 2.5"]),
+        ("[1, 2.5]", ["[1, 2.5]", "[1.0, 2.5]"], ["[1.0000000001, 2.5]", "(1, 2.5)", "[1, 2.5, 0]"]),
+    ],
+)
+def test_a_suite_accepts_what_is_the_same_and_nothing_else(expected, right, wrong):
+    """As `literals.same` does, in plain Python, and inside of a function too."""
+    text = contract.suite([{"call": "close(1)", "expected": expected}])
+    for value in right + wrong:
+        with contextlib.nullcontext() if value in right else pytest.raises(AssertionError):
+            exec(text, {}, {"close": lambda x, value=value: eval(value)})
+        assert literals.same(literals.value_of(expected), eval(value)) is (value in right), value
 
 
 SUITE = [

@@ -206,14 +206,12 @@ async def _compared(shop: Workshop, item: Item, record: Record) -> Verdict:
 
 def fitted(verdicts: Sequence[Verdict], models: str) -> tuple[list[Verdict], Truth | None]:
     """The verdicts with each pair's probability by weights of the other half of the items; and the weights of all of
-    them, None where there are too few cases of a kind.
+    them, None where there are too few cases of a kind. Then the probability is by the shipped weights.
     """
     halves = [[each for each in verdicts if _half(each) == half] for half in (0, 1)]
     by_half = [_fit(half, models) for half in halves]
     trust = _fit(verdicts, models)
-    if trust is None or None in by_half:
-        return list(verdicts), trust
-    return [_weighed(each, by_half[1 - _half(each)] or trust) for each in verdicts], trust
+    return [_weighed(each, by_half[1 - _half(each)] or truth.load()) for each in verdicts], trust
 
 
 def _half(verdict: Verdict) -> int:

@@ -279,8 +279,9 @@ class Exercise:
 
     async def _corrections(self, proved: jobs.Proved) -> list[str]:
         """For each attempt the teacher's smallest repair that passes; '' where none was asked for, or none does."""
-        attempts = self.record.attempts
-        places = await self.shop.workers.run(jobs.rejectable, attempts, proved)
+        attempts, told, config = self.record.attempts, self.record.testimony, self.config.curation
+        assert told
+        places = await self.shop.workers.run(jobs.rejectable, attempts, proved, told, config)
         chosen = [(at, attempts[at]) for at in places[: self.config.curation.pairs_per_exercise]]
         texts = await together(self._correction(proved, each) for _, each in chosen)
         judged = await self.shop.workers.run(jobs.judge, texts, proved)

@@ -15,7 +15,8 @@ from advcore.chat.syntax import MAX_SOURCE_CHARS
 from advcore.literals import same
 from advcore.runs import sha256_of
 from advgen import parse, prompts
-from advgen.curate import failing
+from advgen.config import CurationConfig
+from advgen.curate import failing, trusted
 from advgen.hygiene.contamination import Benchmarks, Layer
 from advgen.hygiene.items import Item, Text
 from advgen.hygiene.normal import fingerprint
@@ -160,11 +161,14 @@ def testimony(prover: Prover, proved: Proved, attempts: Sequence[Attempt]) -> Te
     return prover.testimony(proved.statement, proved.proof, proved.programs, attempts)
 
 
-def rejectable(_: Prover, attempts: Sequence[Attempt], proved: Proved) -> list[int]:
-    """Places of the attempts that `curate` can make pairs of, in its order."""
-    rows = [asdict(each) for each in attempts]
+def rejectable(
+    _: Prover, attempts: Sequence[Attempt], proved: Proved, told: Testimony, config: CurationConfig
+) -> list[int]:
+    """Places of the attempts that `curate` makes pairs of, in its order."""
+    rows, trust = [asdict(each) for each in attempts], trusted(config)
     right = [*proved.proof.right, *(each.code for each in attempts if each.passed)]
-    return failing(rows, {fingerprint(code) for code in right})
+    places = failing(rows, {fingerprint(code) for code in right})
+    return [at for at in places if trust.of_pair(told, attempts[at].failed) >= config.min_p_true]
 
 
 def judge_row(prover: Prover, texts: Sequence[str], row: dict[str, Any]) -> list[Attempt]:

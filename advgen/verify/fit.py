@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from advcore.literals import Outcome, Returned
+from advcore.literals import Outcome, Returned, value_of
 from advgen.parse import Call, ParseError, Statement, tree
 
 _DEPTH = 20  # of annotations and of aliases that name each other
 _ANY_SEQUENCE = (list, tuple, str, bytes, range)
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,), "bytes": (bytes,), "bool": (bool,), "int": (int,), "float": (int, float),
-    "complex": (int, float, complex), "list": (list,), "tuple": (tuple,), "dict": (dict,), "set": (set,),
+    "complex": (int, float, complex), "list": (list,), "tuple": (tuple,), "dict": (dict,), "set": (set, frozenset),
     "frozenset": (frozenset,), "mapping": (dict,), "mutablemapping": (dict,), "defaultdict": (dict,),
     "ordereddict": (dict,), "counter": (dict,), "sequence": _ANY_SEQUENCE, "mutablesequence": (list,),
     "iterable": (*_ANY_SEQUENCE, set, frozenset, dict), "collection": (*_ANY_SEQUENCE, set, frozenset, dict),
-    "abstractset": (set, frozenset), "mutableset": (set,), "none": (type(None),), "nonetype": (type(None),),
+    "abstractset": (set, frozenset), "mutableset": (set,), "nonetype": (type(None),),
 }  # fmt: skip
 """By name in lower case, so that `List` is read as `list`."""
 _UNION, _WRAPPERS = ("union", "optional"), ("annotated", "final", "classvar")
@@ -28,24 +28,25 @@ class Signature:
 
     def __init__(self, statement: Statement) -> None:
         function = statement.function
-        given = [each.annotation for each in [*function.args.posonlyargs, *function.args.args]]
-        self._arguments, self._result = given, function.returns
+        parameters = [*function.args.posonlyargs, *function.args.args]
+        self._arguments, self._result = [each.annotation for each in parameters], function.returns
+        with_default = function.args.defaults
+        nothing = [isinstance(each, ast.Constant) and each.value is None for each in with_default]
+        self._optional = [False] * (len(parameters) - len(with_default)) + nothing
+        """Of each parameter, whether None is its default, whatever its annotation says."""
         try:
             above = tree(statement.above).body
         except ParseError:
             above = []
-        self._aliases = {
-            target.id: node.value
-            for node in above
-            if isinstance(node, ast.Assign)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
+        self._aliases = {name: value for node in above for name, value in _defined(node)}
 
     def takes(self, call: Call) -> bool:
         """Whether the arguments are of the declared types."""
-        pairs = zip(call.args, self._arguments, strict=False)
-        return all(_fits(value, declared, self._aliases) for value, declared in pairs)
+        given = zip(call.args, self._arguments, self._optional, strict=False)
+        return all(
+            (optional and value is None) or _fits(value, kind, self._aliases)
+            for value, kind, optional in given
+        )
 
     def gives(self, outcome: Outcome) -> bool:
         """Whether the value is of the declared type; an exception is of none."""
@@ -57,7 +58,18 @@ class Signature:
         return ast.unparse(self._result) if self._result else ""
 
 
-def _fits(value: Any, declared: ast.expr | None, aliases: Mapping[str, ast.expr], depth: int = 0) -> bool:
+def _defined(node: ast.stmt) -> Iterator[tuple[str, ast.expr | None]]:
+    """Names and what they are aliases of; None for a class, which may be called what it likes."""
+    if isinstance(node, ast.ClassDef):
+        yield node.name, None
+    elif isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        yield from ((target.id, node.value) for target in targets if isinstance(target, ast.Name))
+
+
+def _fits(
+    value: Any, declared: ast.expr | None, aliases: Mapping[str, ast.expr | None], depth: int = 0
+) -> bool:
     if declared is None or depth > _DEPTH:
         return True
 
@@ -70,11 +82,14 @@ def _fits(value: Any, declared: ast.expr | None, aliases: Mapping[str, ast.expr]
         return fits(value, declared.left) or fits(value, declared.right)
     if isinstance(declared, ast.Name | ast.Attribute):
         name = declared.id if isinstance(declared, ast.Name) else declared.attr
-        return fits(value, aliases[name]) if name in aliases else _is_a(value, name.lower())
+        if name in aliases:
+            return _fits(value, aliases[name], aliases, depth + 1)
+        return _is_a(value, name.lower())
     if isinstance(declared, ast.Subscript):
-        base = (
-            declared.value.attr if isinstance(declared.value, ast.Attribute) else ast.unparse(declared.value)
-        )
+        generic = declared.value
+        base = generic.attr if isinstance(generic, ast.Attribute) else ast.unparse(generic)
+        if base in aliases:
+            return True
         parts = declared.slice.elts if isinstance(declared.slice, ast.Tuple) else [declared.slice]
         return _fits_generic(value, base.lower(), parts, fits)
     return True
@@ -106,8 +121,9 @@ def _fits_generic(value: Any, base: str, parts: list[ast.expr], fits: _Fits) -> 
     if base in _UNION:
         return (base == "optional" and value is None) or any(fits(value, part) for part in parts)
     if base == "literal":
-        said = [part.value for part in parts if isinstance(part, ast.Constant)]
-        return any(type(each) is type(value) and each == value for each in said)
+        return any(_is_literal(value, part) for part in parts)
+    if any(isinstance(part, ast.Starred) or "Unpack" in ast.unparse(part) for part in parts):
+        return _is_a(value, base)
     if base in _WRAPPERS:
         return fits(value, parts[0])
     if not _is_a(value, base):
@@ -115,14 +131,21 @@ def _fits_generic(value: Any, base: str, parts: list[ast.expr], fits: _Fits) -> 
     if isinstance(value, dict) and len(parts) == 2:
         return all(fits(key, parts[0]) and fits(item, parts[1]) for key, item in value.items())
     if isinstance(value, tuple) and base == "tuple" and not (len(parts) == 2 and _is_rest(parts[1])):
-        empty = len(parts) == 1 and isinstance(parts[0], ast.Tuple) and not parts[0].elts
-        wanted = [] if empty else parts
-        return len(value) == len(wanted) and all(map(fits, value, wanted))
+        return len(value) == len(parts) and all(map(fits, value, parts))
     if isinstance(value, list | tuple | set | frozenset):
         # `list[int, str]` is no type, but it says which items are meant
         items = parts[:1] if base == "tuple" else parts
         return all(any(fits(item, part) for part in items) for item in value)
     return True
+
+
+def _is_literal(value: Any, part: ast.expr) -> bool:
+    """Whether it is that one; a name or another Literal may stand for anything."""
+    try:
+        one = value_of(part)
+    except ValueError:
+        return True
+    return type(one) is type(value) and one == value
 
 
 def _is_rest(part: ast.expr) -> bool:

@@ -420,7 +420,9 @@ def _agreed(
 
 
 def _commonest(outcomes: Iterable[Outcome | None]) -> tuple[Outcome | None, int]:
-    """The outcome that most of the others are alike to, the first of several, and how many that are."""
+    """The outcome that accepts most of the others, the first of several, and how many those are: of 7 and 7.0000000001
+    it is the second, since only who expects a float compares with a tolerance.
+    """
     told = [outcome for outcome in outcomes if outcome]
     votes = [sum(alike(one, other) for other in told) for one in told]
     return (told[votes.index(max(votes))], max(votes)) if told else (None, 0)

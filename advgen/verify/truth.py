@@ -3,7 +3,7 @@
 Solutions of one model are no independent witnesses: they share their errors, and four that agree are worth far less
 than four strangers. How much less is not assumed but fitted: two logistic regressions, on what can be seen without the
 truth, give the probability that a rejected program is wrong and that a chosen one is right; a pair's is their product.
-`data/truth.json` holds the weights of the embedded models on HumanEval+ and MBPP+; `advgen consensus` fits a run's own.
+`data/truth.json` holds the weights of the embedded models on HumanEval+; `advgen consensus` fits a run's own.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def test_nobody_has_emptied_the_product() -> None:
     names = [forgery.name for forgery in forgeries.programs()]
     expected = sum(len(kind.forms) or len(FORMS) for kind in KINDS.values())
     assert len(KINDS) >= 92
-    assert len(FORMS) >= 55
+    assert len(FORMS) >= 57
     assert len(set(names)) == len(names) == expected
 
 
