@@ -320,7 +320,7 @@ _MORE_RESOURCES = {
     "descriptors_in_flight": ("import os, socket, array\ndef f(x):\n    K = []\n    while True:\n        a, b = socket.socketpair(); K.append((a, b)); a.setblocking(False)\n        for _ in range(99): a.sendmsg([b'x'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [b.fileno()] * 200))])", "error"),
     "descriptors_sent_to_the_judge": (RAW + "import socket, array\ndef f(x):\n    socket.socket(fileno=os.dup(S)).sendmsg([b''.join([struct.pack('>I', 8), b'{\"ok\":0}'])], [(1, 1, array.array('i', [0] * 200))]); return 0", "fail|tampered|error"),
     "alarm_kills_itself": ("import signal\nsignal.alarm(1)\ndef f(x):\n    while True: pass", "crash|timeout|error"),
-    "interval_timer_storm": ("import signal\nsignal.signal(14, lambda *a: None)\nsignal.setitimer(0, 1e-5, 1e-5)\ndef f(x): return 0", "fail"),
+    "interval_timer_storm": ("import signal\nsignal.signal(14, lambda *a: None)\nsignal.setitimer(0, 1e-5, 1e-5)\ndef f(x): return 0", "fail|timeout"),
     "own_file_size_signal": ("import os, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_DFL)\ndef f(x):\n    while True: os.write(1, bytes(9999))", "output_limit|crash"),
     "stdout_rewound": ("import os\ndef f(x):\n    os.write(1, b'x' * 60000); os.lseek(1, 0, 0); return 0", "fail"),
     "sleeping_at_exit": ("import atexit, time\natexit.register(time.sleep, 60)\ndef f(x): return 0", "fail"),

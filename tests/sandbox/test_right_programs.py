@@ -193,6 +193,33 @@ assert got == [3, 30]
 """
 
 OBJECTS = r"""
+== objects are added to in place, with numbers and with their own kind
+class Bag:
+    def __init__(self): self.items = []
+    def __iadd__(self, item):
+        self.items.append(item)
+        return self
+    def __len__(self): return len(self.items)
+class Vec:
+    def __init__(self, x, y): self.x, self.y = x, y
+    def __iadd__(self, other):
+        self.x, self.y = self.x + other.x, self.y + other.y
+        return self
+    def __imul__(self, k):
+        self.x, self.y = self.x * k, self.y * k
+        return self
+    def __eq__(self, other): return (self.x, self.y) == (other.x, other.y)
+--
+b = Bag()
+b += 7
+b += 8
+assert len(b) == 2 and b.items == [7, 8]
+v = Vec(1, 2)
+v += Vec(10, 20)
+assert (v.x, v.y) == (11, 22)
+v *= 3
+assert v == Vec(33, 66)
+~~ self.y + other.y => self.y
 == dataclasses of one class are ordered by their fields
 from dataclasses import dataclass
 @dataclass(order=True)
