@@ -124,7 +124,14 @@ def test_a_call_may_compute_its_literals_and_go_over_several_lines(text, args):
 
 
 @pytest.mark.parametrize(
-    "text", ["pick([0] * 10**9, 1)", "pick([9**9**9], 1)", "pick([1 << 10**6], 1)", "pick('%s' % 1, 1)"]
+    "text",
+    [
+        "pick([0] * 10**9, 1)",
+        "pick([[[0] * 150] * 150] * 150, 1)",
+        "pick([9**9**9], 1)",
+        "pick([1 << 10**6], 1)",
+        "pick('%s' % 1, 1)",
+    ],
 )
 def test_a_literal_that_is_too_large_or_none_makes_no_call(text):
     assert parse.calls(f"```python\n{text}\n```", parse.statement(REPLY)) == []
@@ -164,6 +171,35 @@ def test_examples_in_prose_are_claims_too(prose, told):
     docstring = f'"""The n first of all rising numbers, as a list of them.\n\n    {prose}\n    """'
     claims = parse.examples(parse.statement(f"def rise(n: int) -> list:\n    {docstring}"))
     assert {call.source: str(outcome) for call, outcome in claims} == told
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        "rise(5) = rise(4) + rise(3) = 5", "rise(3) = 3 * rise(2) = 6", "rise(3) = 3^2 = 9", "rise(5) = 5! = 120",
+        "rise(4) is 10 - rise(6)", "rise(6) = 1 (odd) + 2 (even) = 3", "rise(10) = 1,000,000", "rise(3) gives 1, 2, 3",
+        "If n is 4, return 2, 2", "rise(3) returns 3 elements", "For n = 4, the output is 4 rows",
+        "If n is 1, return 1 plus the number of digits", "rise(3) is 1 more than rise(2)", "rise(4) is 1/2 of rise(8)",
+        "rise(3) returns 'a' repeated 3 times", "rise(2) = 1.414...", "rise(2) is 1.41 (to two places)",
+        "rise(5) is 50%",
+        "2 * rise(3) == 6", "rise(1) + rise(2) == 3", "Except when n is 0, return 1", "rise(0) is 0-based",
+        "A careless solution says that rise(2) == 4, but it is 5", "rise([1, 2]) == [1, 2][::-1]", "rise(2) == rise(3)",
+        "returns 0 if the list is empty", "rise(2) returns 4 if squares are asked for", "assert -rise(2)",
+        ">>> rise(1), rise(2)\n    (1, 4)", ">>> rise(2)\n    1\n    2",
+    ],
+)  # fmt: skip
+def test_a_value_that_a_text_goes_on_about_is_no_example(prose):
+    docstring = f'"""The n first of all rising numbers, as a list of them.\n\n    {prose}\n    """'
+    assert parse.examples(parse.statement(f"def rise(n: int) -> list:\n    {docstring}")) == []
+
+
+def test_looping_text_is_read_in_no_time():
+    started = time.monotonic()
+    stub = f'def rise(n: int) -> list:\n    """The first of all numbers, {"rise(" * 600}"""'
+    exercise = parse.statement(stub)
+    assert parse.examples(exercise) == []
+    assert parse.calls("```python\n" + "rise(([1],[1],\n" * 300 + "```", exercise) == []
+    assert time.monotonic() - started < 2
 
 
 def test_subtopics_are_read_from_any_list_and_not_repeated():
