@@ -16,8 +16,9 @@ advtrain run "$recipes/quickstart_dpo.toml" --out "$runs/train-0" --set dataset=
 
 advgen build "$recipes/quickstart.toml" --out "$runs/round-1" --set exercises.count=9 \
   --parent "$runs/round-0" --margins "$runs/train-0" > /dev/null
+# On the pairs of both rounds: so small a round may give none.
 advtrain run "$recipes/quickstart_dpo.toml" --out "$runs/train-1" --set dataset="$runs/round-1/dataset" \
-  --set rounds=last --set adapter="$runs/train-0/adapter"
+  --set adapter="$runs/train-0/adapter"
 
 evaluate student "$runs/eval-before.json"
 evaluate "$runs/train-1/adapter" "$runs/eval-after.json"
