@@ -312,7 +312,7 @@ _MACHINE = {
 _MORE_RESOURCES = {
     "shared_mappings": ("import mmap\nK = []\ndef f(x):\n    while True:\n        m = mmap.mmap(-1, 1 << 24)\n        for i in range(0, 1 << 24, 4096): m[i] = 1\n        K.append(m)", "error|memory"),
     "mappings_of_dev_zero": ("import mmap, os\nK = []\ndef f(x):\n    fd = os.open('/dev/zero', os.O_RDWR)\n    while True:\n        m = mmap.mmap(fd, 1 << 24)\n        for i in range(0, 1 << 24, 4096): m[i] = 1\n        K.append(m)", "error|memory"),
-    "memory_in_threads": ("import threading\nK = []\ndef g():\n    while True: K.append(bytearray(1 << 20))\nfor _ in range(8): threading.Thread(target=g, daemon=True).start()\ndef f(x):\n    import time; time.sleep(9)", "timeout|memory|error|crash"),
+    "memory_in_threads": ("import threading\nK = []\ndef g():\n    while True: K.append(bytearray(1 << 20))\nfor _ in range(8): threading.Thread(target=g, daemon=True).start()\ndef f(x):\n    import time; time.sleep(9)", "timeout|memory|error|crash|exited"),
     "memory_caught_for_ever": ("K = []\ndef f(x):\n    while True:\n        try:\n            while True: K.append(bytearray(1 << 16))\n        except MemoryError: pass", "timeout"),
     "memory_kept_full_then_wrong": ("K = []\ndef f(x):\n    for n in (1 << 20, 1 << 14, 1 << 8, 1):\n        try:\n            while True: K.append(bytearray(n))\n        except MemoryError: pass\n    return 0", "memory|fail|error|exited|crash|timeout"),
     "memory_at_import": ("x = [0] * (1 << 40)\ndef f(x): return x + 1", "memory"),

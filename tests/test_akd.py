@@ -65,6 +65,7 @@ def check_rounds(runs):
     assert newest == {row["exercise_id"] for row in pairs if row["round"] == 1}
 
 
+@pytest.mark.soak
 def test_two_rounds_in_a_folder_and_nothing_is_done_twice(akd, tmp_path):
     akd()
     check_rounds(tmp_path / "runs")

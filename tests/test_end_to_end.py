@@ -25,6 +25,7 @@ def command(*arguments, codes=(0,), **env):
     return done.stdout
 
 
+@pytest.mark.soak  # `test_akd` goes the same way over the Hub
 def test_two_rounds_over_the_hub_with_a_scripted_teacher_and_a_tiny_student(tmp_path, servers):
     teacher, student = servers
     tiny = tiny_model(tmp_path / "tiny")
