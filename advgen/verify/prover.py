@@ -101,7 +101,8 @@ class Prover:
         """
         asked = max(asked, len(solutions))
         needed = max(2, math.ceil(self.gate.agreement * asked))
-        stated, signature = examples(exercise), Signature(exercise)
+        signature = Signature(exercise)
+        stated = [claim for claim in examples(exercise) if signature.takes(claim.call)]
         offered = [*calls, *(claim.call for claim in [*stated, *claims])]
         probes = list({call.source: call for call in offered if signature.takes(call)}.values())
         unfit = list({call.source: None for call in offered if not signature.takes(call)})
@@ -444,22 +445,17 @@ def _refuted(agreed: _Agreed, stated: Sequence[Claim], signature: Signature) -> 
 
 
 def _tests(agreed: _Agreed, stated: Sequence[Claim], claims: Sequence[Claim]) -> list[Test]:
-    """Entries of the `tests` column. An assert from the statement alone that led to the same is a cross-check."""
-    examples, asserted = (
-        {call.source for call, _ in stated},
-        {call.source: outcome for call, outcome in claims},
-    )
-    tests = []
+    """Entries of the `tests` column. An example of the statement is one whether solutions agree on its call or not; an
+    assert from the statement alone that led to the same as agreement is a cross-check.
+    """
+    told = {call.source for call, _ in stated}
+    asserted = {call.source: outcome for call, outcome in claims}
+    tests = [{"call": call.source, **outcome.entry, "source": "example"} for call, outcome in stated]
     for call, outcome in agreed:
-        said = asserted.get(call.source)
-        source = (
-            "example"
-            if call.source in examples
-            else "assert"
-            if said and alike(said, outcome)
-            else "agreement"
-        )
-        tests.append({"call": call.source, **outcome.entry, "source": source})
+        if call.source not in told:
+            said = asserted.get(call.source)
+            source = "assert" if said and alike(said, outcome) else "agreement"
+            tests.append({"call": call.source, **outcome.entry, "source": source})
     return tests
 
 

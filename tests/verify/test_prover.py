@@ -150,6 +150,16 @@ def test_an_example_that_holds_is_a_test_and_says_so(prover):
     assert {"call": "span([8, 1])", "expected": "7", "source": "example"} in proof.tests
 
 
+def test_an_example_is_a_test_also_where_solutions_do_not_agree_on_its_call(prover):
+    told = parse.statement(EXERCISE.stub.replace("whatever.", "whatever. For values = [], return -1."))
+    raising = "def span(values):\n    return max(values) - min(values)"
+    assert prover.prove(told, [raising] * 3, CALLS).status == "no_agreement"
+    mended = f"{raising} if values else -1"
+    proof = prover.prove(told, [mended, mended, raising], CALLS)
+    assert (proof.status, proof.right) == ("kept", (mended, mended))
+    assert proof.tests[0] == {"call": "span([])", "expected": "-1", "source": "example"}
+
+
 def test_a_result_that_does_not_fit_the_signature_turns_the_exercise_away(prover):
     maybe = RIGHT.replace("return 0", "return 'none'")
     proof = prover.prove(EXERCISE, [maybe, maybe], CALLS)
