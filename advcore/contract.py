@@ -141,11 +141,10 @@ def assertion(test: Mapping[str, Any]) -> str:
         return f"assert _raises({outcome.name}, lambda: {call})"
     if helper(test):
         return f"assert _close({call}, {outcome.text})"
-    if outcome.value is None or isinstance(
+    alone = outcome.value is None or isinstance(
         outcome.value, bool
-    ):  # 1 == True, but who asks for a bool means one
-        return f"assert {call} is {outcome.text}"
-    return f"assert {call} == {outcome.text}"
+    )  # 1 == True, but who asks for a bool means one
+    return f"assert {call} {'is' if alone else '=='} {outcome.text}"
 
 
 def helper(test: Mapping[str, Any]) -> str:

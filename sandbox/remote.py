@@ -462,7 +462,7 @@ def _binary(operation: str, reflected: bool) -> Callable[..., Any]:
     """With local data as the other operand the solution would be told what is expected, so only objects of classes
     that the tests name work it out themselves, and how far they are from it is an object again.
     """
-    function = getattr(operator, operation, divmod)
+    function = divmod if operation == "divmod" else getattr(operator, operation)
 
     def apply(self: Remote, other: Any) -> Any:
         if Remote._base(self) is not None and not Remote._speaks_for_itself(self):

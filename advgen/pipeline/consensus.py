@@ -261,7 +261,7 @@ def _pairs(verdicts: Sequence[Verdict], floor: float, most: int) -> dict[str, An
     """Of the pairs that a build makes, at most `most` an exercise. Which of all that could be rejected it takes is
     decided by form and not by truth, so that each counts with the chance that it is taken.
     """
-    found = [(each, [pair for pair in each.pairs if pair.p_true >= floor or not floor]) for each in verdicts]
+    found = [(each, [pair for pair in each.pairs if pair.p_true >= floor]) for each in verdicts]
     found = [(each, pairs) for each, pairs in found if pairs]
     weights = [min(most, len(pairs)) for _, pairs in found]
 

@@ -195,13 +195,18 @@ def passes_suite(prover: Prover, item: Item, tests: Tests) -> bool:
 
 
 def are_true(prover: Prover, item: Item, codes: Sequence[str]) -> list[bool]:
-    """Whether programs pass a benchmark's tests, and come to what its own solution does on all its inputs."""
+    """Whether programs pass a benchmark's tests, and come to what its own solution does on all its inputs. Raises
+    ParseError where that is nothing.
+    """
     inputs, started = _of_some_size(item.inputs), time.monotonic()
     wanted = prover.outputs(item.code, item.entry_point, inputs)
     reference_s = time.monotonic() - started
     known = [
         (args, output.value) for args, output in zip(inputs, wanted, strict=True) if output.status == "ok"
     ]
+
+    if not (known or item.tests):
+        raise parse.ParseError("the benchmark's own solution answers none of its inputs")
 
     @functools.cache
     def is_true(code: str) -> bool:

@@ -75,13 +75,12 @@ def outcome(output: Output, exercise: Statement) -> Outcome | None:
         text = text_of(output.value)
         return Returned(text) if text else None
     name = (output.error or "").partition(":")[0]
-    if (
-        output.status != "error"
-        or name not in RAISABLE
-        or not re.search(rf"\b{name}\b", outline(exercise.docstring))
-    ):
-        return None
-    return Raised(name)
+    return Raised(name) if output.status == "error" and name in demanded(exercise) else None
+
+
+def demanded(exercise: Statement) -> frozenset[str]:
+    """The exceptions that the text of a statement names."""
+    return RAISABLE & set(re.findall(r"\w+", outline(exercise.docstring)))
 
 
 def _comes_to(output: Output, expected: Outcome, exercise: Statement) -> bool:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from advcore import chat, contract
-from advcore.literals import Outcome, alike, arguments, outcome_of, text_of
+from advcore.literals import Outcome, Raised, alike, arguments, outcome_of, text_of
 from advgen.config import GateConfig, SandboxConfig
 from advgen.parse import Call, Claim, ParseError, Statement, examples, forms, program
 from advgen.verify import coverage, determinism, failure, feedback, fuzz, generated
@@ -94,23 +94,27 @@ class Prover:
         asked: int = 0,
     ) -> Proof:
         """Tests from agreement on all calls that fit the signature, those of `claims` and of the statement's examples
-        too; then every gate in turn. Raises SandboxBroken.
+        too, and on others where the statement demands an exception; then every gate in turn. Raises SandboxBroken.
 
         Shares are of the solutions `asked` for, so that one that could not be read counts as one that disagrees. A
         solution that is no Python may be among them: it counts so too, and is complained about.
         """
         asked = max(asked, len(solutions))
         needed = max(2, math.ceil(self.gate.agreement * asked))
-        signature = Signature(exercise)
-        stated = [claim for claim in examples(exercise) if signature.takes(claim.call)]
+        signature, demanded = Signature(exercise), generated.demanded(exercise)
+
+        def asked_for(call: Call, outcome: Outcome) -> bool:
+            return signature.takes(call) or isinstance(outcome, Raised)
+
+        stated = [claim for claim in examples(exercise) if asked_for(*claim)]
         offered = [*calls, *(claim.call for claim in [*stated, *claims])]
-        probes = list({call.source: call for call in offered if signature.takes(call)}.values())
+        probes = list({call.source: call for call in offered if demanded or signature.takes(call)}.values())
         unfit = list({call.source: None for call in offered if not signature.takes(call)})
         seen = self._screened(exercise, solutions, probes)
         if len(seen.usable) < needed:
             return _unusable(seen, asked, needed)
         rows = [self._outputs(code, exercise.entry_point, probes) for code in seen.usable]
-        agreed = _agreed(probes, rows, needed, exercise)
+        agreed = [each for each in _agreed(probes, rows, needed, exercise) if asked_for(*each)]
         if refuted := _refuted(agreed, stated, signature):
             return refuted
         tests = _tests(agreed, stated, claims)
@@ -468,9 +472,7 @@ def _few(proof: Proof, tests: int, rows: Sequence[Sequence[Output]], needed: int
     lost = [column[0] for column in columns if len(column) >= needed]
     if not lost:
         return proof
-    reason = (
-        f"{tests} tests survive; from {len(lost)} calls solutions return what no test can hold, such as a "
-    )
+    reason = f"{tests} tests survive; from {len(lost)} calls solutions return what no test can hold: values of type "
     return replace(proof, status="too_few_tests", reason=f"{reason}{type(lost[0].value).__name__}")
 
 

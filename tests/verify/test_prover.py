@@ -126,6 +126,23 @@ def test_an_exception_that_the_statement_names_is_a_test(prover):
     assert other.status == "fail"
 
 
+def test_arguments_that_do_not_fit_are_tests_where_the_statement_demands_an_exception_for_them(prover):
+    told = parse.statement(
+        EXERCISE.stub.replace("whatever.", "whatever. Raise TypeError for what is no list.")
+    )
+    strict = RIGHT.replace(
+        "    if not", "    if not isinstance(values, list):\n        raise TypeError\n    if not"
+    )
+    proof = prover.prove(told, [strict, strict], [*CALLS, *parse.calls("span('abc')\nspan(None)", told)])
+    assert {test["call"] for test in proof.tests if test.get("raises") == "TypeError"} == {
+        "span('abc')",
+        "span(None)",
+    }
+    assert not prover.judge(RIGHT, "span", proof.tests).passed
+    lenient = prover.prove(told, [RIGHT, RIGHT], [*CALLS, *parse.calls("span(None)", told)])
+    assert "span(None)" not in {test["call"] for test in lenient.tests}
+
+
 def test_an_exception_that_nobody_asked_for_is_no_test(prover):
     unasked = parse.statement(AGE.stub.replace("Raise ValueError where", "Nobody is"))
     proof = prover.prove(unasked, [AGED, AGED], AGES)
@@ -177,7 +194,8 @@ def test_what_all_agree_on_and_no_test_can_hold_is_named(prover):
     proof = prover.prove(ANYTHING, ["def span(values):\n    return 10**5000 if values else 0"] * 2, CALLS)
     assert proof.status == "too_few_tests"
     assert (
-        proof.reason == "1 tests survive; from 6 calls solutions return what no test can hold, such as a int"
+        proof.reason
+        == "1 tests survive; from 6 calls solutions return what no test can hold: values of type int"
     )
 
 
