@@ -28,7 +28,7 @@ _GROUP = 2  # batches in a Parquet row group
 STRATEGIES = ("seed", "incremental", "opposite", "deceptive")
 ROUNDS = "rounds.json"  # in a dataset folder: what each round so far came to, oldest first
 CALIBRATION = "calibration.json"  # in a dataset folder: the verifier's own error rates, by `advgen calibrate`
-CHOSEN_SOURCES = ("teacher", "student", "repaired")
+CHOSEN_SOURCES = ("teacher", "student", "repaired", "given")
 
 # Column types: "messages" is a list of {role, content}, "turns" one that may be empty; "json" a string that holds JSON;
 # the rest are scalars.

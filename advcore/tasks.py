@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,18 +34,22 @@ class Task:
     """Programs with a mistake that a student makes."""
 
 
-def shipped() -> list[Task]:
-    """All of them, by name."""
-    return list(read(settings.shipped("data/tasks")))
+SHIPPED = "shipped"
 
 
-def read(folder: Path) -> Iterator[Task]:
-    """The tasks of a folder. Raises DataError, naming the file."""
-    for path in sorted(folder.glob("*.toml")):
-        try:
-            yield _task(path.stem, tomllib.loads(path.read_text()))
-        except (ValueError, LookupError, TypeError) as error:
-            raise DataError(f"{path} is no task: {error}") from None
+def read(folder: str = SHIPPED) -> list[Task]:
+    """The tasks of a folder, or those that ship with the package, by name. Raises DataError, naming the file."""
+    paths = sorted((settings.shipped("data/tasks") if folder == SHIPPED else Path(folder)).glob("*.toml"))
+    if not paths:
+        raise DataError(f"{folder} holds no task: a task is a TOML file")
+    return [_read(path) for path in paths]
+
+
+def _read(path: Path) -> Task:
+    try:
+        return _task(path.stem, tomllib.loads(path.read_text()))
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path} is no task: {error}") from None
 
 
 def _task(name: str, told: dict[str, Any]) -> Task:
@@ -56,7 +59,7 @@ def _task(name: str, told: dict[str, Any]) -> Task:
         reference=told["reference"].strip("\n"),
         tests=tuple(map(_test, told["tests"])),
         solutions=tuple(code.strip("\n") for code in told.get("solutions", ())),
-        wrong=tuple(code.strip("\n") for code in told["wrong"]),
+        wrong=tuple(code.strip("\n") for code in told.get("wrong", ())),
     )
 
 

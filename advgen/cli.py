@@ -51,9 +51,12 @@ def build(
     margins: Annotated[
         str, typer.Option(help="Training run that holds its margins; default: the parent's own.")
     ] = "",
-    given: Annotated[
+    texts: Annotated[
         str,
         typer.Option("--seeds", help="FILE.py, FILE.jsonl:COLUMN or user/name:COLUMN in place of topics."),
+    ] = "",
+    tasks: Annotated[
+        str, typer.Option(help="Folder of tasks with tests, or `shipped`; they come before what is written.")
     ] = "",
     set_: Set = None,
     dry_run: DryRun = False,
@@ -66,8 +69,11 @@ def build(
     resolved = settings.load(BuildConfig, config, set_ or [])
     if margins and not parent:
         raise ConfigError("--margins belong to a --parent round")
+    given = seeds.Given(texts=texts, tasks=tasks)
     if given and parent:
-        raise ConfigError("--seeds are for a first round; a --parent round grows from its exercises")
+        raise ConfigError(
+            "--seeds and --tasks are for a first round; a --parent round grows from its exercises"
+        )
     before = seeds.open_parent(parent, margins) if parent else None
     if dry_run:
         pipeline.validate(resolved, before, given)

@@ -46,20 +46,25 @@ def proved_wrong(attempt: Row) -> bool:
 
 def options(row: Row, config: CurationConfig, trust: Truth) -> list[list[Row]]:
     """The `dpo` rows that a kept exercise could give: for each failing program, wrong answers first, one against every
-    right program from where `config.chosen` says. No two programs are alike but for names and layout, and no pair is
-    less likely to be right than `config.min_p_true`.
+    right program from where `config.chosen` says; in place of the teacher's those that came with a task that it does
+    not solve. No two programs are alike but for names and layout, and no pair is less likely to be right than
+    `config.min_p_true`.
     """
     attempts = json.loads(row["attempts"])
-    solved = _distinct(each["code"] for each in json.loads(row["solutions"]) if each["right"])
+    solutions = [each for each in json.loads(row["solutions"]) if each["right"]]
+    solved = _distinct(each["code"] for each in solutions)
     passed = _distinct(each["code"] for each in attempts if each["status"] == "pass")
-    right = {"teacher": solved, "student": passed, "repaired": {}}[config.chosen]
+    unsolved = all(each.get("given") for each in solutions)
+    taught = solved if unsolved else _distinct(each["code"] for each in solutions if not each.get("given"))
+    source = "given" if unsolved and config.chosen == "teacher" else config.chosen
+    right = {"teacher": taught, "student": passed, "repaired": {}}[config.chosen]
     mended = json.loads(row["mended"]) if config.chosen == "repaired" else []
     told, found = testimony_of(row), []
     for at in failing(attempts, solved.keys() | passed.keys()):
         p_true = trust.of_pair(told, attempts[at]["failed"])
         if p_true >= config.min_p_true:
             codes = [*right.values(), *filter(None, mended[at : at + 1])]
-            found.append([_pair(row, attempts[at], code, config.chosen, p_true) for code in codes])
+            found.append([_pair(row, attempts[at], code, source, p_true) for code in codes])
     return [each for each in found if each]
 
 
@@ -88,7 +93,7 @@ def _distinct(codes: Iterable[str]) -> dict[str, str]:
 
 
 def _reference(row: Row) -> str:
-    """The first right solution of the teacher."""
+    """The first right solution: the teacher's, where it has one."""
     return str(next(each["code"] for each in json.loads(row["solutions"]) if each["right"]))
 
 
@@ -112,7 +117,8 @@ def others(row: Row) -> Iterator[tuple[str, Row]]:
     """(config, row) of one kept exercise for all configs but `dpo`."""
     shared = _shared(row)
     yield "sft", {**shared, "completion": reply(_reference(row))}
-    yield "gad", {**shared, "teacher_response": row["response"]}
+    if row["response"]:  # the teacher solves not every given task
+        yield "gad", {**shared, "teacher_response": row["response"]}
     yield "rl", shared
     for attempt in json.loads(row["attempts"]):
         if attempt["status"] == "pass" or proved_wrong(attempt):

@@ -12,12 +12,14 @@ import tokenize
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from advcore import ConfigError, DataError, contract, hub
+from advcore import ConfigError, DataError, contract, hub, tasks
+from advcore.runs import sha256_of
 from advcore.settings import shipped
+from advcore.tasks import Task
 from advgen import curate, curriculum, parse
 from advgen.config import BuildConfig
 from advgen.curriculum import RoundStats
@@ -42,9 +44,37 @@ class Seed:
     """Which of the topic's subtopics it takes, until `subtopic` is known."""
     source: str = ""
     """Text or a function that the exercise is to be made from."""
+    task: Task | None = None
+    """A whole exercise: its statement is not written, and its tests are the truth."""
     parent_id: str = ""
     parent_stub: str = ""
     parent_failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What the user brings to a first round. Tasks come first, then `exercises.count` statements."""
+
+    texts: str = ""
+    """What statements are made from, in place of topics: `FILE.jsonl:COLUMN`, `FILE.py` (each of its functions), or
+    `user/name@revision:COLUMN` on the Hub (its first split)."""
+    tasks: str = ""
+    """Folder of tasks with tests, or `shipped`: those of the package."""
+
+    def __bool__(self) -> bool:
+        return bool(self.texts or self.tasks)
+
+    def read_tasks(self) -> list[Task]:
+        """Raises DataError."""
+        return tasks.read(self.tasks) if self.tasks else []
+
+    @property
+    def identity(self) -> str:
+        """What it stands for: other texts in the file are another run. Raises DataError."""
+        spec = self.texts
+        file = Path(spec if spec.endswith(".py") else spec.rpartition(":")[0])
+        texts = spec + hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else spec
+        return texts + (sha256_of([asdict(task) for task in self.read_tasks()]) if self.tasks else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +127,22 @@ def subtopics_wanted(config: BuildConfig) -> int:
     return min(turns * asked.per_topic, MOST_SUBTOPICS)
 
 
-def topic_seeds(config: BuildConfig) -> Iterator[Seed]:
-    """Seeds of round 0: `per_topic` of each topic in turn, and round again; subtopics come when they are needed."""
+def first_seeds(config: BuildConfig, given: Given) -> Iterator[Seed]:
+    """Seeds of round 0: the given tasks, then statements from texts or from topics.
+
+    Raises ConfigError, DataError.
+    """
+    index = itertools.count()
+    brought = (
+        Seed(index=0, round=0, strategy="seed", topic="given", subtopic=task.name, task=task)
+        for task in given.read_tasks()
+    )
+    written = _text_seeds(config, given.texts) if given.texts else _topic_seeds(config)
+    return (replace(seed, index=next(index)) for seed in itertools.chain(brought, written))
+
+
+def _topic_seeds(config: BuildConfig) -> Iterator[Seed]:
+    """`per_topic` of each topic in turn, and round again; subtopics come when they are needed."""
     asked, tree = config.exercises, topics(config)
     for at in range(asked.count):
         turn, place = divmod(at // asked.per_topic, len(tree))
@@ -106,12 +150,7 @@ def topic_seeds(config: BuildConfig) -> Iterator[Seed]:
         yield Seed(index=at, round=0, strategy="seed", topic=tree[place], subtopic="", turn=number)
 
 
-def given_seeds(config: BuildConfig, spec: str) -> Iterator[Seed]:
-    """Seeds of round 0 from texts or functions of the user: `FILE.jsonl:COLUMN`, `FILE.py` (each of its functions), or
-    `user/name@revision:COLUMN` on the Hub (its first split).
-
-    Raises ConfigError, DataError.
-    """
+def _text_seeds(config: BuildConfig, spec: str) -> Iterator[Seed]:
     odd = Counter[str]()
     texts = itertools.islice(_texts(spec, odd), config.exercises.count)
     for at, text in enumerate(texts):
@@ -120,12 +159,6 @@ def given_seeds(config: BuildConfig, spec: str) -> Iterator[Seed]:
         )
     if odd:
         print(f"--seeds {spec}: {odd.total()} rows without text left out", file=sys.stderr)
-
-
-def identity(spec: str) -> str:
-    """What a `--seeds` argument stands for: other texts in the file are another run."""
-    file = Path(spec if spec.endswith(".py") else spec.rpartition(":")[0])
-    return spec + hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else spec
 
 
 def _texts(spec: str, odd: Counter[str]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from advgen.verify.mutants import mutants
 from advgen.verify.nulls import nulls
 from sandbox import Limits, Sandbox
 
-ALL = tasks.shipped()
+ALL = tasks.read()
 each_task = pytest.mark.parametrize("task", ALL, ids=[task.name for task in ALL])
 
 
@@ -91,4 +91,4 @@ def test_a_broken_file_is_named(tmp_path, change, reason):
     text = "statement = '''def f(x):'''\ntests = ['f(1) == 2']\nreference = ''\nwrong = []\n"
     (tmp_path / "f.toml").write_text(text.replace(*change))
     with pytest.raises(DataError, match=rf"f\.toml is no task: .*{reason}"):
-        list(tasks.read(tmp_path))
+        tasks.read(str(tmp_path))

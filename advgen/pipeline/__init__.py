@@ -35,11 +35,12 @@ from advgen.pipeline.exercise import Exercise, Turnstile, Workshop
 from advgen.pipeline.funnel import Funnel
 from advgen.pipeline.records import INFRASTRUCTURE, Spool
 from advgen.pipeline.workers import Workers
-from advgen.seeds import Parent, Seed, adversarial_seeds, given_seeds, identity, topic_seeds, topics
+from advgen.seeds import Given, Parent, Seed, adversarial_seeds, first_seeds, topics
 from advgen.teacher import Budget, BudgetExhausted, Teacher, check_model, estimate, note
 from advgen.teacher.flow import FlowStopped
 from advgen.verify import Prover, SandboxUnavailable
 
+NOTHING = Given()
 PROMPT_TOKENS = 500  # of one request, for estimates; the longest template with its statement stays below it
 TEMPLATES = (
     "subtopics", "exercise", "inspired", "incremental", "opposite", "deceptive", "solve", "calls", "asserts",
@@ -47,14 +48,14 @@ TEMPLATES = (
 )  # fmt: skip
 
 
-def build(config: BuildConfig, out: Path, parent: Parent | None, given: str = "") -> dict[str, Any]:
+def build(config: BuildConfig, out: Path, parent: Parent | None, given: Given = NOTHING) -> dict[str, Any]:
     """Build one round into `out` and return its funnel; a finished one is returned as it stands, unless a template
-    has changed since. `given` says where the seeds of a first round come from (`seeds.given_seeds`), else topics.
+    has changed since. `given` is what the user brings to a first round.
 
     Raises TeacherError, SandboxUnavailable, ConfigError, DataError.
     """
     validate(config, parent, given)
-    origin = sha256_of([parent.pool, parent.margins]) if parent else identity(given)
+    origin = sha256_of([parent.pool, parent.margins]) if parent else given.identity
     with Journal(out / "journal.sqlite") as journal:  # first: another run's config is not ours to change
         open_run(out, {**resolved(config), "parent": origin}, MAY_CHANGE)
         if funnel := _finished(out):
@@ -62,16 +63,14 @@ def build(config: BuildConfig, out: Path, parent: Parent | None, given: str = ""
         return asyncio.run(_Build(config, out, parent, given, journal).run())
 
 
-def validate(config: BuildConfig, parent: Parent | None, given: str = "") -> None:
+def validate(config: BuildConfig, parent: Parent | None, given: Given = NOTHING) -> None:
     """Raise ConfigError for what would only fail later: models that cannot be asked, no seeds."""
     check_model(config.teacher)
     check_model(config.student)
-    if parent is None and next(_first_seeds(config, given), None) is None:
-        raise DataError(f"{given} holds nothing to make an exercise from")
-
-
-def _first_seeds(config: BuildConfig, given: str) -> Iterator[Seed]:
-    return given_seeds(config, given) if given else topic_seeds(config)
+    if not (config.exercises.count or given.tasks):
+        raise ConfigError("exercises.count is 0 and there are no --tasks: nothing is to be built")
+    if parent is None and next(first_seeds(config, given), None) is None:
+        raise DataError(f"{given.texts} holds nothing to make an exercise from")
 
 
 def _finished(out: Path) -> dict[str, Any]:
@@ -86,21 +85,21 @@ def _finished(out: Path) -> dict[str, Any]:
     return funnel if done else {}
 
 
-def plan(config: BuildConfig, parent: Parent | None, given: str = "") -> dict[str, Any]:
+def plan(config: BuildConfig, parent: Parent | None, given: Given = NOTHING) -> dict[str, Any]:
     """What a build would ask for, without repairs: request counts and their most tokens, for `--dry-run`."""
-    asked = config.exercises
+    asked, tasks = config.exercises, len(given.read_tasks())
     extra = 1 + 1 + bool(asked.asserts)
-    opened = 0 if parent or given else min(-(-asked.count // asked.per_topic), len(topics(config)))
-    teacher = opened + asked.count * (asked.solutions + extra)
+    opened = 0 if parent or given.texts else min(-(-asked.count // asked.per_topic), len(topics(config)))
+    teacher = opened + asked.count * (asked.solutions + extra) + tasks * asked.solutions
     rematches = min(len(parent.pool), asked.count) if parent else 0
-    student = (asked.count + rematches) * config.attempts.count
+    student = (asked.count + tasks + rematches) * config.attempts.count
     costs = [
         estimate(model, count, count * PROMPT_TOKENS)
         for model, count in ((config.teacher, teacher), (config.student, student))
     ]
     return {
         "round": parent.round + 1 if parent else 0,
-        "exercises": asked.count,
+        "exercises": tasks + asked.count,
         "teacher_requests": teacher,
         "teacher_tokens_at_most": teacher * config.teacher.max_tokens,
         "student_requests_at_most": student,
@@ -118,11 +117,12 @@ class _Build:
     """The state of one round while it is built."""
 
     def __init__(
-        self, config: BuildConfig, out: Path, parent: Parent | None, given: str, journal: Journal
+        self, config: BuildConfig, out: Path, parent: Parent | None, given: Given, journal: Journal
     ) -> None:
         self.config, self.out, self.parent, self.given = config, out, parent, given
         self.parents = {row["exercise_id"]: row for row in parent.pool} if parent else {}
         self.round = parent.round + 1 if parent else 0
+        self.total = config.exercises.count + len(given.read_tasks())
         budget = Budget(config.budget_usd, journal)
         self.teacher = Teacher(config.teacher, journal, budget)
         self.student = Teacher(config.student, journal, budget)
@@ -153,7 +153,7 @@ class _Build:
 
     def _seeds(self) -> tuple[Iterator[Seed], dict[str, Any]]:
         if self.parent is None:
-            return _first_seeds(self.config, self.given), {}
+            return first_seeds(self.config, self.given), {}
         seeds, draw = adversarial_seeds(self.config, self.parent)
         print(f"draw: {json.dumps(draw)}", file=sys.stderr)
         how = self.config.curriculum
@@ -176,13 +176,12 @@ class _Build:
 
     async def _exercises(self, seeds: Iterator[Seed], workers: Workers, spool: Spool) -> None:
         """Every seed to its end, a window of them at a time."""
-        total = self.config.exercises.count
         # Each waits for one model most of the time, so twice what both take keeps both busy.
         window = asyncio.Semaphore(2 * (self.teacher.open_requests + self.student.open_requests))
         with (
             Pool(None) as pool,
             interruptible(self._interrupted),
-            progress(f"round {self.round}", total) as bar,
+            progress(f"round {self.round}", self.total) as bar,
         ):
             for name, parent in self.parents.items():
                 pool.add(name, parse.outline(parent["stub"]))
@@ -231,12 +230,9 @@ class _Build:
             return self._end(error)
         spool.add(seed.index, record.row(self.origin))
         self.failures += record.status in INFRASTRUCTURE
-        if self.failures > self.config.max_failure_share * self.config.exercises.count:
-            total = self.config.exercises.count
-            reason = (
-                f"{self.failures} of {total} exercises failed for want of infrastructure: {record.reason}"
-            )
-            self._end(TeacherError(reason))
+        if self.failures > self.config.max_failure_share * self.total:
+            failed = f"{self.failures} of {self.total} exercises failed for want of infrastructure"
+            self._end(TeacherError(f"{failed}: {record.reason}"))
         bar.advance(note=lambda: self._note(shop, bar))
 
     def _note(self, shop: Workshop, bar: Progress) -> str:

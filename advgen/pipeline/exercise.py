@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from advcore.chat import fenced
+from advcore.tasks import Task
 from advgen import parse, prompts
 from advgen.config import BuildConfig
 from advgen.hygiene.duplicates import Pool
@@ -123,7 +125,8 @@ class Exercise:
         """The statement solved, proved and attempted; the record has what came of it. Raises ReplyError, SandboxBroken,
         WorkerLost.
         """
-        proved = await self.proved(reading)
+        task = self.record.seed.task
+        proved = await (self._given(reading, task) if task else self.proved(reading))
         record = self.record
         record.statement, record.prompt = proved.statement, proved.question
         record.proof, record.response = proved.proof, proved.response
@@ -169,6 +172,8 @@ class Exercise:
 
     async def _written(self) -> jobs.Reading:
         seed = self.record.seed
+        if seed.task:
+            return self._read(await self.shop.workers.run(jobs.read, fenced(seed.task.statement)))
         if seed.strategy == "seed" and not (seed.subtopic or seed.source):
             seed = self.record.seed = replace(seed, subtopic=await self._subtopic(seed))
         if seed.strategy == "seed":
@@ -176,7 +181,10 @@ class Exercise:
         else:
             message = await self.shop.workers.run(jobs.evolve, seed)
         # The sample index keeps apart two seeds that were drawn with the same parent and strategy.
-        reading = await self.shop.workers.run(jobs.read, await self._ask("statement", message, seed.index))
+        text = await self._ask("statement", message, seed.index)
+        return self._read(await self.shop.workers.run(jobs.read, text))
+
+    def _read(self, reading: jobs.Reading) -> jobs.Reading:
         self.record.exercise_id, self.record.statement = reading.name, reading.statement
         self.record.prompt = reading.question
         return reading
@@ -198,6 +206,11 @@ class Exercise:
         return parse.subtopics(*self._note_once("subtopics", topic, [answer])) or [topic]
 
     # --- the proof --------------------------------------------------------------------------------------------
+
+    async def _given(self, reading: jobs.Reading, task: Task) -> jobs.Proved:
+        """The teacher's solutions put to the tests of a task."""
+        solutions = await self._solutions(reading.question, self.config.exercises.solutions)
+        return await self.shop.workers.run(jobs.accept, reading, solutions, task)
 
     async def proved(self, reading: jobs.Reading) -> jobs.Proved:
         """Solutions, calls and claims of the teacher for a statement, and what running them shows."""

@@ -12,8 +12,9 @@ from typing import Any
 
 from advcore.chat import fenced
 from advcore.chat.syntax import MAX_SOURCE_CHARS
-from advcore.literals import same
+from advcore.literals import arguments, same
 from advcore.runs import sha256_of
+from advcore.tasks import Task
 from advgen import parse, prompts
 from advgen.config import CurationConfig
 from advgen.curate import failing, trusted
@@ -147,6 +148,20 @@ def prove(prover: Prover, reading: Reading, evidence: Evidence) -> Proved:
         statement=reading.statement, question=reading.question, signature=reading.signature,
         docstring=reading.docstring, proof=proof, programs=tuple(programs),
         calls=tuple(call.source for call in wanted), response=response,
+    )  # fmt: skip
+
+
+def accept(prover: Prover, reading: Reading, solutions: Sequence[str], task: Task) -> Proved:
+    """Solutions to a task whose tests and right programs are given, and every gate."""
+    statement = reading.statement
+    calls = [parse.Call(test["call"], arguments(test["call"])) for test in task.tests]
+    programs = [_program(prover, text, statement, calls) for text in solutions]
+    proof = prover.accept(statement, programs, [task.reference, *task.solutions], task.tests)
+    right = [text for text, code in zip(solutions, programs, strict=True) if code in proof.right]
+    return Proved(
+        statement=statement, question=reading.question, signature=reading.signature, docstring=reading.docstring,
+        proof=proof, programs=tuple(programs), calls=tuple(call.source for call in calls),
+        response=right[0] if right else "",
     )  # fmt: skip
 
 

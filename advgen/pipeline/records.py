@@ -71,7 +71,7 @@ class Record:
             "tests": json.dumps(list(proof.tests) if proof else []),
             "stub": self.statement.stub if self.statement else "", "status": self.status, "reason": self.reason,
             "prompt": self.prompt, "response": self.response,
-            "solutions": json.dumps(_solutions(self.solutions, proof.right if proof else ())),
+            "solutions": json.dumps(_solutions(self.solutions, proof)),
             "attempts": json.dumps([_attempt(attempt) for attempt in self.attempts]),
             "testimony": json.dumps(asdict(self.testimony) if self.testimony else {}),
             "mended": json.dumps(self.mended),
@@ -84,10 +84,15 @@ class Record:
         }  # fmt: skip
 
 
-def _solutions(codes: Sequence[str], right: Sequence[str]) -> list[dict[str, Any]]:
+def _solutions(codes: Sequence[str], proof: Proof | None) -> list[dict[str, Any]]:
     """The reference first."""
+    right = proof.right if proof else ()
+    given = right[len(right) - proof.given :] if proof else ()
     ordered = [*right, *(code for code in codes if code not in right)]
-    return [{"code": code, "right": code in right} for code in dict.fromkeys(ordered)]
+    return [
+        {"code": code, "right": code in right, "given": code in given and code not in codes}
+        for code in dict.fromkeys(ordered)
+    ]
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:

@@ -30,6 +30,8 @@ class Proof:
     tests: tuple[dict[str, Any], ...] = ()
     right: tuple[str, ...] = ()
     """Solutions that pass every test; the first is the reference."""
+    given: int = 0
+    """How many of `right`, the last ones, came with the task and its tests; 0 where the tests are by agreement."""
     teacher_pass_rate: float = 0.0
     kill_rate: float = 0.0
     """Share of the reference's mutants that fail a test."""
@@ -96,6 +98,9 @@ class Testimony:
     consent: float
     """Of the programs that pass, the share that comes to what the reference does on all generated inputs."""
 
+    given: bool = False
+    """The tests came with the exercise: there is nothing to be said of them."""
+
     @property
     def contested(self) -> int | None:
         """The first test against which half of the attempts agree among themselves and with a solution."""
@@ -107,3 +112,7 @@ class Testimony:
             and 2 * vote.student_against >= self.attempts
         )
         return next(found, None)
+
+
+TRUE = Testimony(votes=(), solutions=0, solved=0, attempts=0, passes=0, consent=1.0, given=True)
+"""Of given tests."""

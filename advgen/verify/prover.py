@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -21,7 +22,7 @@ from advgen.verify import coverage, determinism, failure, feedback, fuzz, genera
 from advgen.verify.fit import Signature
 from advgen.verify.mutants import mutants
 from advgen.verify.nulls import nulls
-from advgen.verify.proof import Attempt, Complaint, Proof, SandboxBroken, Testimony, Votes
+from advgen.verify.proof import TRUE, Attempt, Complaint, Proof, SandboxBroken, Testimony, Votes
 from sandbox import Limits, Output, Report, Sandbox
 
 HASH_SEEDS = (0, 1, 2)  # the first decides, the others must agree
@@ -129,6 +130,33 @@ class Prover:
             mend.append(feedback.too_few(rows, sources, unfit))
         return replace(proof, complaints=tuple(mend))
 
+    def accept(
+        self, exercise: Statement, solutions: Sequence[str], given: Sequence[str], tests: Sequence[Test]
+    ) -> Proof:
+        """Given tests are the truth, and right is what passes them: of the `solutions` ('' for one that could not be
+        read), then all the `given` programs. Every gate follows, but no test is added: on inputs that nobody chose, a
+        given program may do as it likes. Raises SandboxBroken.
+        """
+        name, started = exercise.entry_point, time.monotonic()
+        for code in given:
+            if not (tried := self.judge(code, name, tests)).passed:
+                return Proof(
+                    status="misgiven", reason=f"its own solution: {tried.status} {tried.detail}".strip()
+                )
+        given_s = (time.monotonic() - started) / (len(given) * len(HASH_SEEDS))
+        usable = self._screened(exercise, list(filter(None, solutions)), []).usable
+        right = [
+            code
+            for code in usable
+            if self.judge(code, name, tests, given_s).passed
+            and not self._unrepeatable(exercise, tests, [code])
+        ]
+        proof = Proof(
+            status="kept", tests=tuple(tests), right=(*right, *given), given=len(given),
+            teacher_pass_rate=len(right) / len(solutions), reference_s=given_s,
+        )  # fmt: skip
+        return self._strong(exercise, proof)
+
     def working(self, code: str, entry_point: str, probes: Sequence[Call]) -> str:
         """The form of a solution that answers most of the calls, the first of several: it is what is proved by, and
         published. Raises ParseError, SandboxBroken.
@@ -191,7 +219,7 @@ class Prover:
             wish = feedback.calls(f"As it is, {passes}. Calls with other results are missing.")
             return _turned_away(proof, "null_passes", passes, wish)
         proof, living = self._killing(exercise, proof)
-        if found := self._unrepeatable(exercise, proof):
+        if found := self._unrepeatable(exercise, proof.tests, proof.right):
             return _turned_away(proof, "nondeterministic", found.report, found)
         proof = replace(proof, coverage=self._coverage(exercise, proof))
         if proof.kill_rate >= self.gate.min_kill_rate:
@@ -204,14 +232,16 @@ class Prover:
         passing = (value for value, code in found if self._check(code, tests, exercise.entry_point).passed)
         return next(passing, "")
 
-    def _unrepeatable(self, exercise: Statement, proof: Proof) -> Complaint | None:
+    def _unrepeatable(
+        self, exercise: Statement, tests: Sequence[Test], right: Sequence[str]
+    ) -> Complaint | None:
         """The first right solution that fails under another hash seed, or with the tests in another order."""
         for seed, box in zip(HASH_SEEDS[1:], self.boxes[1:], strict=True):
-            order = determinism.shuffled(proof.tests, seed)
-            for code in proof.right:
+            order = determinism.shuffled(tests, seed)
+            for code in right:
                 if self._check(code, order, exercise.entry_point, box).passed:
                     continue
-                alone = self._check(code, proof.tests, exercise.entry_point, box).passed
+                alone = self._check(code, tests, exercise.entry_point, box).passed
                 what = "its calls come in another order" if alone else "strings are hashed with another seed"
                 return feedback.solution(code, f"Its results differ when {what}")
         return None
@@ -236,7 +266,7 @@ class Prover:
             for mutant in wrong
             if self._check(mutant, proof.tests, exercise.entry_point, self._hasty, wall_s).passed
         ]
-        if self.gate.generated_tests:
+        if self.gate.generated_tests and not proof.given:
             proof, living = self._strengthened(exercise, proof, living, wall_s)
         killed = len(wrong) - len(living)
         return replace(proof, kill_rate=killed / len(wrong) if wrong else 0.0), living
@@ -340,6 +370,8 @@ class Prover:
         self, exercise: Statement, proof: Proof, solutions: Sequence[str], attempts: Sequence[Attempt]
     ) -> Testimony:
         """Who says what on each test of the proof, and beyond; of a solution that could not be read ('') nothing."""
+        if proof.given:
+            return TRUE
         args = [arguments(test["call"]) for test in proof.tests]
         taught, attempted = (
             [self._outcomes(code, exercise, args, proof.reference_s) for code in codes]

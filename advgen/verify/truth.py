@@ -88,10 +88,14 @@ class Truth:
 
     def of_chosen(self, told: Testimony) -> float:
         """The probability that the reference is right."""
+        if told.given:
+            return 1.0
         return self.chosen(chosen_features(told))
 
     def of_pair(self, told: Testimony, failed: Sequence[int]) -> float:
-        """The probability that both sides are what they are said to be."""
+        """The probability that both sides are what they are said to be; given tests are the truth."""
+        if told.given:
+            return 1.0
         return self.rejected(rejected_features(told, failed)) * self.of_chosen(told)
 
     def as_json(self) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from advcore import contract
-from advgen import pipeline
+from advcore import ConfigError, DataError, contract
+from advgen import pipeline, seeds
 from advgen.hygiene import items
 from advgen.testing import MockServer, scripted
 
@@ -78,9 +78,11 @@ class Scene:
         self._build_config = build_config
 
     def build(self, out, **sections):
+        return pipeline.build(self.config(**sections), out, None)
+
+    def config(self, **sections):
         exercises = {"count": 1, "topics": ["one"], **sections.pop("exercises", {})}
-        config = self._build_config(exercises=exercises, **sections)
-        return pipeline.build(config, out, None)
+        return self._build_config(exercises=exercises, **sections)
 
 
 @pytest.fixture
@@ -96,6 +98,72 @@ def scene(build_config):
 def raw(run):
     (row,) = contract.read(run / "dataset", "raw")
     return row
+
+
+# --- given tasks ---------------------------------------------------------------------------------------------
+
+TESTS = [f"step_up({n}) == {expected}" for n, expected in zip(
+    [-3, 0, 9, 10, 11, 19, 20, 21, 29, 30, 31, 50], [-3, 0, 9, 11, 12, 20, 4711, 22, 30, 31, 30, 30], strict=True
+)]  # fmt: skip
+
+
+def task(folder, reference=RIGHT, name="step_up"):
+    folder.mkdir(exist_ok=True)
+    text = "".join(
+        f"{key} = '''\n{value}\n'''\n" for key, value in (("statement", STUB), ("reference", reference))
+    )
+    tests = "".join(f"    {line!r},\n" for line in TESTS)
+    (folder / f"{name}.toml").write_text(f"{text}tests = [\n{tests}]\n".replace("step_up", name))
+    return seeds.Given(tasks=str(folder))
+
+
+def test_a_given_task_needs_solutions_and_attempts_alone_and_its_tests_are_the_truth(tmp_path, scene):
+    given = task(tmp_path / "tasks")
+    run, config = tmp_path / "run", scene.config(exercises={"count": 0})
+    funnel = pipeline.build(config, run, None, given)
+    assert (funnel["asked"], funnel["kept"], funnel["pairs"]) == (1, 1, 2)
+    assert scene.teacher.counts() == {"solve": config.exercises.solutions}
+    assert pipeline.plan(config, None, given)["teacher_requests"] == config.exercises.solutions
+    pair, _ = pairs(run)
+    assert [test["source"] for test in json.loads(pair["tests"])] == ["given"] * len(TESTS)
+    assert (pair["p_true"], pair["chosen_source"], pair["topic"]) == (1.0, "teacher", "given")
+
+
+def test_where_the_teacher_fails_a_task_its_own_solution_is_chosen(tmp_path, scene):
+    scene.teacher.lines["solve"] = [fenced(WRONG[0])]  # all agree, and the student's attempts with them
+    funnel = pipeline.build(
+        scene.config(exercises={"count": 0}), tmp_path / "run", None, task(tmp_path / "tasks")
+    )
+    assert (funnel["kept"], funnel["teacher_pass_rate"]) == (1, 0.0)
+    pair, _ = pairs(tmp_path / "run")
+    assert (pair["chosen_source"], pair["chosen"][0]["content"]) == ("given", fenced(RIGHT))
+    assert not (tmp_path / "run" / "dataset" / "gad").exists()  # there is no reply of the teacher to learn
+
+
+def test_a_task_whose_own_solution_fails_is_turned_away_with_its_reason(tmp_path, scene):
+    given = task(tmp_path / "tasks", reference=WRONG[0])
+    pipeline.build(scene.config(exercises={"count": 0}), tmp_path / "run", None, given)
+    assert raw(tmp_path / "run")["status"] == "misgiven"
+    assert "step_up(10)" in raw(tmp_path / "run")["reason"]
+    assert not scene.student.asked
+
+
+def test_tasks_come_before_what_the_teacher_writes_and_another_task_is_another_run(tmp_path, scene):
+    scene.teacher.lines["statement"] = [fenced(STUB.replace("step_up", "next_level"))]
+    config, given = scene.config(), task(tmp_path / "tasks")
+    pipeline.build(config, tmp_path / "run", None, given)
+    rows = contract.read(tmp_path / "run" / "dataset", "raw")
+    assert [(row["topic"], row["status"]) for row in rows] == [("given", "kept"), ("one", "duplicate")]
+    task(tmp_path / "tasks", name="level_up")
+    with pytest.raises(ConfigError):
+        pipeline.build(config, tmp_path / "run", None, given)
+
+
+def test_a_folder_without_tasks_and_a_build_of_nothing_are_refused(tmp_path, scene):
+    with pytest.raises(DataError, match="holds no task"):
+        pipeline.build(scene.config(), tmp_path / "run", None, seeds.Given(tasks=str(tmp_path)))
+    with pytest.raises(ConfigError, match="nothing is to be built"):
+        pipeline.build(scene.config(exercises={"count": 0}), tmp_path / "other", None)
 
 
 # --- repairs --------------------------------------------------------------------------------------------------

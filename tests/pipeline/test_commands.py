@@ -312,11 +312,12 @@ def test_an_audit_that_runs_nothing_needs_no_sandbox(tmp_path, monkeypatch, caps
 def test_another_text_in_the_file_of_seeds_is_another_run(tmp_path):
     file = tmp_path / "texts.jsonl"
     file.write_text('{"text": "one"}')
-    before = seeds.identity(f"{file}:text")
-    assert seeds.identity(f"{file}:text") == before
+    given = seeds.Given(texts=f"{file}:text")
+    before = given.identity
+    assert given.identity == before
     file.write_text('{"text": "two"}')
-    assert seeds.identity(f"{file}:text") != before
-    assert (seeds.identity(""), seeds.identity("user/name:text")) == ("", "user/name:text")
+    assert given.identity != before
+    assert (seeds.Given().identity, seeds.Given(texts="user/name:text").identity) == ("", "user/name:text")
 
 
 def test_calibrate_writes_nothing_where_there_is_nothing_to_calibrate_on(tmp_path, advgen):
