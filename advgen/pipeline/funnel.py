@@ -97,7 +97,7 @@ class _Counts:
 
     def __init__(self) -> None:
         self.asked = self.written = self.new = self.judged = self.kept = 0
-        self.passes = self.attempts = self.inversions = 0
+        self.inversions = 0
         self.usd = 0.0
         self._statuses: Counter[str] = Counter()
         self._reasons: Counter[tuple[str, str]] = Counter()
@@ -120,8 +120,6 @@ class _Counts:
         for purpose, (_, tokens) in usage.items():
             self._tokens[purpose] += tokens
         if kept:
-            self.passes += round(row["student_pass_rate"] * row["n_attempts"])
-            self.attempts += row["n_attempts"]
             self.inversions += row["student_pass_rate"] > row["teacher_pass_rate"]
             self._sums["tests"] += len(json.loads(row["tests"]))
             for name in ("teacher_pass_rate", "student_pass_rate", "kill_rate", "coverage"):
@@ -147,7 +145,8 @@ class _Counts:
         return {"status": status, "reason": reason, "count": count}
 
     def as_json(self) -> dict[str, Any]:
-        low, high = wilson(self.passes, self.attempts)
+        # Attempts at one exercise are alike: each exercise is a trial, and its pass rate what it adds.
+        low, high = wilson(self._sums["student_pass_rate"], self.kept)
         turned_away = {name: count for name, count in sorted(self._statuses.items()) if name != "kept"}
         return {
             "asked": self.asked, "written": self.written, "new": self.new, "kept": self.kept,

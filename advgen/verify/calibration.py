@@ -1,11 +1,11 @@
 """The verifier's own error rates, on programs whose truth is known by construction.
 
-Known-wrong: mutants of a reference by operators that no gate uses, proved wrong by an input on which they return
-another value than every accepted solution does; where accepted solutions differ among themselves the statement leaves
-the value open, and a mutant that shows only there is counted apart. Known-right: rewrites that keep the meaning. A
-false accept is a known-wrong program that passes every test of its exercise, a false reject a known-right one that
-does not. Both are made from references: the errors that models make are not sampled, and tests that ask for more than
-the statement says are not seen.
+Known-wrong: mutants of a reference by operators that no gate uses, proved wrong by an input, from a generator that no
+gate uses either, on which they return another value than every accepted solution does; where accepted solutions differ
+among themselves the statement leaves the value open, and a mutant that shows only there is counted apart. Known-right:
+rewrites that keep the meaning. A false accept is a known-wrong program that passes every test of its exercise, a false
+reject a known-right one that does not. Both are made from references: the errors that models make are not sampled, and
+tests that ask for more than the statement says are not seen.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from advcore import contract
 from advcore.literals import arguments, same
 from advgen.config import GateConfig, SandboxConfig
 from advgen.parse import ParseError
-from advgen.verify import fuzz
+from advgen.verify import drawn
 from advgen.verify.edits import Variant, variants
 from advgen.verify.failure import bounded
 from advgen.verify.operators import FAMILY
 from advgen.verify.proof import Attempt, SandboxBroken
 from advgen.verify.prover import Prover, Test
-from advgen.verify.rates import Judged, Rates, Tally
+from advgen.verify.rates import Case, Judged, Rates, Tally
 from advgen.verify.reprove import stored_rows
 from advgen.verify.rewrites import rewrites
 from sandbox import Limits, Output, Sandbox
 
-INPUTS = 400  # an exercise, its tests' own included
+INPUTS = 400  # drawn an exercise, beside its tests' own
 _CALLS_A_RUN = 50  # a call that does not end takes the rest of its run with it
 _RUN_WALL_S = 1.0
 
@@ -95,7 +95,7 @@ def calibrate(
     return tally.rates()
 
 
-_Known = list[tuple[fuzz.Args, Any]]
+_Known = list[tuple[drawn.Args, Any]]
 
 
 class _Bench:
@@ -119,7 +119,7 @@ class _Bench:
             seeds = [arguments(test["call"]) for test in self.exercise.tests]
         except (ValueError, KeyError):
             return False
-        for part in _parts(fuzz.inputs(seeds, INPUTS)):
+        for part in _parts([*seeds, *drawn.inputs(seeds, INPUTS)]):
             mine = self._outputs(self.exercise.reference, part)
             theirs = [self._outputs(code, part) for code in self.exercise.others]
             for args, output, *others in zip(part, mine, *theirs, strict=True):
@@ -150,10 +150,10 @@ class _Bench:
                 return ""
         return ""
 
-    def _difference(self, args: fuzz.Args, value: Any, got: str) -> str:
+    def _difference(self, args: drawn.Args, value: Any, got: str) -> str:
         return bounded(f"{self.exercise.entry_point}({', '.join(map(repr, args))}) is {value!r}, not {got}")
 
-    def _outputs(self, code: str, inputs: Sequence[fuzz.Args]) -> list[Output]:
+    def _outputs(self, code: str, inputs: Sequence[drawn.Args]) -> list[Output]:
         outputs = self._box.call(code, self.exercise.entry_point, inputs)
         if outputs[0].status == "sandbox_error":
             raise SandboxBroken(str(outputs[0].error))
@@ -182,28 +182,29 @@ def _calibrate_one(bench: _Bench, limit: int, tally: Tally) -> None:
 
 
 def _judge_wrong(bench: _Bench, variant: Variant, tally: Tally) -> None:
-    count = tally.wrong[variant.operator]
-    count[0] += 1
-    if not (witness := bench.witness(variant.source, bench.settled)):
-        tally.unsettled += bool(bench.witness(variant.source, bench.open))
-        return
-    count[1] += 1
-    if bench.judge(variant.source).passed:
-        count[2] += 1
+    witness = bench.witness(variant.source, bench.settled)
+    survives = bool(witness) and bench.judge(variant.source).passed
+    tally.wrong.append(_case(bench, variant, known=bool(witness), error=survives))
+    if survives:
         tally.survivors.append(_judged(bench, variant, witness))
+    elif not witness:
+        tally.unsettled += bool(bench.witness(variant.source, bench.open))
 
 
 def _judge_right(bench: _Bench, variant: Variant, tally: Tally) -> None:
-    count = tally.right[variant.operator]
-    count[0] += 1
     if witness := bench.witness(variant.source, [*bench.settled, *bench.open], errors=True):
+        tally.right.append(_case(bench, variant, known=False, error=False))
         tally.bad_rewrites.append(_judged(bench, variant, witness))
         return
-    count[1] += 1
     attempt = bench.judge(variant.source)
+    tally.right.append(_case(bench, variant, known=True, error=not attempt.passed))
     if not attempt.passed:
-        count[2] += 1
         tally.rejected.append(_judged(bench, variant, f"{attempt.failure_kind}: {attempt.detail}"))
+
+
+def _case(bench: _Bench, variant: Variant, known: bool, error: bool) -> Case:
+    name = bench.exercise.exercise_id
+    return Case(exercise_id=name, operator=variant.operator, known=known, error=error)
 
 
 def _judged(bench: _Bench, variant: Variant, witness: str) -> Judged:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -31,7 +32,9 @@ class Count:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """Shares with their 95 % Wilson intervals; programs of one exercise are alike, so these are too narrow."""
+    """Shares, the mean over exercises, with their 95 % Wilson intervals: programs of one exercise are alike, so that it
+    is what counts as a trial.
+    """
 
     exercises: int
     skipped: int
@@ -57,15 +60,25 @@ class Rates:
         return {**asdict(self), **{name: len(getattr(self, name)) for name in programs}}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One program that was made, whether its truth was shown, and whether the verifier erred then."""
+
+    exercise_id: str
+    operator: str
+    known: bool
+    error: bool
+
+
 @dataclass(slots=True)
 class Tally:
-    """What is counted on the way; `wrong` and `right` hold made, known, errors by operator."""
+    """What is counted on the way."""
 
     exercises: int = 0
     skipped: int = 0
     unsettled: int = 0
-    wrong: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
-    right: dict[str, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0, 0]))
+    wrong: list[Case] = field(default_factory=list)
+    right: list[Case] = field(default_factory=list)
     survivors: list[Judged] = field(default_factory=list)
     rejected: list[Judged] = field(default_factory=list)
     bad_rewrites: list[Judged] = field(default_factory=list)
@@ -82,13 +95,18 @@ class Tally:
         )  # fmt: skip
 
 
-def _rate(counts: dict[str, list[int]]) -> tuple[float, Interval]:
-    known, errors = (sum(count[at] for count in counts.values()) for at in (1, 2))
-    return (errors / known if known else 0.0), wilson(errors, known)
+def _rate(cases: Sequence[Case]) -> tuple[float, Interval]:
+    errors = defaultdict(list)
+    for case in cases:
+        if case.known:
+            errors[case.exercise_id].append(case.error)
+    shares = [sum(each) / len(each) for each in errors.values()]
+    return (sum(shares) / len(shares) if shares else 0.0), wilson(sum(shares), len(shares))
 
 
-def _counts(counts: dict[str, list[int]]) -> dict[str, Count]:
-    return {
-        name: Count(made=made, known=known, errors=errors)
-        for name, (made, known, errors) in sorted(counts.items())
-    }
+def _counts(cases: Sequence[Case]) -> dict[str, Count]:
+    made, known, errors = (
+        Counter(case.operator for case in cases if wanted(case))
+        for wanted in (lambda _: True, lambda case: case.known, lambda case: case.error)
+    )
+    return {name: Count(made=made[name], known=known[name], errors=errors[name]) for name in sorted(made)}

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from advcore.stats import wilson
 from advgen.pipeline.funnel import Funnel
 
 
@@ -39,6 +40,11 @@ def test_every_row_counts_at_the_stages_it_came_past():
     assert (made["student_pass_rate"], made["tests_per_exercise"]) == (0.375, 6.0)
     assert (made["teacher_tokens"], made["student_tokens"], made["usd"]) == (700, 280, 1.75)
     assert (made["teacher_tokens_per_pair"], made["usd_per_pair"]) == (350, 0.875)
+
+
+def test_the_interval_of_the_pass_rate_counts_exercises_and_not_attempts():
+    made = funnel(row(passes=8), row(passes=0), row(passes=4)).as_json({})
+    assert made["student_pass_interval"] == [round(end, 4) for end in wilson(1.5, 3)]
 
 
 def test_a_strategy_is_judged_by_fresh_attempts_and_an_opposite_by_the_parents_solution():
