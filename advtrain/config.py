@@ -75,8 +75,10 @@ class Dpo:
     """TRL loss names; several are added up, weighted by `trl.loss_weights`."""
     label_smoothing: float = 0.0
     """Share of the pairs taken to be the wrong way round; read by `robust`, `exo_pair`, `aot` and `aot_unpaired`."""
-    measured_flips: bool = False
-    """Take `label_smoothing` from the dataset, where `advgen calibrate` has measured it."""
+    smoothing: Literal["fixed", "measured", "rows"] = "fixed"
+    """Where the share comes from: `fixed` is `label_smoothing`, `measured` the dataset's, by `advgen calibrate`; `rows`
+    is each pair's own, (1 - p_true) / 2, since one that is not true on both sides says as much as a coin; for `robust`
+    alone."""
     config: Literal["dpo", "gad"] = "dpo"
     """Dataset config to train on: `dpo` (pairs) or `gad`: the teacher's reply against one that the student samples
     before it is trained, by `gad.temperature` and `gad.max_new_tokens` (SODA)."""
@@ -89,7 +91,9 @@ class Dpo:
         _positive("dpo.", beta=self.beta)
         if not 0 <= self.label_smoothing < 0.5:
             raise ConfigError(f"dpo.label_smoothing is {self.label_smoothing}, not in [0, 0.5)")
-        smoothed = self.label_smoothing > 0 or self.measured_flips
+        smoothed = self.label_smoothing > 0 or self.smoothing == "measured"
+        if self.smoothing == "rows" and "robust" not in self.loss_type:
+            raise ConfigError('dpo.smoothing = "rows" needs dpo.loss_type = ["robust"]')
         if smoothed and not SMOOTHED & set(self.loss_type):
             raise ConfigError(
                 f"dpo.loss_type reads no label_smoothing; one of {', '.join(sorted(SMOOTHED))} does"

@@ -7,23 +7,40 @@ pairs that TRL would draw, to the same loss. Called by `run`. Source: arXiv 2305
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
+import torch
 import trl
 
+from advcore import DataError
 from advtrain import fused, models, prefix, scoring, trainer
 from advtrain.config import RunConfig
 from advtrain.data import Example
 
 # These losses look at the other pairs of their forward pass, so that pairs cannot be moved to another one.
 _JOINT = frozenset(("sft", "aot", "aot_unpaired"))
+_LEAST = 0.01  # of p_true: the loss divides by it
+
+
+SMOOTHING = "label_smoothing"
+"""Column and input: of each pair the chance that it is the wrong way round, (B,)."""
 
 
 class PairTrainer(trainer.WholeCheckpoints, trl.DPOTrainer):  # type: ignore[misc]
-    """DPOTrainer that neither renders nor encodes text, and sorts within optimizer steps."""
+    """DPOTrainer that neither renders nor encodes text, sorts within optimizer steps, and smooths pair by pair."""
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
+        if SMOOTHING in inputs:  # TRL's robust loss takes a share for each pair as well as one for all
+            self.label_smoothing = inputs.pop(SMOOTHING)
+        return super().compute_loss(model, inputs, *args, **options)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns: list[str] = [*self._signature_columns, SMOOTHING]
 
     def _prepare_dataset(self, dataset: Any, *_args: Any) -> Any:
         return dataset
@@ -61,10 +78,35 @@ def build(
         model=policy, ref_model=whole, args=options(config, folder), train_dataset=rows,
         processing_class=tokenizer,
     )  # fmt: skip
+    if config.dpo.smoothing == "rows":
+        _smooth_rows(built, kept)
     models.set_reference(policy, adapter)
     fused.fuse_lora(policy)
     _share_prompts(built, kept)
     return built
+
+
+def _smooth_rows(built: PairTrainer, kept: Sequence[Example]) -> None:
+    shares = [(1 - _p_true(example)) / 2 for example in kept]
+    built.train_dataset = built.train_dataset.add_column(SMOOTHING, shares)
+    built.data_collator = functools.partial(_collated, built.data_collator)
+
+
+def _p_true(example: Example) -> float:
+    told = example.row.get("p_true")
+    if not isinstance(told, float) or not 0 <= told <= 1:
+        raise DataError(
+            f'exercise {example.exercise_id} has no p_true; dpo.smoothing = "rows" is for datasets of advgen build'
+        )
+    return max(told, _LEAST)
+
+
+def _collated(plain: Any, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """TRL's batch, with the smoothing of the rows that have one."""
+    batch: dict[str, Any] = plain([dict(row) for row in rows])
+    if SMOOTHING in rows[0]:
+        batch[SMOOTHING] = torch.tensor([row[SMOOTHING] for row in rows])
+    return batch
 
 
 def _share_prompts(built: PairTrainer, kept: Sequence[Example]) -> None:

@@ -81,12 +81,12 @@ def prepare(config: RunConfig) -> tuple[Dataset, Any, list[Example]]:
 
 def with_measured_flips(config: RunConfig) -> RunConfig:
     """`dpo.label_smoothing` as the dataset has it, where the config says so. Raises DataError where it has none."""
-    if config.method != "dpo" or not config.dpo.measured_flips:
+    if config.method != "dpo" or config.dpo.smoothing != "measured":
         return config
     rate = data.flip_rate(config.dataset)
     if rate is None:
         raise DataError(
-            f"{config.dataset} has no {contract.CALIBRATION}: run advgen calibrate, or measured_flips = false"
+            f"{config.dataset} has no {contract.CALIBRATION}: run advgen calibrate, or leave dpo.smoothing out"
         )
     ranks.say(f"label_smoothing = {rate:.4f}, as the dataset's {contract.CALIBRATION} says")
     return dataclasses.replace(config, dpo=dataclasses.replace(config.dpo, label_smoothing=rate))

@@ -9,7 +9,7 @@ import datasets
 import pytest
 import trl.trainer
 
-from advcore import engine, settings
+from advcore import DataError, engine, settings
 from advtrain import data, dpo, fused, models, prefix, scoring, sft
 from advtrain.config import Lora, RunConfig
 
@@ -171,6 +171,39 @@ def test_the_loss_is_that_of_trls_own_trainer_for_twenty_steps(run_config, examp
     assert len(mine) >= 20
     assert abs(mine[0] - mine[-1]) > 1e-3  # something was learnt, or being equal says nothing
     assert mine == pytest.approx(theirs, abs=1e-4)
+
+
+def test_smoothing_row_by_row_is_the_robust_loss_of_each_pairs_own_share(run_config, examples, tmp_path):
+    """Equal shares come to TRL's own loss with that share; other shares to the mean of each pair's own."""
+    tokenizer = models.load_tokenizer(run_config().model)
+
+    def first_losses(shares, **dpo_options):
+        rows = [
+            dataclasses.replace(each, row={**each.row, "p_true": 1 - 2 * share})
+            for each, share in zip(examples, shares, strict=True)
+        ]
+        config = run_config(
+            dpo={"loss_type": ["robust"], **dpo_options}, trl={"logging_steps": 1, "save_strategy": "no"},
+            train={"learning_rate": 1e-2, "batch_size": len(rows), "gradient_accumulation": 1, "epochs": 3},
+        )  # fmt: skip
+        policy = models.load_policy(config.model, "", Lora(), seed=0)
+        built = dpo.build(config, policy, tokenizer, rows, tmp_path / f"{shares}{dpo_options}")
+        return losses_of(built)
+
+    count = len(examples)
+    fixed = first_losses([0.0] * count, label_smoothing=0.2)
+    assert first_losses([0.2] * count, smoothing="rows") == pytest.approx(fixed, abs=1e-5)
+    # At the first step both sides have margin 0, where the share makes no difference; after it, it does.
+    mixed = first_losses([0.2, *[0.0] * (count - 1)], smoothing="rows")
+    assert mixed[0] == pytest.approx(fixed[0], abs=1e-5)
+    assert abs(mixed[1] - fixed[1]) > 1e-4
+
+
+def test_smoothing_by_rows_without_p_true_is_refused(run_config, examples, tmp_path):
+    config = run_config(dpo={"loss_type": ["robust"], "smoothing": "rows"})
+    policy = models.load_policy(config.model, "", Lora(), seed=0)
+    with pytest.raises(DataError, match="has no p_true"):
+        dpo.build(config, policy, models.load_tokenizer(config.model), examples, tmp_path)
 
 
 class PlainSft(trl.SFTTrainer):

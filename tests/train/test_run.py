@@ -226,8 +226,8 @@ def test_the_measured_flip_rate_of_a_dataset_is_the_robust_losss_label_smoothing
     folder = tmp_path / "dataset"
     rows = [contract_row(number, row) for number, row in enumerate(preferences)]
     contract.write_round(folder, "dpo", 0, rows)
-    asked = config(dataset=str(folder), dpo={"loss_type": ["robust"], "measured_flips": True})
-    with pytest.raises(DataError, match="run advgen calibrate, or measured_flips = false"):
+    asked = config(dataset=str(folder), dpo={"loss_type": ["robust"], "smoothing": "measured"})
+    with pytest.raises(DataError, match=r"run advgen calibrate, or leave dpo\.smoothing out"):
         plan.plan(asked)
     (folder / "calibration.json").write_text('{"flip_rate": 0.125}')
     assert plan.plan(asked)["config"]["dpo"]["label_smoothing"] == 0.125
@@ -261,6 +261,8 @@ def test_smoothing_that_no_loss_reads_is_refused(config):
         config(dpo={"label_smoothing": 0.1})
     with pytest.raises(ConfigError, match="not in"):
         config(dpo={"loss_type": ["robust"], "label_smoothing": 0.5})
+    with pytest.raises(ConfigError, match=r"needs dpo\.loss_type"):
+        config(dpo={"smoothing": "rows"})
 
 
 def test_a_fall_of_the_margins_since_the_parents_round_is_told(config, tmp_path, capsys):
