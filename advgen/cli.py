@@ -56,7 +56,7 @@ def build(
         typer.Option("--seeds", help="FILE.py, FILE.jsonl:COLUMN or user/name:COLUMN in place of topics."),
     ] = "",
     tasks: Annotated[
-        str, typer.Option(help="Folder of tasks with tests, or `shipped`; they come before what is written.")
+        str, typer.Option(help="Folder of tasks with tests, or `shipped`: the package's own.")
     ] = "",
     set_: Set = None,
     dry_run: DryRun = False,
@@ -293,7 +293,7 @@ def consensus(
     config: Annotated[Path, typer.Argument(help="TOML file of a build (see recipes/).")],
     benchmark: Annotated[
         list[Path],
-        typer.Option(help="File of HumanEval+, MBPP+ or another benchmark with tests; may be repeated."),
+        typer.Option(help="File of HumanEval+, MBPP+, ..., or a folder of tasks (`shipped`); may be repeated."),
     ],
     out: Annotated[Path, typer.Option(help="Run folder; running again resumes it.")],
     limit: Annotated[int, typer.Option(help="Items of each file, evenly spaced; 0 takes all.")] = 40,

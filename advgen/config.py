@@ -85,7 +85,7 @@ class ExercisesConfig:
     """How many exercises are asked for, and how much is asked about each."""
 
     count: int = 24
-    """Exercises asked of the teacher this round; 0 where given tasks are all."""
+    """Exercises of this round; of given tasks and texts at most so many."""
     topics: tuple[str, ...] = ()
     """Topics of round 0 in place of the shipped ones (`data/topics.toml`)."""
     more_topics: tuple[str, ...] = ()
@@ -105,8 +105,8 @@ class ExercisesConfig:
 
     def __post_init__(self) -> None:
         _at_least(2, self, "solutions")
-        _at_least(1, self, "per_topic", "calls")
-        _at_least(0, self, "count", "asserts", "repairs")
+        _at_least(1, self, "count", "per_topic", "calls")
+        _at_least(0, self, "asserts", "repairs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

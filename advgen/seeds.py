@@ -53,7 +53,7 @@ class Seed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
-    """What the user brings to a first round. Tasks come first, then `exercises.count` statements."""
+    """What the user brings to a first round: of its `exercises.count` tasks are the first, the rest is written."""
 
     texts: str = ""
     """What statements are made from, in place of topics: `FILE.jsonl:COLUMN`, `FILE.py` (each of its functions), or
@@ -132,27 +132,27 @@ def first_seeds(config: BuildConfig, given: Given) -> Iterator[Seed]:
 
     Raises ConfigError, DataError.
     """
-    index = itertools.count()
-    brought = (
-        Seed(index=0, round=0, strategy="seed", topic="given", subtopic=task.name, task=task)
-        for task in given.read_tasks()
-    )
-    written = _text_seeds(config, given.texts) if given.texts else _topic_seeds(config)
-    return (replace(seed, index=next(index)) for seed in itertools.chain(brought, written))
+    brought = [
+        Seed(index=at, round=0, strategy="seed", topic="given", subtopic=task.name, task=task)
+        for at, task in enumerate(given.read_tasks()[: config.exercises.count])
+    ]
+    left = config.exercises.count - len(brought)
+    written = _text_seeds(given.texts, left) if given.texts else _topic_seeds(config, left)
+    return itertools.chain(brought, (replace(seed, index=seed.index + len(brought)) for seed in written))
 
 
-def _topic_seeds(config: BuildConfig) -> Iterator[Seed]:
+def _topic_seeds(config: BuildConfig, count: int) -> Iterator[Seed]:
     """`per_topic` of each topic in turn, and round again; subtopics come when they are needed."""
     asked, tree = config.exercises, topics(config)
-    for at in range(asked.count):
+    for at in range(count):
         turn, place = divmod(at // asked.per_topic, len(tree))
         number = turn * asked.per_topic + at % asked.per_topic
         yield Seed(index=at, round=0, strategy="seed", topic=tree[place], subtopic="", turn=number)
 
 
-def _text_seeds(config: BuildConfig, spec: str) -> Iterator[Seed]:
+def _text_seeds(spec: str, count: int) -> Iterator[Seed]:
     odd = Counter[str]()
-    texts = itertools.islice(_texts(spec, odd), config.exercises.count)
+    texts = itertools.islice(_texts(spec, odd), count)
     for at, text in enumerate(texts):
         yield Seed(
             index=at, round=0, strategy="seed", topic="given", subtopic="", source=text[:_LONGEST_SOURCE]

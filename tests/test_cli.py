@@ -41,7 +41,7 @@ def run(tmp_path, monkeypatch, capfd):
         (BUILD, ["--margins", "x"], "--margins belong to a --parent round"),
         (BUILD, ["--seeds", "texts.jsonl"], "--seeds texts.jsonl names no column"),
         (BUILD, ["--seeds", "nowhere.py"], "--seeds nowhere.py cannot be read as Python"),
-        (BUILD, ["--seeds", "x.py", "--parent", "y"], "--seeds are for a first round"),
+        (BUILD, ["--seeds", "x.py", "--parent", "y"], "--seeds and --tasks are for a first round"),
         ("[teacher\n", [], "not valid TOML"),
         (BUILD, ["--set", "exercises.per_topic=0"], "exercises.per_topic is 0, under 1"),
         (BUILD, ["--set", "curriculum.strategies=['sideways']"], "curriculum.strategies is 'sideways'"),

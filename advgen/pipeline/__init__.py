@@ -67,8 +67,6 @@ def validate(config: BuildConfig, parent: Parent | None, given: Given = NOTHING)
     """Raise ConfigError for what would only fail later: models that cannot be asked, no seeds."""
     check_model(config.teacher)
     check_model(config.student)
-    if not (config.exercises.count or given.tasks):
-        raise ConfigError("exercises.count is 0 and there are no --tasks: nothing is to be built")
     if parent is None and next(first_seeds(config, given), None) is None:
         raise DataError(f"{given.texts} holds nothing to make an exercise from")
 
@@ -87,19 +85,20 @@ def _finished(out: Path) -> dict[str, Any]:
 
 def plan(config: BuildConfig, parent: Parent | None, given: Given = NOTHING) -> dict[str, Any]:
     """What a build would ask for, without repairs: request counts and their most tokens, for `--dry-run`."""
-    asked, tasks = config.exercises, len(given.read_tasks())
+    asked = config.exercises
+    written = max(0, asked.count - len(given.read_tasks()))
     extra = 1 + 1 + bool(asked.asserts)
-    opened = 0 if parent or given.texts else min(-(-asked.count // asked.per_topic), len(topics(config)))
-    teacher = opened + asked.count * (asked.solutions + extra) + tasks * asked.solutions
+    opened = 0 if parent or given.texts else min(-(-written // asked.per_topic), len(topics(config)))
+    teacher = opened + asked.count * asked.solutions + written * extra
     rematches = min(len(parent.pool), asked.count) if parent else 0
-    student = (asked.count + tasks + rematches) * config.attempts.count
+    student = (asked.count + rematches) * config.attempts.count
     costs = [
         estimate(model, count, count * PROMPT_TOKENS)
         for model, count in ((config.teacher, teacher), (config.student, student))
     ]
     return {
         "round": parent.round + 1 if parent else 0,
-        "exercises": tasks + asked.count,
+        "exercises": asked.count,
         "teacher_requests": teacher,
         "teacher_tokens_at_most": teacher * config.teacher.max_tokens,
         "student_requests_at_most": student,
@@ -122,7 +121,6 @@ class _Build:
         self.config, self.out, self.parent, self.given = config, out, parent, given
         self.parents = {row["exercise_id"]: row for row in parent.pool} if parent else {}
         self.round = parent.round + 1 if parent else 0
-        self.total = config.exercises.count + len(given.read_tasks())
         budget = Budget(config.budget_usd, journal)
         self.teacher = Teacher(config.teacher, journal, budget)
         self.student = Teacher(config.student, journal, budget)
@@ -181,7 +179,7 @@ class _Build:
         with (
             Pool(None) as pool,
             interruptible(self._interrupted),
-            progress(f"round {self.round}", self.total) as bar,
+            progress(f"round {self.round}", self.config.exercises.count) as bar,
         ):
             for name, parent in self.parents.items():
                 pool.add(name, parse.outline(parent["stub"]))
@@ -230,8 +228,9 @@ class _Build:
             return self._end(error)
         spool.add(seed.index, record.row(self.origin))
         self.failures += record.status in INFRASTRUCTURE
-        if self.failures > self.config.max_failure_share * self.total:
-            failed = f"{self.failures} of {self.total} exercises failed for want of infrastructure"
+        total = self.config.exercises.count
+        if self.failures > self.config.max_failure_share * total:
+            failed = f"{self.failures} of {total} exercises failed for want of infrastructure"
             self._end(TeacherError(f"{failed}: {record.reason}"))
         bar.advance(note=lambda: self._note(shop, bar))
 

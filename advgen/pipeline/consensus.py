@@ -17,11 +17,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from advcore import DataError, TeacherError
+from advcore import DataError, TeacherError, contract, tasks
 from advcore.chat import fenced
 from advcore.runs import interruptible, open_run, progress, sha256_of, write_json
 from advcore.settings import resolved
 from advcore.stats import bootstrap
+from advcore.tasks import Task
 from advgen import curate, parse
 from advgen.config import MAY_CHANGE, BuildConfig
 from advgen.hygiene import items
@@ -108,12 +109,20 @@ def consensus(config: BuildConfig, benchmarks: Sequence[Path], out: Path, limit:
 
 
 def _chosen(path: Path, limit: int) -> list[Item]:
-    _, found = items.read(path)
+    given = str(path) == tasks.SHIPPED or path.is_dir()
+    found = [_item(task) for task in tasks.read(str(path))] if given else items.read(path)[1]
     wanted = [item for item in found if item.code and (item.tests or item.inputs) and item.entry_point]
     if not wanted:
         raise DataError(f"{path} has no item with a solution, tests and an entry point")
     count = min(limit or len(wanted), len(wanted))
     return [wanted[at * len(wanted) // count] for at in range(count)]
+
+
+def _item(task: Task) -> Item:
+    return Item(
+        benchmark="tasks", name=f"tasks/{task.name}", prompt=task.statement, code=task.reference,
+        entry_point=task.name, tests=contract.suite(task.tests),
+    )  # fmt: skip
 
 
 async def _judged(config: BuildConfig, journal: Journal, chosen: Sequence[Item]) -> list[Verdict]:

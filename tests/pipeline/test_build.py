@@ -119,7 +119,7 @@ def task(folder, reference=RIGHT, name="step_up"):
 
 def test_a_given_task_needs_solutions_and_attempts_alone_and_its_tests_are_the_truth(tmp_path, scene):
     given = task(tmp_path / "tasks")
-    run, config = tmp_path / "run", scene.config(exercises={"count": 0})
+    run, config = tmp_path / "run", scene.config()
     funnel = pipeline.build(config, run, None, given)
     assert (funnel["asked"], funnel["kept"], funnel["pairs"]) == (1, 1, 2)
     assert scene.teacher.counts() == {"solve": config.exercises.solutions}
@@ -131,9 +131,7 @@ def test_a_given_task_needs_solutions_and_attempts_alone_and_its_tests_are_the_t
 
 def test_where_the_teacher_fails_a_task_its_own_solution_is_chosen(tmp_path, scene):
     scene.teacher.lines["solve"] = [fenced(WRONG[0])]  # all agree, and the student's attempts with them
-    funnel = pipeline.build(
-        scene.config(exercises={"count": 0}), tmp_path / "run", None, task(tmp_path / "tasks")
-    )
+    funnel = pipeline.build(scene.config(), tmp_path / "run", None, task(tmp_path / "tasks"))
     assert (funnel["kept"], funnel["teacher_pass_rate"]) == (1, 0.0)
     pair, _ = pairs(tmp_path / "run")
     assert (pair["chosen_source"], pair["chosen"][0]["content"]) == ("given", fenced(RIGHT))
@@ -142,7 +140,7 @@ def test_where_the_teacher_fails_a_task_its_own_solution_is_chosen(tmp_path, sce
 
 def test_a_task_whose_own_solution_fails_is_turned_away_with_its_reason(tmp_path, scene):
     given = task(tmp_path / "tasks", reference=WRONG[0])
-    pipeline.build(scene.config(exercises={"count": 0}), tmp_path / "run", None, given)
+    pipeline.build(scene.config(), tmp_path / "run", None, given)
     assert raw(tmp_path / "run")["status"] == "misgiven"
     assert "step_up(10)" in raw(tmp_path / "run")["reason"]
     assert not scene.student.asked
@@ -150,7 +148,7 @@ def test_a_task_whose_own_solution_fails_is_turned_away_with_its_reason(tmp_path
 
 def test_tasks_come_before_what_the_teacher_writes_and_another_task_is_another_run(tmp_path, scene):
     scene.teacher.lines["statement"] = [fenced(STUB.replace("step_up", "next_level"))]
-    config, given = scene.config(), task(tmp_path / "tasks")
+    config, given = scene.config(exercises={"count": 2}), task(tmp_path / "tasks")
     pipeline.build(config, tmp_path / "run", None, given)
     rows = contract.read(tmp_path / "run" / "dataset", "raw")
     assert [(row["topic"], row["status"]) for row in rows] == [("given", "kept"), ("one", "duplicate")]
@@ -159,11 +157,9 @@ def test_tasks_come_before_what_the_teacher_writes_and_another_task_is_another_r
         pipeline.build(config, tmp_path / "run", None, given)
 
 
-def test_a_folder_without_tasks_and_a_build_of_nothing_are_refused(tmp_path, scene):
+def test_a_folder_without_tasks_is_refused(tmp_path, scene):
     with pytest.raises(DataError, match="holds no task"):
         pipeline.build(scene.config(), tmp_path / "run", None, seeds.Given(tasks=str(tmp_path)))
-    with pytest.raises(ConfigError, match="nothing is to be built"):
-        pipeline.build(scene.config(exercises={"count": 0}), tmp_path / "other", None)
 
 
 # --- repairs --------------------------------------------------------------------------------------------------
