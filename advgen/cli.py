@@ -293,7 +293,9 @@ def consensus(
     config: Annotated[Path, typer.Argument(help="TOML file of a build (see recipes/).")],
     benchmark: Annotated[
         list[Path],
-        typer.Option(help="File of HumanEval+, MBPP+, ..., or a folder of tasks (`shipped`); may be repeated."),
+        typer.Option(
+            help="File of HumanEval+, MBPP+, ..., or a folder of tasks (`shipped`); may be repeated."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Run folder; running again resumes it.")],
     limit: Annotated[int, typer.Option(help="Items of each file, evenly spaced; 0 takes all.")] = 40,

@@ -229,6 +229,9 @@ class BuildConfig:
     """Writes exercises, solutions and tests."""
     student: ModelConfig
     """Attempts what was proved."""
+    witnesses: tuple[ModelConfig, ...] = ()
+    """Further models, best of other families than the teacher's, that write as many solutions; an exercise is kept
+    where each has one that passes every test."""
     seed: int = 0
     """Seeds sampling and draws."""
     budget_usd: float = 0.0

@@ -33,10 +33,11 @@ from advgen.journal import Journal
 from advgen.pipeline import jobs
 from advgen.pipeline.exercise import Exercise, Turnstile, Workshop
 from advgen.pipeline.funnel import Funnel
+from advgen.pipeline.models import Models, check_models
 from advgen.pipeline.records import INFRASTRUCTURE, Spool
 from advgen.pipeline.workers import Workers
 from advgen.seeds import Given, Parent, Seed, adversarial_seeds, first_seeds, topics
-from advgen.teacher import Budget, BudgetExhausted, Teacher, check_model, estimate, note
+from advgen.teacher import BudgetExhausted, estimate
 from advgen.teacher.flow import FlowStopped
 from advgen.verify import Prover, SandboxUnavailable
 
@@ -65,8 +66,7 @@ def build(config: BuildConfig, out: Path, parent: Parent | None, given: Given = 
 
 def validate(config: BuildConfig, parent: Parent | None, given: Given = NOTHING) -> None:
     """Raise ConfigError for what would only fail later: models that cannot be asked, no seeds."""
-    check_model(config.teacher)
-    check_model(config.student)
+    check_models(config)
     if parent is None and next(first_seeds(config, given), None) is None:
         raise DataError(f"{given.texts} holds nothing to make an exercise from")
 
@@ -92,15 +92,16 @@ def plan(config: BuildConfig, parent: Parent | None, given: Given = NOTHING) -> 
     teacher = opened + asked.count * asked.solutions + written * extra
     rematches = min(len(parent.pool), asked.count) if parent else 0
     student = (asked.count + rematches) * config.attempts.count
-    costs = [
-        estimate(model, count, count * PROMPT_TOKENS)
-        for model, count in ((config.teacher, teacher), (config.student, student))
-    ]
+    witness = written * asked.solutions
+    asked_of = [(config.teacher, teacher), (config.student, student)]
+    asked_of += [(each, witness) for each in config.witnesses]
+    costs = [estimate(model, count, count * PROMPT_TOKENS) for model, count in asked_of]
     return {
         "round": parent.round + 1 if parent else 0,
         "exercises": asked.count,
         "teacher_requests": teacher,
         "teacher_tokens_at_most": teacher * config.teacher.max_tokens,
+        "witness_requests": witness * len(config.witnesses),
         "student_requests_at_most": student,
         "student_tokens_at_most": student * config.student.max_tokens,
         "cost_usd_estimate": None if None in costs else sum(cost or 0.0 for cost in costs),
@@ -121,9 +122,7 @@ class _Build:
         self.config, self.out, self.parent, self.given = config, out, parent, given
         self.parents = {row["exercise_id"]: row for row in parent.pool} if parent else {}
         self.round = parent.round + 1 if parent else 0
-        budget = Budget(config.budget_usd, journal)
-        self.teacher = Teacher(config.teacher, journal, budget)
-        self.student = Teacher(config.student, journal, budget)
+        self.models, self.journal = Models(config, journal), journal
         self.failures = 0
         self.ended: Exception | None = None
 
@@ -140,7 +139,7 @@ class _Build:
             try:
                 await self._exercises(seeds, workers, spool)
             finally:
-                await asyncio.gather(self.teacher.close(), self.student.close())
+                await self.models.close()
             if self.ended and not isinstance(self.ended, BudgetExhausted):
                 raise self.ended
             self._write_cost(workers, time.monotonic() - started)
@@ -174,8 +173,8 @@ class _Build:
 
     async def _exercises(self, seeds: Iterator[Seed], workers: Workers, spool: Spool) -> None:
         """Every seed to its end, a window of them at a time."""
-        # Each waits for one model most of the time, so twice what both take keeps both busy.
-        window = asyncio.Semaphore(2 * (self.teacher.open_requests + self.student.open_requests))
+        # Each waits for one model most of the time, so twice what they take keeps all busy.
+        window = asyncio.Semaphore(2 * self.models.open_requests)
         with (
             Pool(None) as pool,
             interruptible(self._interrupted),
@@ -184,7 +183,7 @@ class _Build:
             for name, parent in self.parents.items():
                 pool.add(name, parse.outline(parent["stub"]))
             shop = Workshop(
-                config=self.config, teacher=self.teacher, student=self.student, workers=workers,
+                config=self.config, models=self.models, workers=workers,
                 turnstile=Turnstile(pool), parents=self.parents, charged=_charged(spool),
             )  # fmt: skip
             async with asyncio.TaskGroup() as tasks:
@@ -236,7 +235,7 @@ class _Build:
 
     def _note(self, shop: Workshop, bar: Progress) -> str:
         stages = ", ".join(f"{count} {stage}" for stage, count in shop.reached.items())
-        return f"{stages}; {note([self.teacher, self.student], bar.done / bar.total)}"
+        return f"{stages}; {self.models.note(bar.done / bar.total)}"
 
     def _interrupted(self) -> None:
         self._end(TeacherError("stopped; what was asked is stored, run the same command again to go on"))
@@ -244,8 +243,7 @@ class _Build:
     def _end(self, error: Exception) -> None:
         """No further request; what is in flight comes home and is stored. The first reason is the one that is told."""
         self.ended = self.ended or error
-        self.teacher.flow.stop()
-        self.student.flow.stop()
+        self.models.stop()
 
     # --- the dataset ------------------------------------------------------------------------------------------
 
@@ -293,13 +291,9 @@ class _Build:
         return {"publishable": report.publishable, "errors": errors}
 
     def _write_cost(self, workers: Workers, seconds: float) -> None:
-        usage = {
-            name: {**model.usage.as_json(), "flow": model.flow.describe()}
-            for name, model in (("teacher", self.teacher), ("student", self.student))
-        }
         busy = {"processes": workers.count, "busy_s": round(workers.busy_s, 1)}
-        spent = round(self.teacher.journal.spent_usd, 6)
-        cost = {"seconds": round(seconds, 1), "spent_usd": spent, "sandbox": busy, **usage}
+        spent = round(self.journal.spent_usd, 6)
+        cost = {"seconds": round(seconds, 1), "spent_usd": spent, "sandbox": busy, **self.models.as_json()}
         write_json(self.out / "cost.json", cost)
 
 

@@ -32,10 +32,11 @@ from advgen.hygiene.normal import code_of
 from advgen.journal import Journal
 from advgen.pipeline import jobs
 from advgen.pipeline.exercise import Exercise, Turnstile, Workshop
+from advgen.pipeline.models import Models, check_models
 from advgen.pipeline.records import Record
 from advgen.pipeline.workers import WorkerLost, Workers
 from advgen.seeds import Seed
-from advgen.teacher import Budget, ReplyError, Teacher, check_model, note, together
+from advgen.teacher import ReplyError, together
 from advgen.teacher.flow import FlowStopped
 from advgen.verify import Prover, SandboxBroken, truth
 from advgen.verify.truth import Truth
@@ -92,8 +93,7 @@ def consensus(config: BuildConfig, benchmarks: Sequence[Path], out: Path, limit:
 
     Raises ConfigError, DataError, TeacherError, SandboxUnavailable.
     """
-    check_model(config.teacher)
-    check_model(config.student)
+    check_models(config)
     chosen = [item for path in benchmarks for item in _chosen(path, limit)]
     with Journal(out / "journal.sqlite") as journal:
         names = [path.name for path in benchmarks]
@@ -126,30 +126,24 @@ def _item(task: Task) -> Item:
 
 
 async def _judged(config: BuildConfig, journal: Journal, chosen: Sequence[Item]) -> list[Verdict]:
-    budget = Budget(config.budget_usd, journal)
-    teacher, student = Teacher(config.teacher, journal, budget), Teacher(config.student, journal, budget)
-
-    def stop() -> None:
-        teacher.flow.stop()
-        student.flow.stop()
-
+    models = Models(config, journal)
     with (
         closing(Workers(Prover, config.sandbox, config.gate)) as workers,
         Pool(None) as pool,
-        interruptible(stop),
+        interruptible(models.stop),
         progress("consensus", len(chosen)) as bar,
     ):
         shop = Workshop(
-            config=config, teacher=teacher, student=student, workers=workers, turnstile=Turnstile(pool), parents={}
+            config=config, models=models, workers=workers, turnstile=Turnstile(pool), parents={}
         )  # fmt: skip
 
         async def one(index: int, item: Item) -> Verdict:
             try:
                 verdict = await _verdict(shop, index, item)
             except TeacherError:
-                stop()
+                models.stop()
                 raise
-            bar.advance(note=lambda: note([teacher, student], bar.done / bar.total))
+            bar.advance(note=lambda: models.note(bar.done / bar.total))
             return verdict
 
         try:
@@ -157,8 +151,7 @@ async def _judged(config: BuildConfig, journal: Journal, chosen: Sequence[Item])
         except FlowStopped:
             raise TeacherError("stopped; run the same command again to go on") from None
         finally:
-            await teacher.close()
-            await student.close()
+            await models.close()
 
 
 async def _verdict(shop: Workshop, index: int, item: Item) -> Verdict:

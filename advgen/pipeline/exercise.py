@@ -18,7 +18,8 @@ from advgen import parse, prompts
 from advgen.config import BuildConfig
 from advgen.hygiene.duplicates import Pool
 from advgen.pipeline import jobs
-from advgen.pipeline.records import Record
+from advgen.pipeline.models import Models
+from advgen.pipeline.records import WITNESS, Record
 from advgen.pipeline.workers import WorkerLost, Workers
 from advgen.seeds import Seed, subtopics_wanted
 from advgen.teacher import Answer, ReplyError, Teacher, together
@@ -69,8 +70,7 @@ class Workshop:
     """What the exercises of a round share."""
 
     config: BuildConfig
-    teacher: Teacher
-    student: Teacher
+    models: Models
     workers: Workers
     turnstile: Turnstile
     parents: dict[str, dict[str, Any]]
@@ -165,7 +165,8 @@ class Exercise:
         """One reply of the teacher."""
         longest = LONGEST.get(purpose, 0)
         return self._note(
-            purpose, [await self.shop.teacher.ask(purpose, message, sample, longest, priority=self.priority)]
+            purpose,
+            [await self.shop.models.teacher.ask(purpose, message, sample, longest, priority=self.priority)],
         )[0]
 
     # --- the statement ----------------------------------------------------------------------------------------
@@ -200,7 +201,7 @@ class Exercise:
     async def _subtopics(self, topic: str) -> list[str]:
         count = max(subtopics_wanted(self.config), 3)  # of fewer, a list is not what comes
         message = prompts.messages("subtopics", topic=topic, count=count)
-        answer = await self.shop.teacher.ask(
+        answer = await self.shop.models.teacher.ask(
             "subtopics", message, max_tokens=LONGEST["subtopics"], priority=self.priority
         )
         return parse.subtopics(*self._note_once("subtopics", topic, [answer])) or [topic]
@@ -216,14 +217,19 @@ class Exercise:
         """Solutions, calls and claims of the teacher for a statement, and what running them shows."""
         asked, stub = self.config.exercises, reading.statement.stub
         about = {"stub": stub}
-        solutions, calls, claims = await together(
+        solutions, calls, claims, *witnesses = await together(
             [
                 self._solutions(reading.question, asked.solutions),
                 self._about("calls", asked.calls, about),
                 self._about("asserts", asked.asserts, about),
+                *(self._witnessed(witness, reading.question) for witness in self.shop.models.witnesses),
             ]
         )
-        evidence = jobs.Evidence(tuple(solutions), tuple(calls), tuple(claims), asked.solutions)
+        names = [witness.model for witness in self.config.witnesses]
+        evidence = jobs.Evidence(
+            tuple(solutions), tuple(calls), tuple(claims), asked.solutions,
+            tuple(zip(names, witnesses, strict=True)),
+        )  # fmt: skip
         proved = await self.shop.workers.run(jobs.prove, reading, evidence)
         for turn in range(asked.repairs if asked.feedback else 0):
             if not proved.proof.complaints:
@@ -234,8 +240,13 @@ class Exercise:
 
     async def _solutions(self, question: list[dict[str, str]], count: int) -> list[str]:
         return self._note(
-            "solution", await self.shop.teacher.ask_many("solution", question, count, priority=self.priority)
+            "solution",
+            await self.shop.models.teacher.ask_many("solution", question, count, priority=self.priority),
         )
+
+    async def _witnessed(self, witness: Teacher, question: list[dict[str, str]]) -> list[str]:
+        count = self.config.exercises.solutions
+        return self._note(WITNESS, await witness.ask_many(WITNESS, question, count, priority=self.priority))
 
     async def _about(self, purpose: str, count: int, about: dict[str, str]) -> list[str]:
         """One reply about a statement, or none when `count` is 0."""
@@ -273,7 +284,7 @@ class Exercise:
     async def _attempted(self, proved: jobs.Proved) -> None:
         record, shop = self.record, self.shop
         count = self.config.attempts.count
-        answers = await shop.student.ask_many("attempt", record.prompt, count, priority=self.priority)
+        answers = await shop.models.student.ask_many("attempt", record.prompt, count, priority=self.priority)
         texts = self._note("attempt", answers)
         record.attempts = await shop.workers.run(jobs.judge, texts, proved)
         record.testimony = await shop.workers.run(jobs.testimony, proved, record.attempts)
@@ -325,7 +336,7 @@ class Exercise:
         return await asyncio.shield(rematches[name])
 
     async def _attempt_again(self, parent: dict[str, Any]) -> list[Attempt]:
-        answers = await self.shop.student.ask_many(
+        answers = await self.shop.models.student.ask_many(
             "rematch", parent["prompt"], self.config.attempts.count, _PARENTS_SAMPLES, self.priority
         )
         texts = self._note_once("rematch", parent["exercise_id"], answers)

@@ -16,13 +16,13 @@ from typing import Any
 from advcore.stats import wilson
 from advgen import curriculum
 from advgen.curriculum import RoundStats, Verdict
-from advgen.pipeline.records import INFRASTRUCTURE
+from advgen.pipeline.records import INFRASTRUCTURE, WITNESS
 
 Row = Mapping[str, Any]
 _MOST_REASONS = 1_000  # that are told apart
 _LONGEST_REASON = 200  # characters
 STUDENTS = ("attempt", "rematch")
-"""Purposes of requests to the student; all others go to the teacher."""
+"""Purposes of requests to the student; all but these and WITNESS go to the teacher."""
 
 
 class Funnel:
@@ -131,7 +131,7 @@ class _Counts:
 
     @property
     def teacher_tokens(self) -> int:
-        return self._tokens.total() - self.student_tokens
+        return self._tokens.total() - self.student_tokens - self._tokens[WITNESS]
 
     def mean(self, column: str) -> float:
         """Over the kept; 0 without any."""

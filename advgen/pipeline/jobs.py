@@ -52,6 +52,8 @@ class Evidence:
     calls: tuple[str, ...]
     claims: tuple[str, ...]
     asked: int
+    witnesses: tuple[tuple[str, Sequence[str]], ...] = ()
+    """Name and solutions of each."""
 
     def with_repairs(
         self, programs: Sequence[str], repaired: Sequence[tuple[str, str]], further: Sequence[str]
@@ -141,6 +143,11 @@ def prove(prover: Prover, reading: Reading, evidence: Evidence) -> Proved:
     wanted += [call for text in evidence.calls for call in _calls(text, statement)]
     programs = [_program(prover, text, statement, wanted) for text in evidence.solutions]
     proof = prover.prove(statement, [code for code in programs if code], wanted, claimed, evidence.asked)
+    for name, texts in evidence.witnesses if proof.status == "kept" else ():
+        if not any(prover.attempt(text, statement, proof.tests, proof.reference_s).passed for text in texts):
+            reason = f"of {len(texts)} solutions of {name} none passes"
+            proof = replace(proof, status="unwitnessed", reason=reason)
+            break
     response = evidence.solutions[programs.index(proof.right[0])] if proof.right else ""
     if proof.status == "kept":
         reading = _reading(_confirmed(statement, proof))

@@ -20,6 +20,7 @@ from advgen.seeds import Seed
 from advgen.teacher import Answer
 from advgen.verify import Attempt, Proof, Testimony
 
+WITNESS = "witness"  # the purpose of requests to witnesses
 INFRASTRUCTURE = ("no_reply", "sandbox_error")
 """Statuses that say nothing about the exercise: tried again when the run goes on."""
 

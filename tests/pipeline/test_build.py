@@ -162,6 +162,30 @@ def test_a_folder_without_tasks_is_refused(tmp_path, scene):
         pipeline.build(scene.config(), tmp_path / "run", None, seeds.Given(tasks=str(tmp_path)))
 
 
+# --- witnesses ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("solutions", "status"),
+    [([WRONG[0], RIGHT], "kept"), (WRONG, "unwitnessed"), (["no code"], "unwitnessed")],
+)
+def test_an_exercise_is_kept_where_each_witness_reproduces_it_once(tmp_path, scene, solutions, status):
+    witness = Script(solve=[fenced(code) for code in solutions])
+    with MockServer(witness) as server:
+        models = [{"model": "openai/other", "api_base": server.api_base}]
+        config = scene.config(witnesses=models)
+        funnel = pipeline.build(config, tmp_path / "run", None)
+    row = raw(tmp_path / "run")
+    assert row["status"] == status
+    assert status == "kept" or "of 2 solutions of openai/other none passes" in row["reason"]
+    assert witness.counts() == {"solve": config.exercises.solutions}
+    assert (
+        funnel["tokens"]["witness"]
+        == json.loads((tmp_path / "run" / "cost.json").read_text())["witness_1"]["completion_tokens"]
+    )
+    assert pipeline.plan(config, None)["witness_requests"] == 2
+
+
 # --- repairs --------------------------------------------------------------------------------------------------
 
 FAULTS = {
