@@ -30,6 +30,8 @@ Rows = Callable[[], Iterable[Row]]
 # Verdicts that prove a program wrong on a test of its exercise. A timeout may be the machine's, and what does not even
 # load teaches format.
 PROVED_WRONG = ("fail", "error")
+PASS_RATES = {"0": 0.0, "to 1/4": 0.25, "to 1/2": 0.5, "to 3/4": 0.75, "over 3/4": 1.0}
+"""Bins of a student's pass rate, and where each ends."""
 COMMON_KIND = "wrong_answer"
 """The failure that a preference is for; every other kind has a cap."""
 
@@ -82,6 +84,11 @@ def failing(attempts: Sequence[Row], right: Container[str]) -> list[int]:
         if shape and shape not in right:
             found.setdefault(shape, at)
     return sorted(found.values(), key=lambda at: attempts[at]["failure_kind"] != COMMON_KIND)
+
+
+def pass_rate_bin(rate: float) -> str:
+    """One of PASS_RATES."""
+    return next(name for name, most in PASS_RATES.items() if rate <= most)
 
 
 def _distinct(codes: Iterable[str]) -> dict[str, str]:
@@ -137,6 +144,10 @@ class Report:
     """Of the pairs."""
     expected_wrong: float = 0.0
     """Of the pairs, as many as their probabilities say have a side that is not what it is called."""
+    by_pass_rate: Counter[str] = field(default_factory=Counter)
+    """Pairs by how often the student solves the exercise (`pass_rate_bin`)."""
+    expected_true: dict[str, float] = field(default_factory=dict)
+    """Of those, as many as their probabilities say are true: hard looks like wrong."""
     over_cap: Counter[str] = field(default_factory=Counter)
     """Pairs left out, by kind of failure."""
     duplicates: Counter[str] = field(default_factory=Counter)
@@ -148,7 +159,9 @@ class Report:
         counters = {
             name: dict(value) for name in self.__slots__ if isinstance(value := getattr(self, name), Counter)
         }
-        return {"kept": self.kept, "expected_wrong": round(self.expected_wrong, 3), **counters}
+        true = {name: round(value, 3) for name, value in self.expected_true.items()}
+        wrong = round(self.expected_wrong, 3)
+        return {"kept": self.kept, "expected_wrong": wrong, **counters, "expected_true": true}
 
 
 class Balance:
@@ -245,6 +258,10 @@ class Curator:
         room[kind] -= 1
         self.report.pairs[pair["strategy"]] += 1
         self.report.failure_kinds[kind] += 1
+        where = pass_rate_bin(pair["student_pass_rate"])
+        self.report.by_pass_rate[where] += 1
+        true = self.report.expected_true
+        true[where] = true.get(where, 0.0) + pair["p_true"]
         self.report.expected_wrong += 1 - pair["p_true"]
         return True
 

@@ -124,6 +124,11 @@ teacher model apply.
 | failure of the rejected side | pairs |
 |---|---|
 {_table(pairs)}
+## Truth
+
+| pairs whose sides are both what they are called, as `p_true` expects | |
+|---|---|
+{_table(_truth(rounds))}
 ## Decontamination
 
 | layer | against |
@@ -152,6 +157,19 @@ def _stages(funnel: Mapping[str, Any]) -> dict[str, str]:
         "blocks of the reference reached": f"{funnel['coverage']:.0%}",
     }
     return stages | gone | shares
+
+
+def _truth(rounds: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """By round, but for those of releases without `p_true`; and in the last one by the student's pass rate."""
+    lines = {}
+    for each in rounds:
+        wrong = each.get("curation", {}).get("expected_wrong")
+        if each["pairs"] and wrong is not None:
+            lines[f"round {each['round']}"] = f"{each['pairs'] - wrong:.1f} of {each['pairs']}"
+    last = rounds[-1].get("curation", {})
+    for name, true in last.get("expected_true", {}).items():
+        lines[f"pass rate {name}"] = f"{true:.1f} of {last['by_pass_rate'][name]}"
+    return lines
 
 
 def _strategies(found: Mapping[str, Mapping[str, Any]]) -> str:

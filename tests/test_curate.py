@@ -184,6 +184,15 @@ def test_a_pair_says_how_likely_it_is_and_unlikely_ones_are_left_out():
         assert len(curated([row(failing(), PASS)], min_p_true=floor)[0]) == count
 
 
+def test_the_truth_that_is_expected_is_told_by_how_often_the_student_solves_it():
+    other = "def double(x):\n    return sum([x, x])"
+    rows = [row(failing(), PASS), row(failing("def double(x):\n    return 7"), name="hard", good=other)]
+    (easy, hard), _, report = curated(rows)
+    assert report.by_pass_rate == {"to 1/2": 1, "0": 1}
+    assert report.expected_true == pytest.approx({"to 1/2": easy["p_true"], "0": hard["p_true"]})
+    assert hard["p_true"] < easy["p_true"]
+
+
 def test_the_golden_rows_are_what_the_data_side_writes_today():
     """`UPDATE_GOLDEN=1 pytest tests/test_curate.py` rewrites the file; the trainer's tests read it."""
     kept = row(failing(), PASS)

@@ -298,10 +298,9 @@ def _rate(shares: Sequence[float], weights: Sequence[int]) -> dict[str, Any]:
 
 
 def _bins(kept: Sequence[Verdict]) -> dict[str, list[Verdict]]:
-    edges = {"0": 0.0, "to 1/4": 0.25, "to 1/2": 0.5, "to 3/4": 0.75, "over 3/4": 1.0}
-    bins: dict[str, list[Verdict]] = {name: [] for name in edges}
+    bins: dict[str, list[Verdict]] = {name: [] for name in curate.PASS_RATES}
     for each in kept:
-        bins[next(name for name, most in edges.items() if each.pass_rate <= most)].append(each)
+        bins[curate.pass_rate_bin(each.pass_rate)].append(each)
     return bins
 
 

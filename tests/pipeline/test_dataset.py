@@ -133,6 +133,15 @@ def test_the_numbers_of_all_rounds_go_along_with_the_dataset(rounds, tmp_path):
         assert (parent.round, Counter(row["round"] for row in parent.pool)) == (1, {0: 4, 1: 9})
 
 
+def test_the_card_tells_the_truth_that_is_expected_by_round_and_pass_rate(rounds):
+    said = (rounds[1] / "dataset" / "README.md").read_text()
+    for run in rounds:
+        funnel = funnel_of(run)
+        true = funnel["pairs"] - funnel["curation"]["expected_wrong"]
+        assert f"| round {funnel['round']} | {true:.1f} of {funnel['pairs']} |" in said
+    assert re.search(r"\| pass rate to 1/4 \| \d+\.\d of \d+ \|", said)
+
+
 def test_every_config_of_the_card_loads_and_holds_both_rounds(rounds, tmp_path):
     from datasets import load_dataset
     from huggingface_hub import DatasetCard
