@@ -92,6 +92,10 @@ class ExercisesConfig:
     """Topics beside those."""
     per_topic: int = 2
     """Exercises of a topic before the next one has its turn; after the last topic the first comes again."""
+    order: Literal["statement", "reference"] = "statement"
+    """Of an exercise that grows from no parent. `statement`: that is written first, and expected values are what
+    solutions agree on. `reference`: a program is written, or given by `--seeds FILE.py`; its outputs are the expected
+    values, the statement is written from it, and kept is what solutions reproduce from the statement alone."""
     solutions: int = 4
     """Independent teacher solutions an exercise."""
     calls: int = 14

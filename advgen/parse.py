@@ -285,6 +285,36 @@ def _positional(arguments: ast.arguments) -> tuple[str, ...]:
     return names
 
 
+def reference(text: str) -> str:
+    """A program with one function, besides those that it calls, that an exercise can be written from."""
+    source = code_block(text)
+    name = _exercised(tree(source))
+    return chat.trimmed(source, name)
+
+
+def _exercised(module: ast.Module) -> str:
+    functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
+    found = [
+        node
+        for node in functions
+        if not any(node.name in reads([other]) for other in functions if other is not node)
+    ]
+    if len(found) != 1:
+        raise ParseError(f"{len(found)} functions instead of one")
+    if found[0].name.startswith("_") or found[0].decorator_list:
+        raise ParseError("private or decorated function")
+    _positional(found[0].args)
+    return found[0].name
+
+
+def is_of(exercise: Statement, code: str) -> bool:
+    """Whether a statement is one of what `reference` found in `code`: its name, and its parameters by name."""
+    module = tree(code)
+    name = _exercised(module)
+    function = next(node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return (exercise.entry_point, exercise.parameters) == (name, _positional(function.args))
+
+
 def program(text: str, entry_point: str, above: str = "") -> str:
     """A solution as it was written: code that defines `entry_point` at its top level. Names that it needs and that
     stand `above` the function in the statement are put above it.

@@ -77,6 +77,9 @@ class Given:
         return texts + (sha256_of([asdict(task) for task in self.read_tasks()]) if self.tasks else "")
 
 
+NOTHING = Given()
+
+
 @dataclass(frozen=True, slots=True)
 class Parent:
     """The round before: its dataset, the kept exercises of all rounds so far, and their margins."""

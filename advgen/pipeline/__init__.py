@@ -36,16 +36,15 @@ from advgen.pipeline.funnel import Funnel
 from advgen.pipeline.models import Models, check_models
 from advgen.pipeline.records import INFRASTRUCTURE, Spool
 from advgen.pipeline.workers import Workers
-from advgen.seeds import Given, Parent, Seed, adversarial_seeds, first_seeds, topics
+from advgen.seeds import NOTHING, Given, Parent, Seed, adversarial_seeds, first_seeds, topics
 from advgen.teacher import BudgetExhausted, estimate
 from advgen.teacher.flow import FlowStopped
 from advgen.verify import Prover, SandboxUnavailable
 
-NOTHING = Given()
 PROMPT_TOKENS = 500  # of one request, for estimates; the longest template with its statement stays below it
 TEMPLATES = (
-    "subtopics", "exercise", "inspired", "incremental", "opposite", "deceptive", "solve", "calls", "asserts",
-    "repair", "more_calls", "correct",
+    "subtopics", "exercise", "inspired", "program", "describe", "incremental", "opposite", "deceptive", "solve",
+    "calls", "asserts", "repair", "more_calls", "correct",
 )  # fmt: skip
 
 
@@ -87,7 +86,8 @@ def plan(config: BuildConfig, parent: Parent | None, given: Given = NOTHING) -> 
     """What a build would ask for, without repairs: request counts and their most tokens, for `--dry-run`."""
     asked = config.exercises
     written = max(0, asked.count - len(given.read_tasks()))
-    extra = 1 + 1 + bool(asked.asserts)
+    programs = asked.order == "reference" and not (parent or given.texts)
+    extra = 1 + 1 + bool(asked.asserts) + programs
     opened = 0 if parent or given.texts else min(-(-written // asked.per_topic), len(topics(config)))
     teacher = opened + asked.count * asked.solutions + written * extra
     rematches = min(len(parent.pool), asked.count) if parent else 0

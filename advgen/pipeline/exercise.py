@@ -27,7 +27,7 @@ from advgen.verify import Attempt, Complaint, SandboxBroken
 
 # The longest reply that makes sense, in tokens: a statement's end or the last calls are no loss. A solution may be as
 # long as the config says.
-LONGEST = {"subtopics": 400, "statement": 350, "calls": 350, "asserts": 400}
+LONGEST = {"subtopics": 400, "program": 400, "statement": 350, "calls": 350, "asserts": 400}
 _PARENTS_SAMPLES = 1_000_000  # samples of a parent start here: those it was kept and drawn by are not fresh
 
 
@@ -91,6 +91,7 @@ class Exercise:
         self.shop, self.config = shop, shop.config
         self.record = Record(seed=seed, exercise_id=f"r{seed.round}-{seed.index:05d}")
         self.priority = seed.index  # what was begun first is finished first
+        self.reference = ""  # the program that the statement was written from
 
     async def run(self) -> Record:
         """Raises what ends the run: TeacherError, FlowStopped, SandboxUnavailable, ConfigError."""
@@ -177,6 +178,8 @@ class Exercise:
             return self._read(await self.shop.workers.run(jobs.read, fenced(seed.task.statement)))
         if seed.strategy == "seed" and not (seed.subtopic or seed.source):
             seed = self.record.seed = replace(seed, subtopic=await self._subtopic(seed))
+        if seed.strategy == "seed" and self.config.exercises.order == "reference":
+            return await self._described(seed)
         if seed.strategy == "seed":
             message = _first_question(seed)
         else:
@@ -184,6 +187,17 @@ class Exercise:
         # The sample index keeps apart two seeds that were drawn with the same parent and strategy.
         text = await self._ask("statement", message, seed.index)
         return self._read(await self.shop.workers.run(jobs.read, text))
+
+    async def _described(self, seed: Seed) -> jobs.Reading:
+        """A program, and the statement that is written from it."""
+        text = fenced(seed.source)
+        if not seed.source:
+            message = prompts.messages("program", topic=seed.topic, subtopic=seed.subtopic)
+            text = await self._ask("program", message, seed.index)
+        self.reference = await self.shop.workers.run(jobs.reference, text)
+        message = prompts.messages("describe", program=self.reference)
+        text = await self._ask("statement", message, seed.index)
+        return self._read(await self.shop.workers.run(jobs.description, text, self.reference))
 
     def _read(self, reading: jobs.Reading) -> jobs.Reading:
         self.record.exercise_id, self.record.statement = reading.name, reading.statement
@@ -217,10 +231,11 @@ class Exercise:
         """Solutions, calls and claims of the teacher for a statement, and what running them shows."""
         asked, stub = self.config.exercises, reading.statement.stub
         about = {"stub": stub}
+        tried = {"stub": self.reference or stub}
         solutions, calls, claims, *witnesses = await together(
             [
                 self._solutions(reading.question, asked.solutions),
-                self._about("calls", asked.calls, about),
+                self._about("calls", asked.calls, tried),
                 self._about("asserts", asked.asserts, about),
                 *(self._witnessed(witness, reading.question) for witness in self.shop.models.witnesses),
             ]
@@ -228,7 +243,7 @@ class Exercise:
         names = [witness.model for witness in self.config.witnesses]
         evidence = jobs.Evidence(
             tuple(solutions), tuple(calls), tuple(claims), asked.solutions,
-            tuple(zip(names, witnesses, strict=True)),
+            tuple(zip(names, witnesses, strict=True)), self.reference,
         )  # fmt: skip
         proved = await self.shop.workers.run(jobs.prove, reading, evidence)
         for turn in range(asked.repairs if asked.feedback else 0):

@@ -54,6 +54,8 @@ class Evidence:
     asked: int
     witnesses: tuple[tuple[str, Sequence[str]], ...] = ()
     """Name and solutions of each."""
+    reference: str = ""
+    """The program that the statement was written from."""
 
     def with_repairs(
         self, programs: Sequence[str], repaired: Sequence[tuple[str, str]], further: Sequence[str]
@@ -118,6 +120,20 @@ def read(_: Prover, text: str) -> Reading:
     return _reading(statement)
 
 
+def reference(_: Prover, text: str) -> str:
+    """The program of a reply, of which the one function that no other names is the exercise. Raises ParseError."""
+    return parse.reference(text)
+
+
+def description(prover: Prover, text: str, code: str) -> Reading:
+    """The statement of a reply about a program. Raises ParseError where it is that of another function."""
+    reading = read(prover, text)
+    statement = reading.statement
+    if not parse.is_of(statement, code):
+        raise parse.ParseError(f"the statement is of {statement.signature}, and not of the program")
+    return reading
+
+
 def _reading(statement: Statement) -> Reading:
     signature, docstring = statement.signature, statement.docstring
     question = prompts.messages("solve", signature=signature, docstring=docstring, given=statement.given)
@@ -142,7 +158,9 @@ def prove(prover: Prover, reading: Reading, evidence: Evidence) -> Proved:
     wanted = [claim.call for claim in parse.examples(statement)]
     wanted += [call for text in evidence.calls for call in _calls(text, statement)]
     programs = [_program(prover, text, statement, wanted) for text in evidence.solutions]
-    proof = prover.prove(statement, [code for code in programs if code], wanted, claimed, evidence.asked)
+    proof = prover.prove(
+        statement, [code for code in programs if code], wanted, claimed, evidence.asked, evidence.reference
+    )
     for name, texts in evidence.witnesses if proof.status == "kept" else ():
         if not any(prover.attempt(text, statement, proof.tests, proof.reference_s).passed for text in texts):
             reason = f"of {len(texts)} solutions of {name} none passes"

@@ -93,9 +93,11 @@ class Prover:
         calls: Sequence[Call],
         claims: Sequence[Claim] = (),
         asked: int = 0,
+        reference: str = "",
     ) -> Proof:
         """Tests from agreement on all calls that fit the signature, those of `claims` and of the statement's examples
-        too, and on others where the statement demands an exception; then every gate in turn. Raises SandboxBroken.
+        too, and on others where the statement demands an exception; then every gate in turn. With a `reference`, from
+        which the statement was written, tests are what it comes to, and solutions agree with it. Raises SandboxBroken.
 
         Shares are of the solutions `asked` for, so that one that could not be read counts as one that disagrees. A
         solution that is no Python may be among them: it counts so too, and is complained about.
@@ -112,14 +114,18 @@ class Prover:
         probes = list({call.source: call for call in offered if demanded or signature.takes(call)}.values())
         unfit = list({call.source: None for call in offered if not signature.takes(call)})
         seen = self._screened(exercise, solutions, probes)
+        if reference and (found := self._screened(exercise, [reference], probes)).causes:
+            return Proof(status="nondeterministic", reason=f"the reference uses {', '.join(found.causes)}")
         if len(seen.usable) < needed:
             return _unusable(seen, asked, needed)
         rows = [self._outputs(code, exercise.entry_point, probes) for code in seen.usable]
-        agreed = [each for each in _agreed(probes, rows, needed, exercise) if asked_for(*each)]
+        asked_of = [self._outputs(reference, exercise.entry_point, probes)] if reference else rows
+        agreed = _agreed(probes, asked_of, 1 if reference else needed, exercise)
+        agreed = [each for each in agreed if asked_for(*each)]
         if refuted := _refuted(agreed, stated, signature):
             return refuted
-        tests = _tests(agreed, stated, claims)
-        proof = self._tested(exercise, seen.usable, tests, asked)
+        tests = _tests(agreed, stated, claims, "reference" if reference else "agreement")
+        proof = self._tested(exercise, seen.usable, tests, asked, reference)
         if proof.status == "kept":
             return proof
         if not tests or proof.status == "too_few_tests":
@@ -195,11 +201,14 @@ class Prover:
     def _outputs(self, code: str, entry_point: str, probes: Sequence[Call]) -> list[Output]:
         return self._call(code, entry_point, [probe.args for probe in probes])
 
-    def _tested(self, exercise: Statement, usable: Sequence[str], tests: Sequence[Test], asked: int) -> Proof:
+    def _tested(
+        self, exercise: Statement, usable: Sequence[str], tests: Sequence[Test], asked: int, reference: str
+    ) -> Proof:
         reports = [self._check(code, tests, exercise.entry_point) for code in usable] if tests else []
         passed = [(code, report) for code, report in zip(usable, reports, strict=False) if report.passed]
         if len(passed) < math.ceil(self.gate.agreement * len(usable)):
-            reason = f"{len(passed)} of {len(usable)} solutions agree throughout"
+            what = "come to what the reference does" if reference else "agree throughout"
+            reason = f"{len(passed)} of {len(usable)} solutions {what}"
             return Proof(status="no_agreement", reason=reason)
         proof = Proof(
             status="kept", tests=tuple(tests), right=tuple(code for code, _ in passed),
@@ -480,7 +489,7 @@ def _refuted(agreed: _Agreed, stated: Sequence[Claim], signature: Signature) -> 
     return None
 
 
-def _tests(agreed: _Agreed, stated: Sequence[Claim], claims: Sequence[Claim]) -> list[Test]:
+def _tests(agreed: _Agreed, stated: Sequence[Claim], claims: Sequence[Claim], origin: str) -> list[Test]:
     """Entries of the `tests` column. An example of the statement is one whether solutions agree on its call or not; an
     assert from the statement alone that led to the same as agreement is a cross-check.
     """
@@ -490,7 +499,7 @@ def _tests(agreed: _Agreed, stated: Sequence[Claim], claims: Sequence[Claim]) ->
     for call, outcome in agreed:
         if call.source not in told:
             said = asserted.get(call.source)
-            source = "assert" if said and alike(said, outcome) else "agreement"
+            source = "assert" if said and alike(said, outcome) else origin
             tests.append({"call": call.source, **outcome.entry, "source": source})
     return tests
 

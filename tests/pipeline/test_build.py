@@ -35,6 +35,7 @@ BROKEN = ["def step_up(n: int) -> int:\n    return n // 0", "def step_up(n: int)
 WRONG = [RIGHT.replace("n + 1", f"n + {more}") for more in (2, 3, 4)]
 PHRASES = {
     "subtopics": "different subtopics of", "statement": "You write statements", "more_calls": "What is missing:",
+    "program": "Write one Python function", "describe": "State what this Python function",
     "repair": "Find the mistake", "correct": "with the fewest changes", "calls": "a few typical ones",
     "asserts": "function alone, write", "solve": "Write a Python function.",
 }  # fmt: skip
@@ -184,6 +185,57 @@ def test_an_exercise_is_kept_where_each_witness_reproduces_it_once(tmp_path, sce
         == json.loads((tmp_path / "run" / "cost.json").read_text())["witness_1"]["completion_tokens"]
     )
     assert pipeline.plan(config, None)["witness_requests"] == 2
+
+
+# --- reference first ------------------------------------------------------------------------------------------
+
+
+def reference_first(scene, run, given=seeds.NOTHING, **sections):
+    scene.teacher.lines |= {"program": [fenced(RIGHT)], "describe": [fenced(STUB)]}
+    return pipeline.build(scene.config(exercises={"order": "reference"}, **sections), run, None, given)
+
+
+def test_with_the_reference_first_its_outputs_are_the_truth_and_solutions_reproduce_them(tmp_path, scene):
+    funnel = reference_first(scene, tmp_path / "run")
+    row = raw(tmp_path / "run")
+    assert (funnel["kept"], row["entry_point"]) == (1, "step_up")
+    assert {test["source"] for test in json.loads(row["tests"])} == {"reference", "generated"}
+    assert RIGHT in scene.teacher.asked["describe"][0]
+    assert RIGHT in scene.teacher.asked["calls"][0]
+    assert all(RIGHT not in asked for asked in scene.teacher.asked["solve"] + scene.student.asked["solve"])
+    asked = scene.teacher.counts()
+    assert (asked["program"], asked["describe"]) == (1, 1)
+    assert "statement" not in asked
+    config = scene.config(exercises={"order": "reference"})
+    assert pipeline.plan(config, None)["teacher_requests"] == sum(asked.values()) - asked.get(
+        "asserts", 0
+    ) + bool(config.exercises.asserts)
+
+
+@pytest.mark.parametrize(
+    ("lines", "status", "reason"),
+    [
+        ({"solve": [WRONG[0]]}, "no_agreement", "0 of 2 solutions come to what the reference does"),
+        ({"describe": [STUB.replace("step_up", "other")]}, "unreadable", "the statement is of def other("),
+        ({"program": ["x = 1"]}, "unreadable", "0 functions instead of one"),
+        ({"program": ["import random\n" + RIGHT.replace("return 30", "return random.random()")]},
+         "nondeterministic", "the reference uses random"),
+    ],
+)  # fmt: skip
+def test_a_reference_that_nobody_reproduces_or_states_is_turned_away(tmp_path, scene, lines, status, reason):
+    lines = {purpose: [fenced(text) for text in texts] for purpose, texts in lines.items()}
+    scene.teacher.lines |= {"program": [fenced(RIGHT)], "describe": [fenced(STUB)]} | lines
+    pipeline.build(scene.config(exercises={"order": "reference"}), tmp_path / "run", None)
+    row = raw(tmp_path / "run")
+    assert row["status"] == status
+    assert reason in row["reason"]
+
+
+def test_a_given_function_is_the_reference(tmp_path, scene):
+    (tmp_path / "mine.py").write_text(RIGHT)
+    given = seeds.Given(texts=str(tmp_path / "mine.py"))
+    assert reference_first(scene, tmp_path / "run", given)["kept"] == 1
+    assert "program" not in scene.teacher.asked
 
 
 # --- repairs --------------------------------------------------------------------------------------------------
