@@ -130,7 +130,7 @@ class Exercise:
         proved = await (self._given(reading, task) if task else self.proved(reading))
         record = self.record
         record.statement, record.prompt = proved.statement, proved.question
-        record.proof, record.response = proved.proof, proved.response
+        record.proof = proved.proof
         record.solutions = [code for code in proved.programs if code]
         if proved.proof.status != "kept":
             self._end(proved.proof.status, proved.proof.reason)
@@ -302,7 +302,8 @@ class Exercise:
         answers = await shop.models.student.ask_many("attempt", record.prompt, count, priority=self.priority)
         texts = self._note("attempt", answers)
         record.attempts = await shop.workers.run(jobs.judge, texts, proved)
-        record.testimony = await shop.workers.run(jobs.testimony, proved, record.attempts)
+        record.testimony, proved = await shop.workers.run(jobs.testify, proved, record.attempts)
+        record.proof, record.response = proved.proof, proved.response
         if self.config.curation.chosen == "repaired":
             record.mended = await self._corrections(proved)
         if record.seed.parent_id:

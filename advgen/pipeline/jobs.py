@@ -23,7 +23,7 @@ from advgen.hygiene.items import Item, Text
 from advgen.hygiene.normal import fingerprint
 from advgen.parse import Statement
 from advgen.seeds import Seed
-from advgen.verify import Attempt, Proof, Prover, Testimony
+from advgen.verify import TRUE, Attempt, Proof, Prover, Testimony
 
 Messages = list[dict[str, str]]
 Tests = Sequence[dict[str, Any]]
@@ -77,8 +77,14 @@ class Proved(Reading):
     """What each reply was read as, '' where it held no program."""
     calls: tuple[str, ...]
     """All that were tried."""
-    response: str
-    """The reply that held the first right one, as it came; '' without one."""
+    responses: tuple[str, ...]
+    """The replies that held them, as they came."""
+
+    @property
+    def response(self) -> str:
+        """The reply that held the first right one; '' without one."""
+        replies = dict(zip(reversed(self.programs), reversed(self.responses), strict=True))
+        return replies.get(self.proof.right[0], "") if self.proof.right else ""
 
 
 def describe(prover: Prover) -> str:
@@ -166,13 +172,12 @@ def prove(prover: Prover, reading: Reading, evidence: Evidence) -> Proved:
             reason = f"of {len(texts)} solutions of {name} none passes"
             proof = replace(proof, status="unwitnessed", reason=reason)
             break
-    response = evidence.solutions[programs.index(proof.right[0])] if proof.right else ""
     if proof.status == "kept":
         reading = _reading(_confirmed(statement, proof))
     return Proved(
         statement=reading.statement, question=reading.question, signature=reading.signature,
         docstring=reading.docstring, proof=proof, programs=tuple(programs),
-        calls=tuple(call.source for call in wanted), response=response,
+        calls=tuple(call.source for call in wanted), responses=evidence.solutions,
     )  # fmt: skip
 
 
@@ -182,11 +187,10 @@ def accept(prover: Prover, reading: Reading, solutions: Sequence[str], task: Tas
     calls = [parse.Call(test["call"], arguments(test["call"])) for test in task.tests]
     programs = [_program(prover, text, statement, calls) for text in solutions]
     proof = prover.accept(statement, programs, [task.reference, *task.solutions], task.tests)
-    right = [text for text, code in zip(solutions, programs, strict=True) if code in proof.right]
     return Proved(
         statement=statement, question=reading.question, signature=reading.signature, docstring=reading.docstring,
         proof=proof, programs=tuple(programs), calls=tuple(call.source for call in calls),
-        response=right[0] if right else "",
+        responses=tuple(solutions),
     )  # fmt: skip
 
 
@@ -196,9 +200,16 @@ def judge(prover: Prover, texts: Sequence[str], proved: Proved) -> list[Attempt]
     return [prover.attempt(text, proved.statement, proof.tests, proof.reference_s) for text in texts]
 
 
-def testimony(prover: Prover, proved: Proved, attempts: Sequence[Attempt]) -> Testimony:
-    """What solutions and attempts say of the suite."""
-    return prover.testimony(proved.statement, proved.proof, proved.programs, attempts)
+def testify(prover: Prover, proved: Proved, attempts: Sequence[Attempt]) -> tuple[Testimony, Proved]:
+    """What solutions and attempts say of the suite; and the proof with those of the right solutions that most of what
+    passes agrees with.
+    """
+    if proved.proof.given:
+        return TRUE, proved
+    passed = [attempt.code for attempt in attempts if attempt.passed]
+    right, consent = prover.agreeing(proved.statement, proved.proof, passed)
+    told = prover.testimony(proved.statement, proved.proof, proved.programs, attempts, consent)
+    return told, replace(proved, proof=replace(proved.proof, right=right))
 
 
 def rejectable(

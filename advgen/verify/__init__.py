@@ -8,10 +8,11 @@ Finished datasets are judged by `reprove` (each row again) and `calibration` (er
 
 from sandbox import SandboxUnavailable
 
-from .proof import Attempt, Complaint, Proof, SandboxBroken, Testimony, Votes
+from .proof import TRUE, Attempt, Complaint, Proof, SandboxBroken, Testimony, Votes
 from .prover import Prover
 
 __all__ = [
+    "TRUE",
     "Attempt",
     "Complaint",
     "Proof",

@@ -96,7 +96,8 @@ class Testimony:
     passes: int
     """Attempts that pass all tests."""
     consent: float
-    """Of the programs that pass, the share that comes to what the reference does on all generated inputs."""
+    """Of the programs that pass, the largest share that comes to the same on all generated inputs; the reference is of
+    these."""
 
     given: bool = False
     """The tests came with the exercise: there is nothing to be said of them."""

@@ -22,7 +22,7 @@ from advgen.verify import coverage, determinism, failure, feedback, fuzz, genera
 from advgen.verify.fit import Signature
 from advgen.verify.mutants import mutants
 from advgen.verify.nulls import nulls
-from advgen.verify.proof import TRUE, Attempt, Complaint, Proof, SandboxBroken, Testimony, Votes
+from advgen.verify.proof import Attempt, Complaint, Proof, SandboxBroken, Testimony, Votes
 from sandbox import Limits, Output, Report, Sandbox
 
 HASH_SEEDS = (0, 1, 2)  # the first decides, the others must agree
@@ -376,18 +376,16 @@ class Prover:
         )  # fmt: skip
 
     def testimony(
-        self, exercise: Statement, proof: Proof, solutions: Sequence[str], attempts: Sequence[Attempt]
-    ) -> Testimony:
-        """Who says what on each test of the proof, and beyond; of a solution that could not be read ('') nothing."""
-        if proof.given:
-            return TRUE
+        self, exercise: Statement, proof: Proof, solutions: Sequence[str], attempts: Sequence[Attempt],
+        consent: float,
+    ) -> Testimony:  # fmt: skip
+        """Who says what on each test of the proof; of a solution that could not be read ('') nothing."""
         args = [arguments(test["call"]) for test in proof.tests]
         taught, attempted = (
             [self._outcomes(code, exercise, args, proof.reference_s) for code in codes]
             for codes in (solutions, [attempt.code for attempt in attempts])
         )
         stated = {call.source for call, _ in examples(exercise)}
-        passed = [attempt.code for attempt in attempts if attempt.passed]
         return Testimony(
             votes=tuple(
                 _votes(
@@ -396,16 +394,28 @@ class Prover:
                 )
                 for at, test in enumerate(proof.tests)
             ),
-            solutions=len(solutions), solved=len(proof.right), attempts=len(attempts), passes=len(passed),
-            consent=self._consent(exercise, proof, passed),
+            solutions=len(solutions), solved=len(proof.right), attempts=len(attempts),
+            passes=sum(attempt.passed for attempt in attempts), consent=consent,
         )  # fmt: skip
 
-    def _consent(self, exercise: Statement, proof: Proof, passed: Sequence[str]) -> float:
-        reference, *others = [*proof.right, *passed]
+    def agreeing(
+        self, exercise: Statement, proof: Proof, passed: Sequence[str]
+    ) -> tuple[tuple[str, ...], float]:
+        """Of the right solutions those that come to the same on generated inputs as most of what passes does, attempts
+        (`passed`) too, the first of several such groups; and its share of all that passes.
+        """
+        codes = [*proof.right, *passed]
         args = [call.args for call in generated.calls(exercise, proof.tests)]
-        wanted = self._outcomes(reference, exercise, args, proof.reference_s)
-        rows = [self._outcomes(code, exercise, args, proof.reference_s) for code in others]
-        return (1 + sum(all(map(_both, wanted, row)) for row in rows)) / (1 + len(rows))
+        rows = [self._outcomes(code, exercise, args, proof.reference_s) for code in codes]
+        groups: list[list[int]] = []
+        for at, row in enumerate(rows):
+            found = next((each for each in groups if all(map(_both, rows[each[0]], row))), None)
+            if found:
+                found.append(at)
+            else:
+                groups.append([at])
+        best = max((each for each in groups if each[0] < len(proof.right)), key=len)
+        return tuple(codes[at] for at in best if at < len(proof.right)), len(best) / len(codes)
 
     def _outcomes(
         self, code: str, exercise: Statement, args: Sequence[fuzz.Args], reference_s: float

@@ -3,6 +3,7 @@
 import multiprocessing
 import pickle
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,33 @@ def test_a_suite_that_mutants_survive_is_weak(prover):
     proof = prover.prove(EXERCISE, [solution] * 2, CALLS, [])
     assert proof.status == "weak_tests"
     assert proof.kill_rate < 0.6
+
+
+def test_of_right_solutions_those_stay_that_most_of_what_passes_agrees_with_beyond_the_tests(prover):
+    proof = prover.prove(EXERCISE, [RIGHT, ALSO_RIGHT, RIGHT], CALLS)
+    odd = RIGHT.replace("return max", "if len(values) > 3:\n        return 1\n    return max")
+    # As if the tests had told it apart from no other: two against two, and the attempts decide.
+    proof = replace(proof, right=(odd, RIGHT, odd, ALSO_RIGHT), tests=proof.tests[:7])
+    assert prover.agreeing(EXERCISE, proof, [RIGHT]) == ((RIGHT, ALSO_RIGHT), 3 / 5)
+    assert prover.agreeing(EXERCISE, proof, []) == ((odd, odd), 2 / 4)
+    # What no right solution does is never the group, however many attempts do it.
+    strange = RIGHT.replace("return max", "if len(values) > 3:\n        return 2\n    return max")
+    assert prover.agreeing(EXERCISE, proof, [strange] * 9)[0] == (odd, odd)
+
+
+def test_given_tests_are_kept_as_they_are_and_right_is_what_passes_them(prover):
+    tests = prover.prove(EXERCISE, [RIGHT, ALSO_RIGHT], CALLS).tests
+    proof = prover.accept(EXERCISE, [WRONG, ALSO_RIGHT, ""], [RIGHT], tests)
+    assert (proof.status, proof.right, proof.given, proof.tests) == (
+        "kept",
+        (ALSO_RIGHT, RIGHT),
+        1,
+        tuple(tests),
+    )
+    assert proof.teacher_pass_rate == 1 / 3
+    wrong = prover.accept(EXERCISE, [RIGHT], [RIGHT, WRONG], tests)
+    assert (wrong.status, wrong.reason.split(":")[0]) == ("misgiven", "its own solution")
+    assert prover.accept(EXERCISE, [RIGHT], [RIGHT], tests[:2]).status == "too_few_tests"
 
 
 def test_a_solution_that_depends_on_the_hash_seed_is_not_kept(prover):
