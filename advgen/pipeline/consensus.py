@@ -181,13 +181,16 @@ async def _compared(shop: Workshop, item: Item, record: Record) -> Verdict:
     pairs = curate.options(row, replace(shop.config.curation, min_p_true=0.0), truth.load())
     chosen = [code_of(pair["chosen"][0]["content"]) for pair, *_ in pairs]
     rejected = [code_of(pair["rejected"][0]["content"]) for pair, *_ in pairs]
-    reference, codes = record.proof.right[0], [attempt["code"] for attempt in attempts]
+    # As a pair holds them, without blanks around.
+    reference, *codes = (
+        code_of(fenced(code)) for code in (record.proof.right[0], *(attempt["code"] for attempt in attempts))
+    )
     suite_right, known = await asyncio.gather(
         shop.workers.run(jobs.passes_suite, item, record.proof.tests),
         shop.workers.run(jobs.are_true, item, [reference, *codes, *chosen]),
     )
     true = dict(zip([reference, *codes, *chosen], known, strict=True))
-    failed = {attempt["code"]: attempt["failed"] for attempt in attempts}
+    failed = {code: attempt["failed"] for code, attempt in zip(codes, attempts, strict=True)}
     return Verdict(
         item=item.name, status="kept", suite_right=suite_right, chosen_right=true[reference],
         pass_rate=row["student_pass_rate"],

@@ -51,7 +51,7 @@ def teacher(messages, seed):
 def student(messages, seed):
     name, argument = re.findall(r"(\w+)\((\w+): int\)", messages[-1]["content"])[-1]
     rule = RULES[name][1] if next(TURNS[name]) % 2 else f"{argument} + 1"
-    return f"```python\ndef {name}({argument}):\n    return {rule}\n```"
+    return f"```python\ndef {name}({argument}):\n    return {rule} \n```"  # with a blank, as models write
 
 
 @pytest.fixture
