@@ -8,6 +8,7 @@ from typing import Any
 
 from advcore.literals import Outcome, Returned, value_of
 from advgen.parse import Call, ParseError, Statement, tree
+from advgen.verify.domain import Domain
 
 _DEPTH = 20  # of annotations and of aliases that name each other
 _ANY_SEQUENCE = (list, tuple, str, bytes, range)
@@ -24,7 +25,7 @@ _UNION, _WRAPPERS = ("union", "optional"), ("annotated", "final", "classvar")
 
 
 class Signature:
-    """What a statement declares of its function's arguments and result."""
+    """What a statement declares of its function's arguments and result, in its signature and in its words."""
 
     def __init__(self, statement: Statement) -> None:
         function = statement.function
@@ -38,6 +39,7 @@ class Signature:
             above = tree(statement.above).body
         except ParseError:
             above = []
+        self._domain = Domain(statement)
         self._aliases = {name: value for node in above for name, value in _defined(node)}
 
     def takes(self, call: Call) -> bool:
@@ -47,6 +49,10 @@ class Signature:
             (optional and value is None) or _fits(value, kind, self._aliases)
             for value, kind, optional in given
         )
+
+    def is_about(self, call: Call) -> bool:
+        """Whether the arguments are also such as the statement says it is about."""
+        return self.takes(call) and self._domain.takes(call.args)
 
     def gives(self, outcome: Outcome) -> bool:
         """Whether the value is of the declared type; an exception is of none."""

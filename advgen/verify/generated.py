@@ -23,11 +23,11 @@ INPUTS = 200  # tried an exercise
 
 
 def calls(exercise: Statement, tests: Sequence[Mapping[str, Any]]) -> list[Call]:
-    """Calls that fit the signature, with arguments like those of the tests."""
+    """Calls that the statement is about, with arguments like those of the tests."""
     name, signature = exercise.entry_point, Signature(exercise)
     known = [arguments(test["call"]) for test in tests]
     made = [Call(call_text(name, args), args) for args in inputs(known)]
-    return [call for call in made if call.source and signature.takes(call)]
+    return [call for call in made if call.source and signature.is_about(call)]
 
 
 def inputs(seeds: Sequence[fuzz.Args]) -> list[fuzz.Args]:

@@ -95,9 +95,9 @@ class Prover:
         asked: int = 0,
         reference: str = "",
     ) -> Proof:
-        """Tests from agreement on all calls that fit the signature, those of `claims` and of the statement's examples
-        too, and on others where the statement demands an exception; then every gate in turn. With a `reference`, from
-        which the statement was written, tests are what it comes to, and solutions agree with it. Raises SandboxBroken.
+        """Tests from agreement on all calls that the statement is about, those of `claims` and of its examples too, and
+        on others where it demands an exception; then every gate in turn. With a `reference`, from which the statement
+        was written, tests are what it comes to, and solutions agree with it. Raises SandboxBroken.
 
         Shares are of the solutions `asked` for, so that one that could not be read counts as one that disagrees. A
         solution that is no Python may be among them: it counts so too, and is complained about.
@@ -110,9 +110,10 @@ class Prover:
             return signature.takes(call) or isinstance(outcome, Raised)
 
         stated = [claim for claim in examples(exercise) if asked_for(*claim)]
-        offered = [*calls, *(claim.call for claim in [*stated, *claims])]
-        probes = list({call.source: call for call in offered if demanded or signature.takes(call)}.values())
-        unfit = list({call.source: None for call in offered if not signature.takes(call)})
+        offered = {call.source: call for call in [*calls, *(claim.call for claim in claims)]}
+        unfit = [source for source, call in offered.items() if not signature.is_about(call)]
+        probes = [call for source, call in offered.items() if demanded or source not in unfit]
+        probes += [claim.call for claim in stated if claim.call not in probes]
         seen = self._screened(exercise, solutions, probes)
         if reference and (found := self._screened(exercise, [reference], probes)).causes:
             return Proof(status="nondeterministic", reason=f"the reference uses {', '.join(found.causes)}")

@@ -218,6 +218,18 @@ def test_calls_that_do_not_fit_the_signature_are_no_tests(prover):
     assert not {test["call"] for test in proof.tests} & {call.source for call in odd}
 
 
+def test_calls_that_the_statement_is_not_about_are_no_tests_but_its_own_examples_are(prover):
+    stub = EXERCISE.stub.replace("Largest", "Of a non-empty list the largest")
+    exercise = parse.stored(stub.replace("whatever.", "whatever.\n\n    >>> span([9])\n    0\n    "))
+    proof = prover.prove(exercise, [RIGHT, ALSO_RIGHT], CALLS)
+    calls = {test["call"] for test in proof.tests}
+    assert proof.status == "kept"
+    assert "span([])" not in calls
+    assert {"span([9])", "span([1])"} <= calls
+    odd = parse.stored(exercise.stub.replace("span([9])", "span([])"))
+    assert "span([])" in {test["call"] for test in prover.prove(odd, [RIGHT, ALSO_RIGHT], CALLS).tests}
+
+
 def test_what_all_agree_on_and_no_test_can_hold_is_named(prover):
     proof = prover.prove(ANYTHING, ["def span(values):\n    return 10**5000 if values else 0"] * 2, CALLS)
     assert proof.status == "too_few_tests"
