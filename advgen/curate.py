@@ -63,7 +63,7 @@ def options(row: Row, config: CurationConfig, trust: Truth) -> list[list[Row]]:
     mended = json.loads(row["mended"]) if config.chosen == "repaired" else []
     told, found = testimony_of(row), []
     for at in failing(attempts, solved.keys() | passed.keys()):
-        p_true = trust.of_pair(told, attempts[at]["failed"])
+        p_true = trust.of_pair(told, at, attempts[at]["failed"])
         if p_true >= config.min_p_true:
             codes = [*right.values(), *filter(None, mended[at : at + 1])]
             found.append([_pair(row, attempts[at], code, source, p_true) for code in codes])

@@ -35,7 +35,8 @@ def told_by(attempts):
         teacher=1, teacher_against=1, student=passes, student_against=len(attempts) - passes, stated=False, backed=False
     )  # fmt: skip
     return Testimony(
-        votes=(vote,), solutions=2, solved=1, attempts=max(1, len(attempts)), passes=passes, consent=1.0
+        votes=(vote,), attempts=len(attempts), like_reference=(1 + passes) / (2 + len(attempts)),
+        like_attempt=(0.0,) * len(attempts),
     )  # fmt: skip
 
 

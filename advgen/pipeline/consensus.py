@@ -190,7 +190,7 @@ async def _compared(shop: Workshop, item: Item, record: Record) -> Verdict:
         shop.workers.run(jobs.are_true, item, [reference, *codes, *chosen]),
     )
     true = dict(zip([reference, *codes, *chosen], known, strict=True))
-    failed = {code: attempt["failed"] for code, attempt in zip(codes, attempts, strict=True)}
+    places = {code: at for at, code in reversed([*enumerate(codes)])}
     return Verdict(
         item=item.name, status="kept", suite_right=suite_right, chosen_right=true[reference],
         pass_rate=row["student_pass_rate"],
@@ -199,7 +199,7 @@ async def _compared(shop: Workshop, item: Item, record: Record) -> Verdict:
         pairs=tuple(
             Judged(
                 chosen_right=true[good], rejected_wrong=not true[bad],
-                rejected=tuple(truth.rejected_features(told, failed[bad])),
+                rejected=tuple(truth.rejected_features(told, places[bad], attempts[places[bad]]["failed"])),
             )
             for good, bad in zip(chosen, rejected, strict=True)
         ),

@@ -206,9 +206,7 @@ def testify(prover: Prover, proved: Proved, attempts: Sequence[Attempt]) -> tupl
     """
     if proved.proof.given:
         return TRUE, proved
-    passed = [attempt.code for attempt in attempts if attempt.passed]
-    right, consent = prover.agreeing(proved.statement, proved.proof, passed)
-    told = prover.testimony(proved.statement, proved.proof, proved.programs, attempts, consent)
+    told, right = prover.testimony(proved.statement, proved.proof, proved.programs, attempts)
     return told, replace(proved, proof=replace(proved.proof, right=right))
 
 
@@ -219,7 +217,7 @@ def rejectable(
     rows, trust = [asdict(each) for each in attempts], trusted(config)
     right = [*proved.proof.right, *(each.code for each in attempts if each.passed)]
     places = failing(rows, {fingerprint(code) for code in right})
-    return [at for at in places if trust.of_pair(told, attempts[at].failed) >= config.min_p_true]
+    return [at for at in places if trust.of_pair(told, at, attempts[at].failed) >= config.min_p_true]
 
 
 def judge_row(prover: Prover, texts: Sequence[str], row: dict[str, Any]) -> list[Attempt]:

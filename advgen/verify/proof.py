@@ -84,21 +84,15 @@ class Votes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Testimony:
-    """What solutions and attempts say of a suite and of its reference."""
+    """What solutions and attempts say of a suite and of each other, all run on its tests and on generated inputs."""
 
     votes: tuple[Votes, ...]
     """By test."""
-    solutions: int
-    """Asked for."""
-    solved: int
-    """Solutions that pass all tests."""
     attempts: int
-    passes: int
-    """Attempts that pass all tests."""
-    consent: float
-    """Of the programs that pass, the largest share that comes to the same on all generated inputs; the reference is of
-    these."""
-
+    like_reference: float
+    """Share of solutions and attempts that come to what the reference does on every input; itself included."""
+    like_attempt: tuple[float, ...]
+    """By attempt, the share of all the others that come to what it does on every input."""
     given: bool = False
     """The tests came with the exercise: there is nothing to be said of them."""
 
@@ -115,5 +109,5 @@ class Testimony:
         return next(found, None)
 
 
-TRUE = Testimony(votes=(), solutions=0, solved=0, attempts=0, passes=0, consent=1.0, given=True)
+TRUE = Testimony(votes=(), attempts=0, like_reference=1.0, like_attempt=(), given=True)
 """Of given tests."""

@@ -377,17 +377,22 @@ class Prover:
         )  # fmt: skip
 
     def testimony(
-        self, exercise: Statement, proof: Proof, solutions: Sequence[str], attempts: Sequence[Attempt],
-        consent: float,
-    ) -> Testimony:  # fmt: skip
-        """Who says what on each test of the proof; of a solution that could not be read ('') nothing."""
+        self, exercise: Statement, proof: Proof, solutions: Sequence[str], attempts: Sequence[Attempt]
+    ) -> tuple[Testimony, tuple[str, ...]]:
+        """Who says what on each test of the proof and on generated inputs; of a solution that could not be read ('')
+        nothing. And of the right solutions those that come to the same beyond the tests as most of what passes does,
+        the first of several such groups: they are the right ones, and the reference is the first of them.
+        """
         args = [arguments(test["call"]) for test in proof.tests]
-        taught, attempted = (
-            [self._outcomes(code, exercise, args, proof.reference_s) for code in codes]
-            for codes in (solutions, [attempt.code for attempt in attempts])
-        )
+        args += [call.args for call in generated.calls(exercise, proof.tests)]
+        codes = [*solutions, *(attempt.code for attempt in attempts)]
+        rows = [self._outcomes(code, exercise, args, proof.reference_s) for code in codes]
+        groups = _groups(rows)
+        best = max((each for each in groups if any(codes[at] in proof.right for at in each)), key=len)
+        alike_to = {at: (len(group) - 1) / (len(codes) - 1) for group in groups for at in group}
+        taught, attempted = rows[: len(solutions)], rows[len(solutions) :]
         stated = {call.source for call, _ in examples(exercise)}
-        return Testimony(
+        told = Testimony(
             votes=tuple(
                 _votes(
                     outcome_of(test), [row[at] for row in taught], [row[at] for row in attempted],
@@ -395,28 +400,10 @@ class Prover:
                 )
                 for at, test in enumerate(proof.tests)
             ),
-            solutions=len(solutions), solved=len(proof.right), attempts=len(attempts),
-            passes=sum(attempt.passed for attempt in attempts), consent=consent,
+            attempts=len(attempts), like_reference=len(best) / len(codes),
+            like_attempt=tuple(alike_to.get(at, 0.0) for at in range(len(solutions), len(codes))),
         )  # fmt: skip
-
-    def agreeing(
-        self, exercise: Statement, proof: Proof, passed: Sequence[str]
-    ) -> tuple[tuple[str, ...], float]:
-        """Of the right solutions those that come to the same on generated inputs as most of what passes does, attempts
-        (`passed`) too, the first of several such groups; and its share of all that passes.
-        """
-        codes = [*proof.right, *passed]
-        args = [call.args for call in generated.calls(exercise, proof.tests)]
-        rows = [self._outcomes(code, exercise, args, proof.reference_s) for code in codes]
-        groups: list[list[int]] = []
-        for at, row in enumerate(rows):
-            found = next((each for each in groups if all(map(_both, rows[each[0]], row))), None)
-            if found:
-                found.append(at)
-            else:
-                groups.append([at])
-        best = max((each for each in groups if each[0] < len(proof.right)), key=len)
-        return tuple(codes[at] for at in best if at < len(proof.right)), len(best) / len(codes)
+        return told, tuple(codes[at] for at in best if codes[at] in proof.right and at < len(solutions))
 
     def _outcomes(
         self, code: str, exercise: Statement, args: Sequence[fuzz.Args], reference_s: float
@@ -545,6 +532,20 @@ def _votes(
         teacher=supports[0], teacher_against=teacher_against, student=supports[1], student_against=student_against,
         stated=stated, backed=rival is not None and any(alike(rival, each) for each in others[0]),
     )  # fmt: skip
+
+
+def _groups(rows: Sequence[Sequence[Outcome | None]]) -> list[list[int]]:
+    """Places of programs that come to the same as the first of their group on every input; of those with a result."""
+    groups: list[list[int]] = []
+    for at, row in enumerate(rows):
+        if not any(row):
+            continue
+        found = next((each for each in groups if all(map(_both, rows[each[0]], row))), None)
+        if found:
+            found.append(at)
+        else:
+            groups.append([at])
+    return groups
 
 
 def _both(one: Outcome | None, other: Outcome | None) -> bool:

@@ -23,19 +23,22 @@ SHIPPED = "data/truth.json"
 _DECAY = 2.0  # of the weights, in units of one observation
 _STEPS = 50
 
-REJECTED = ("share of the tests that it fails", "fails an example of the statement")
-CHOSEN = ("share of attempts that pass", "share of what passes that agrees on generated inputs")
+REJECTED = (
+    "share of the tests that it fails", "fails an example of the statement", "share of the others that do as it does",
+)  # fmt: skip
+CHOSEN = ("share of all programs that do as it does",)
 """More votes (for a test, against it, of solutions, of attempts) were tried, and made the fit worse on unseen tasks."""
 
 
-def rejected_features(told: Testimony, failed: Sequence[int]) -> list[float]:
-    """Of a program that fails the tests `failed`, in the order of REJECTED."""
-    return [len(failed) / len(told.votes), float(any(told.votes[at].stated for at in failed))]
+def rejected_features(told: Testimony, at: int, failed: Sequence[int]) -> list[float]:
+    """Of attempt `at`, which fails the tests `failed`, in the order of REJECTED."""
+    stated = any(told.votes[test].stated for test in failed)
+    return [len(failed) / len(told.votes), float(stated), told.like_attempt[at]]
 
 
 def chosen_features(told: Testimony) -> list[float]:
     """Of the reference, in the order of CHOSEN."""
-    return [told.passes / told.attempts, told.consent]
+    return [told.like_reference]
 
 
 # --- logistic regression ----------------------------------------------------------------------------------------------
@@ -92,11 +95,11 @@ class Truth:
             return 1.0
         return self.chosen(chosen_features(told))
 
-    def of_pair(self, told: Testimony, failed: Sequence[int]) -> float:
-        """The probability that both sides are what they are said to be; given tests are the truth."""
+    def of_pair(self, told: Testimony, at: int, failed: Sequence[int]) -> float:
+        """The probability that the reference is right and attempt `at` wrong; given tests are the truth."""
         if told.given:
             return 1.0
-        return self.rejected(rejected_features(told, failed)) * self.of_chosen(told)
+        return self.rejected(rejected_features(told, at, failed)) * self.of_chosen(told)
 
     def as_json(self) -> dict[str, Any]:
         """With the name of each weight."""
@@ -126,6 +129,18 @@ def load(path: Path | None = None) -> Truth:
 
 
 def testimony_of(row: Mapping[str, Any]) -> Testimony:
-    """What the `testimony` column of a kept `raw` row holds."""
-    told = json.loads(row["testimony"])
-    return Testimony(**told | {"votes": tuple(Votes(**vote) for vote in told["votes"])})
+    """What the `testimony` column of a kept `raw` row holds. Raises DataError."""
+    try:
+        told = json.loads(row["testimony"])
+        return Testimony(
+            **told
+            | {
+                "votes": tuple(Votes(**vote) for vote in told["votes"]),
+                "like_attempt": tuple(told["like_attempt"]),
+            }
+        )
+    except (ValueError, LookupError, TypeError):
+        name = row["exercise_id"]
+        raise DataError(
+            f"exercise {name} has no testimony that this release reads; build its round again"
+        ) from None

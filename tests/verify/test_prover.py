@@ -85,12 +85,22 @@ def test_of_right_solutions_those_stay_that_most_of_what_passes_agrees_with_beyo
     proof = prover.prove(EXERCISE, [RIGHT, ALSO_RIGHT, RIGHT], CALLS)
     odd = RIGHT.replace("return max", "if len(values) > 3:\n        return 1\n    return max")
     # As if the tests had told it apart from no other: two against two, and the attempts decide.
-    proof = replace(proof, right=(odd, RIGHT, odd, ALSO_RIGHT), tests=proof.tests[:7])
-    assert prover.agreeing(EXERCISE, proof, [RIGHT]) == ((RIGHT, ALSO_RIGHT), 3 / 5)
-    assert prover.agreeing(EXERCISE, proof, []) == ((odd, odd), 2 / 4)
+    solutions = [odd, RIGHT, odd, ALSO_RIGHT]
+    proof = replace(proof, right=tuple(solutions), tests=proof.tests[:7])
+
+    def said(*codes):
+        attempts = [prover.judge(code, "span", proof.tests) for code in codes]
+        return prover.testimony(EXERCISE, proof, solutions, attempts)
+
+    told, right = said(RIGHT, WRONG, WRONG)
+    assert right == (RIGHT, ALSO_RIGHT)
+    assert (told.like_reference, told.like_attempt) == (3 / 7, (2 / 6, 1 / 6, 1 / 6))
+    assert said()[1] == (odd, odd)
     # What no right solution does is never the group, however many attempts do it.
     strange = RIGHT.replace("return max", "if len(values) > 3:\n        return 2\n    return max")
-    assert prover.agreeing(EXERCISE, proof, [strange] * 9)[0] == (odd, odd)
+    told, right = said(*[strange] * 6)
+    assert right == (odd, odd)
+    assert (told.like_reference, told.like_attempt[0]) == (2 / 10, 5 / 9)
 
 
 def test_given_tests_are_kept_as_they_are_and_right_is_what_passes_them(prover):

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from advcore import DataError
-from advgen.verify import Testimony, Votes, truth
+from advgen.verify import TRUE, Testimony, Votes, truth
 
 
 def vote(teacher, student, against=0, stated=False, backed=False):
@@ -17,18 +17,18 @@ def vote(teacher, student, against=0, stated=False, backed=False):
     )  # fmt: skip
 
 
-def told(*votes, solved=3, passes=2, consent=1.0):
-    return Testimony(votes=votes, solutions=4, solved=solved, attempts=8, passes=passes, consent=consent)
+def told(*votes, like_reference=0.5, like_attempt=(0.0, 0.25)):
+    return Testimony(votes=votes, attempts=8, like_reference=like_reference, like_attempt=like_attempt)
 
 
-SUITE = told(vote(4, 8), vote(3, 2, against=5), vote(4, 6, stated=True), solved=2, consent=0.75)
+SUITE = told(vote(4, 8), vote(3, 2, against=5), vote(4, 6, stated=True))
 
 
 def test_features_are_what_can_be_seen_without_the_truth():
-    assert truth.rejected_features(SUITE, [1, 2]) == [2 / 3, 1.0]
-    assert truth.rejected_features(SUITE, [0]) == [1 / 3, 0.0]
-    assert truth.chosen_features(SUITE) == [0.25, 0.75]
-    assert [len(names) for names in (truth.REJECTED, truth.CHOSEN)] == [2, 2]
+    assert truth.rejected_features(SUITE, 0, [1, 2]) == [2 / 3, 1.0, 0.0]
+    assert truth.rejected_features(SUITE, 1, [0]) == [1 / 3, 0.0, 0.25]
+    assert truth.chosen_features(SUITE) == [0.5]
+    assert [len(names) for names in (truth.REJECTED, truth.CHOSEN)] == [3, 1]
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,18 @@ def test_cases_of_one_kind_cannot_be_fitted():
 def test_the_shipped_weights_are_read_and_weigh_evidence_as_one_would():
     trust = truth.load()
     assert trust.fitted_on
-    sure = told(*[vote(4, 6, stated=True)] * 6, solved=4, passes=4)
-    doubtful = told(*[vote(4, 6)] * 5, vote(3, 1, against=3), consent=0.5)
-    assert trust.of_pair(sure, range(6)) > trust.of_pair(doubtful, [5])
+    sure = told(*[vote(4, 6, stated=True)] * 6, like_reference=0.9)
+    doubtful = told(*[vote(4, 6)] * 5, vote(3, 1, against=3), like_reference=0.2)
+    assert (
+        trust.of_pair(sure, 0, range(6)) > trust.of_pair(sure, 1, range(6)) > trust.of_pair(doubtful, 1, [5])
+    )
+    assert trust.of_pair(TRUE, 0, [0]) == trust.of_chosen(TRUE) == 1.0
+
+
+@pytest.mark.parametrize("text", ["{}", "{", '{"votes": [], "consent": 1.0}'])
+def test_a_testimony_of_another_release_is_refused_in_one_line(text):
+    with pytest.raises(DataError, match="exercise x has no testimony that this release reads"):
+        truth.testimony_of({"exercise_id": "x", "testimony": text})
 
 
 def test_what_is_written_is_read_back_and_a_broken_file_is_named(tmp_path):
