@@ -160,18 +160,20 @@ class CurationConfig:
     chosen: Literal["teacher", "student", "repaired"] = "teacher"
     """Where the right program comes from: the teacher's solution, the student's own passing attempt, or the teacher's
     smallest repair of the failing one. An exercise without such a program gives no pair."""
-    min_p_true: float = 0.7
+    min_p_wrong: float = 0.95
+    """Pairs whose rejected side is less likely to be wrong are left out; 0 keeps all."""
+    min_p_true: float = 0.5
     """Pairs that are less likely to be right on both sides are left out; 0 keeps all."""
     truth: str = ""
-    """File of the weights behind that probability, as `advgen consensus` writes it; empty for those of the embedded
+    """File of the weights behind these probabilities, as `advgen consensus` writes it; empty for those of the embedded
     models."""
     max_kind_share: float = 0.25
     """Of all pairs at most this share for each kind of failure that is not a wrong answer."""
 
     def __post_init__(self) -> None:
         _at_least(1, self, "pairs_per_exercise")
-        _at_least(0, self, "max_kind_share", "min_p_true")
-        _at_most(1, self, "max_kind_share", "min_p_true")
+        _at_least(0, self, "max_kind_share", "min_p_wrong", "min_p_true")
+        _at_most(1, self, "max_kind_share", "min_p_wrong", "min_p_true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

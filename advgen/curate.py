@@ -21,7 +21,7 @@ from advgen.audit.rows import Side
 from advgen.config import CurationConfig
 from advgen.hygiene.duplicates import NEAR_COPY, NearIndex, Owners
 from advgen.hygiene.normal import code_of, fingerprint
-from advgen.verify import truth
+from advgen.verify import Testimony, truth
 from advgen.verify.truth import Truth, testimony_of
 
 Row = dict[str, Any]
@@ -49,25 +49,35 @@ def proved_wrong(attempt: Row) -> bool:
 def options(row: Row, config: CurationConfig, trust: Truth) -> list[list[Row]]:
     """The `dpo` rows that a kept exercise could give: for each failing program, wrong answers first, one against every
     right program from where `config.chosen` says; in place of the teacher's those that came with a task that it does
-    not solve. No two programs are alike but for names and layout, and no pair is less likely to be right than
-    `config.min_p_true`.
+    not solve. No two programs are alike but for names and layout, and no pair is less likely to be right than the
+    floors of `config` say.
     """
     attempts = json.loads(row["attempts"])
     solutions = [each for each in json.loads(row["solutions"]) if each["right"]]
     solved = _distinct(each["code"] for each in solutions)
+    told = testimony_of(row)
     passed = _distinct(each["code"] for each in attempts if each["status"] == "pass")
+    same = _distinct(attempts[at]["code"] for at in told.passing_alike)
     unsolved = all(each.get("given") for each in solutions)
     taught = solved if unsolved else _distinct(each["code"] for each in solutions if not each.get("given"))
     source = "given" if unsolved and config.chosen == "teacher" else config.chosen
-    right = {"teacher": taught, "student": passed, "repaired": {}}[config.chosen]
+    right = {"teacher": taught, "student": passed if told.given else same, "repaired": {}}[config.chosen]
     mended = json.loads(row["mended"]) if config.chosen == "repaired" else []
-    told, found = testimony_of(row), []
+    found = []
     for at in failing(attempts, solved.keys() | passed.keys()):
-        p_true = trust.of_pair(told, at, attempts[at]["failed"])
-        if p_true >= config.min_p_true:
+        if p_true := probability(told, at, attempts[at]["failed"], config, trust):
             codes = [*right.values(), *filter(None, mended[at : at + 1])]
             found.append([_pair(row, attempts[at], code, source, p_true) for code in codes])
     return [each for each in found if each]
+
+
+def probability(
+    told: Testimony, at: int, failed: Sequence[int], config: CurationConfig, trust: Truth
+) -> float:
+    """That a pair which rejects attempt `at` is right on both sides; 0 where a floor of `config` leaves it out."""
+    p_wrong = trust.of_rejected(told, at, failed)
+    p_true = p_wrong * trust.of_chosen(told)
+    return p_true if p_wrong >= config.min_p_wrong and p_true >= config.min_p_true else 0.0
 
 
 def trusted(config: CurationConfig) -> Truth:

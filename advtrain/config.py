@@ -76,9 +76,9 @@ class Dpo:
     label_smoothing: float = 0.0
     """Share of the pairs taken to be the wrong way round; read by `robust`, `exo_pair`, `aot` and `aot_unpaired`."""
     smoothing: Literal["fixed", "measured", "rows"] = "fixed"
-    """Where the share comes from: `fixed` is `label_smoothing`, `measured` the dataset's, by `advgen calibrate`; `rows`
-    is each pair's own, (1 - p_true) / 2, since one that is not true on both sides says as much as a coin; for `robust`
-    alone."""
+    """Where the share comes from: `fixed` is `label_smoothing`, `measured` the dataset's, by `advgen calibrate`. `rows`
+    trusts each pair as far as its `p_true` goes: conservative DPO, (1 - s) * loss + s * loss of the pair turned round,
+    with s = (1 - p_true) / 2, since a pair that is not true on both sides says as much as a coin; with `sigmoid`."""
     config: Literal["dpo", "gad"] = "dpo"
     """Dataset config to train on: `dpo` (pairs) or `gad`: the teacher's reply against one that the student samples
     before it is trained, by `gad.temperature` and `gad.max_new_tokens` (SODA)."""
@@ -92,8 +92,12 @@ class Dpo:
         if not 0 <= self.label_smoothing < 0.5:
             raise ConfigError(f"dpo.label_smoothing is {self.label_smoothing}, not in [0, 0.5)")
         smoothed = self.label_smoothing > 0 or self.smoothing == "measured"
-        if self.smoothing == "rows" and "robust" not in self.loss_type:
-            raise ConfigError('dpo.smoothing = "rows" needs dpo.loss_type = ["robust"]')
+        if self.label_smoothing > 0 and self.smoothing != "fixed":
+            raise ConfigError(f"dpo.label_smoothing would do nothing: dpo.smoothing is {self.smoothing}")
+        if self.smoothing == "rows" and (self.loss_type, self.config) != (("sigmoid",), "dpo"):
+            raise ConfigError(
+                'dpo.smoothing = "rows" is for dpo.loss_type = ["sigmoid"] and dpo.config = "dpo"'
+            )
         if smoothed and not SMOOTHED & set(self.loss_type):
             raise ConfigError(
                 f"dpo.loss_type reads no label_smoothing; one of {', '.join(sorted(SMOOTHED))} does"

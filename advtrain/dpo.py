@@ -23,19 +23,22 @@ from advtrain.data import Example
 
 # These losses look at the other pairs of their forward pass, so that pairs cannot be moved to another one.
 _JOINT = frozenset(("sft", "aot", "aot_unpaired"))
-_LEAST = 0.01  # of p_true: the loss divides by it
+_LEAST = 0.01  # of p_true: what is less true moves nothing, and would divide by 0
 
 
-SMOOTHING = "label_smoothing"
-"""Column and input: of each pair the chance that it is the wrong way round, (B,)."""
+SMOOTHING = "smoothing"
+"""Column and input: s of conservative DPO for each pair, (B,)."""
 
 
 class PairTrainer(trainer.WholeCheckpoints, trl.DPOTrainer):  # type: ignore[misc]
     """DPOTrainer that neither renders nor encodes text, sorts within optimizer steps, and smooths pair by pair."""
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
-        if SMOOTHING in inputs:  # TRL's robust loss takes a share for each pair as well as one for all
-            self.label_smoothing = inputs.pop(SMOOTHING)
+        if SMOOTHING in inputs:
+            # TRL's robust loss, ((1 - e) l(x) - e l(-x)) / (1 - 2 e), is (1 - s) l(x) + s l(-x) for this e, and takes
+            # one for each pair as well as one for all.
+            s_B = inputs.pop(SMOOTHING)
+            self.label_smoothing = -s_B / (1 - 2 * s_B)
         return super().compute_loss(model, inputs, *args, **options)
 
     def _set_signature_columns_if_needed(self) -> None:
@@ -53,9 +56,10 @@ class PairTrainer(trainer.WholeCheckpoints, trl.DPOTrainer):  # type: ignore[mis
 
 def options(config: RunConfig, folder: Path) -> trl.DPOConfig:
     """TRL's options for this run. Raises ConfigError for a `[trl]` key that cannot be used."""
+    losses = ["robust"] if config.dpo.smoothing == "rows" else list(config.dpo.loss_type)
     return trainer.options(
         config, folder, trl.DPOConfig, max_length=config.max_length, beta=config.dpo.beta,
-        loss_type=list(config.dpo.loss_type), label_smoothing=config.dpo.label_smoothing,
+        loss_type=losses, label_smoothing=config.dpo.label_smoothing,
     )  # fmt: skip
 
 
@@ -94,7 +98,7 @@ def _smooth_rows(built: PairTrainer, kept: Sequence[Example]) -> None:
 
 def _p_true(example: Example) -> float:
     told = example.row.get("p_true")
-    if not isinstance(told, float) or not 0 <= told <= 1:
+    if not isinstance(told, int | float) or not 0 <= told <= 1:
         raise DataError(
             f'exercise {example.exercise_id} has no p_true; dpo.smoothing = "rows" is for datasets of advgen build'
         )

@@ -89,7 +89,8 @@ def with_measured_flips(config: RunConfig) -> RunConfig:
             f"{config.dataset} has no {contract.CALIBRATION}: run advgen calibrate, or leave dpo.smoothing out"
         )
     ranks.say(f"label_smoothing = {rate:.4f}, as the dataset's {contract.CALIBRATION} says")
-    return dataclasses.replace(config, dpo=dataclasses.replace(config.dpo, label_smoothing=rate))
+    measured = dataclasses.replace(config.dpo, smoothing="fixed", label_smoothing=rate)
+    return dataclasses.replace(config, dpo=measured)
 
 
 def read_dataset(config: RunConfig) -> Dataset:

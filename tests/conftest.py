@@ -31,7 +31,12 @@ def build_config(servers):
             "student": {"model": "openai/student", "api_base": student.api_base, "retries": 1},
             "exercises": {"count": 4, "per_topic": 2, "solutions": 2, "calls": 7},
             "attempts": {"count": 6},
-            "curation": {"pairs_per_exercise": 2, "max_kind_share": 1.0, "min_p_true": 0.0},
+            "curation": {
+                "pairs_per_exercise": 2,
+                "max_kind_share": 1.0,
+                "min_p_wrong": 0.0,
+                "min_p_true": 0.0,
+            },
             "sandbox": {"wall_s": 2.0},
         }
         for name, section in sections.items():

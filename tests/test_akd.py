@@ -27,7 +27,7 @@ def akd(tmp_path, servers, tiny):
         f'[teacher]\nmodel = "openai/teacher"\napi_base = "{teacher.api_base}"\n'
         f'[student]\nmodel = "openai/student"\napi_base = "{student.api_base}"\n'
         "[exercises]\ncount = 3\nsolutions = 2\ncalls = 7\n[attempts]\ncount = 4\n"
-        "[curation]\nmin_p_true = 0.0\n"
+        "[curation]\nmin_p_wrong = 0.0\nmin_p_true = 0.0\n"
     )
     (tmp_path / "train.toml").write_text(
         f'method = "dpo"\ndataset = "given by the recipe"\nmodel = "{tiny}"\n'

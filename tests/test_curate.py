@@ -12,7 +12,7 @@ from advgen import curate, parse
 from advgen.config import CurationConfig
 from advgen.pipeline.records import Record
 from advgen.seeds import Seed
-from advgen.verify import Attempt, Proof, Testimony, Votes
+from advgen.verify import Attempt, Proof, Testimony, Votes, truth
 
 GOLDEN = Path(__file__).parent.parent / "data" / "golden.jsonl"
 STATEMENT = parse.statement(
@@ -29,18 +29,20 @@ def failing(code=BAD, status="fail", kind="wrong_answer", failed_test=0):
     return Attempt(code=code, status=status, failure_kind=kind, failed_test=failed_test, failed=failed)
 
 
-def told_by(attempts):
+def told_by(attempts, alike=None):
+    if alike is None:
+        alike = [at for at, each in enumerate(attempts) if each.passed]
     passes = sum(each.passed for each in attempts)
     vote = Votes(
         teacher=1, teacher_against=1, student=passes, student_against=len(attempts) - passes, stated=False, backed=False
     )  # fmt: skip
     return Testimony(
         votes=(vote,), attempts=len(attempts), like_reference=(1 + passes) / (2 + len(attempts)),
-        like_attempt=(0.0,) * len(attempts),
+        like_attempt=(0.0,) * len(attempts), passing_alike=tuple(alike),
     )  # fmt: skip
 
 
-def row(*attempts, status="kept", name="e", good=GOOD, mended=()):
+def row(*attempts, status="kept", name="e", good=GOOD, mended=(), alike=None):
     test = {"call": "double(2)", "expected": "4", "source": "agreement"}
     record = Record(
         seed=Seed(index=0, round=0, strategy="seed", topic="t", subtopic="s"), exercise_id=name, status=status,
@@ -48,7 +50,7 @@ def row(*attempts, status="kept", name="e", good=GOOD, mended=()):
         solutions=["def double(x):\n    return 3", good],
         proof=Proof(status="kept", right=(good,), tests=(test,), teacher_pass_rate=0.5, kill_rate=0.75, coverage=1.0),
         response=f"Here:\n```python\n{good}\n```", attempts=list(attempts), mended=list(mended),
-        testimony=told_by(attempts),
+        testimony=told_by(attempts, alike),
     )  # fmt: skip
     return record.row(ORIGIN)
 
@@ -60,7 +62,9 @@ def pairs(*attempts, chosen="teacher", most=5, **values):
 
 def curated(rows, before=(), **config):
     with closing(
-        curate.Curator(CurationConfig(**{"max_kind_share": 1.0, "min_p_true": 0.0, **config}), before)
+        curate.Curator(
+            CurationConfig(**{"max_kind_share": 1.0, "min_p_wrong": 0.0, "min_p_true": 0.0, **config}), before
+        )
     ) as curator:
         made = list(curator.curate(lambda: iter(rows)))
     return [found for name, found in made if name == "dpo"], Counter(name for name, _ in made), curator.report
@@ -180,9 +184,19 @@ def test_pairs_over_the_cap_are_left_out_and_counted():
 
 def test_a_pair_says_how_likely_it_is_and_unlikely_ones_are_left_out():
     (pair,) = pairs(failing(), PASS)
-    assert 0 < pair["p_true"] < 1
-    for floor, count in ((pair["p_true"] - 0.001, 1), (pair["p_true"] + 0.001, 0)):
-        assert len(curated([row(failing(), PASS)], min_p_true=floor)[0]) == count
+    kept = row(failing(), PASS)
+    p_wrong = truth.load().of_rejected(truth.testimony_of(kept), 0, [0])
+    assert 0 < pair["p_true"] < p_wrong < 1
+    for name, value in (("min_p_true", pair["p_true"]), ("min_p_wrong", p_wrong)):
+        for floor, count in ((value - 0.001, 1), (value + 0.001, 0)):
+            assert len(curated([kept], **{name: floor})[0]) == count
+
+
+def test_an_attempt_is_chosen_only_where_it_does_as_the_reference_does():
+    other = Attempt(code="def double(x):\n    return x and x + x", status="pass")
+    (pair,) = pairs(failing(), PASS, other, chosen="student", alike=(2,))
+    assert pair["chosen"] == curate.reply(other.code)
+    assert not pairs(failing(), PASS, other, chosen="student", alike=())
 
 
 def test_the_truth_that_is_expected_is_told_by_how_often_the_student_solves_it():

@@ -33,7 +33,7 @@ def test_two_rounds_over_the_hub_with_a_scripted_teacher_and_a_tiny_student(tmp_
         f'[teacher]\nmodel = "openai/teacher"\napi_base = "{teacher.api_base}"\n'
         f'[student]\nmodel = "openai/student"\napi_base = "{student.api_base}"\n'
         "[exercises]\ncount = 3\nsolutions = 2\ncalls = 7\n[attempts]\ncount = 4\n"
-        "[curation]\nmin_p_true = 0.0\n"
+        "[curation]\nmin_p_wrong = 0.0\nmin_p_true = 0.0\n"
     )
     (tmp_path / "train.toml").write_text(
         f'method = "dpo"\ndataset = "d"\nmodel = "{tiny}"\n[train]\nepochs = 2.0\n'

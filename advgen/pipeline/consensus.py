@@ -41,8 +41,18 @@ from advgen.teacher.flow import FlowStopped
 from advgen.verify import Prover, SandboxBroken, truth
 from advgen.verify.truth import Truth
 
-FLOORS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-"""Of `curation.min_p_true`, that the table of gates has a line for."""
+Floors = tuple[float, float]
+"""`curation.min_p_wrong` and `min_p_true`."""
+GATES: tuple[Floors, ...] = (
+    (0.0, 0.0),
+    (0.8, 0.0),
+    (0.9, 0.0),
+    (0.95, 0.0),
+    (0.95, 0.7),
+    (0.95, 0.8),
+    (0.95, 0.85),
+)
+"""That the table has a line for, beside the config's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +63,13 @@ class Judged:
     rejected_wrong: bool
     rejected: tuple[float, ...]
     """Its features; see `truth.REJECTED`."""
+    p_wrong: float = 0.0
+    """That the rejected side is."""
     p_true: float = 0.0
+
+    def passes(self, floors: Floors) -> bool:
+        """Whether a build with these would make it."""
+        return self.p_wrong >= floors[0] and self.p_true >= floors[1]
 
     @property
     def inverted(self) -> bool:
@@ -101,7 +117,8 @@ def consensus(config: BuildConfig, benchmarks: Sequence[Path], out: Path, limit:
         verdicts = asyncio.run(_judged(config, journal, chosen))
     models = f"{config.teacher.model} and {config.student.model} on {', '.join(names)}"
     verdicts, trust = fitted(verdicts, models)
-    summary = summarised(verdicts, config.curation.min_p_true, config.curation.pairs_per_exercise)
+    floors = config.curation.min_p_wrong, config.curation.min_p_true
+    summary = summarised(verdicts, floors, config.curation.pairs_per_exercise)
     if trust:
         write_json(out / "truth.json", trust.as_json())
     write_json(out / "consensus.json", {**summary, "verdicts": [asdict(each) for each in verdicts]})
@@ -178,7 +195,8 @@ async def _compared(shop: Workshop, item: Item, record: Record) -> Verdict:
     assert record.proof
     row = record.row({"provenance": {}, "teacher": "", "student": "", "sandbox": "{}"})
     attempts, told = json.loads(row["attempts"]), truth.testimony_of(row)
-    pairs = curate.options(row, replace(shop.config.curation, min_p_true=0.0), truth.load())
+    every = replace(shop.config.curation, min_p_wrong=0.0, min_p_true=0.0)
+    pairs = curate.options(row, every, truth.load())
     chosen = [code_of(pair["chosen"][0]["content"]) for pair, *_ in pairs]
     rejected = [code_of(pair["rejected"][0]["content"]) for pair, *_ in pairs]
     # As a pair holds them, without blanks around.
@@ -237,37 +255,41 @@ def _fit(verdicts: Sequence[Verdict], models: str) -> Truth | None:
 
 
 def _weighed(verdict: Verdict, trust: Truth) -> Verdict:
-    pairs = [
-        replace(pair, p_true=trust.rejected(pair.rejected) * trust.chosen(verdict.chosen))
-        for pair in verdict.pairs
-    ]
+    pairs = []
+    for pair in verdict.pairs:
+        p_wrong = trust.rejected(pair.rejected)
+        pairs.append(replace(pair, p_wrong=p_wrong, p_true=p_wrong * trust.chosen(verdict.chosen)))
     return replace(verdict, pairs=tuple(pairs))
 
 
 # --- rates ------------------------------------------------------------------------------------------------------------
 
 
-def summarised(verdicts: Sequence[Verdict], floor: float, most: int) -> dict[str, Any]:
-    """Of exercises, of pairs at `floor` and at each of FLOORS, by pass rate, and how good the probability is."""
+def summarised(verdicts: Sequence[Verdict], floors: Floors, most: int) -> dict[str, Any]:
+    """Of exercises, of pairs at `floors` and at each of GATES, by pass rate, and how good the probability is."""
     kept = [each for each in verdicts if each.kept]
     return {
         "items": len(verdicts), "kept": len(kept),
         "statuses": dict(sorted(Counter(each.status for each in verdicts).items())),
         "wrong_suites": _rate([float(not each.suite_right) for each in kept], [1] * len(kept)),
         "wrong_references": _rate([float(not each.chosen_right) for each in kept], [1] * len(kept)),
-        "pairs": _pairs(verdicts, floor, most),
-        "gates": {str(each): _pairs(verdicts, each, most) for each in FLOORS},
-        "by_pass_rate": {name: _pairs(found, floor, most) for name, found in _bins(kept).items()},
+        "pairs": _pairs(verdicts, floors, most),
+        "gates": [
+            {"min_p_wrong": each[0], "min_p_true": each[1], **_pairs(verdicts, each, most)} for each in GATES
+        ],
+        "by_pass_rate": {name: _pairs(found, floors, most) for name, found in _bins(kept).items()},
         "reliability": _reliability(kept),
     }  # fmt: skip
 
 
-def _pairs(verdicts: Sequence[Verdict], floor: float, most: int) -> dict[str, Any]:
+def _pairs(verdicts: Sequence[Verdict], floors: Floors, most: int) -> dict[str, Any]:
     """Of the pairs that a build makes, at most `most` an exercise. Which of all that could be rejected it takes is
-    decided by form and not by truth, so that each counts with the chance that it is taken.
+    decided by form and not by truth, so that each counts with the chance that it is taken. `hard`: of the exercises
+    with a right suite that the student solves less than half of the time, the share that gives a pair.
     """
-    found = [(each, [pair for pair in each.pairs if pair.p_true >= floor]) for each in verdicts]
-    found = [(each, pairs) for each, pairs in found if pairs]
+    every = [(each, [pair for pair in each.pairs if pair.passes(floors)]) for each in verdicts]
+    hard = [bool(pairs) for each, pairs in every if each.pairs and each.suite_right and each.pass_rate < 0.5]
+    found = [(each, pairs) for each, pairs in every if pairs]
     weights = [min(most, len(pairs)) for _, pairs in found]
 
     def rate(of: Callable[[Verdict, Judged], bool]) -> dict[str, Any]:
@@ -281,6 +303,7 @@ def _pairs(verdicts: Sequence[Verdict], floor: float, most: int) -> dict[str, An
         "inverted": rate(lambda _, pair: pair.inverted),
         "chosen_fails": rate(lambda _, pair: not pair.chosen_right),
         "on_wrong_suite": rate(lambda each, _: not each.suite_right),
+        "hard": _rate([float(each) for each in hard], [1] * len(hard)),
         "true": true, "tokens_a_true_pair": round(tokens / true["count"]) if true["count"] else None,
     }  # fmt: skip
 

@@ -17,7 +17,7 @@ from advcore.runs import sha256_of
 from advcore.tasks import Task
 from advgen import parse, prompts
 from advgen.config import CurationConfig
-from advgen.curate import failing, trusted
+from advgen.curate import failing, probability, trusted
 from advgen.hygiene.contamination import Benchmarks, Layer
 from advgen.hygiene.items import Item, Text
 from advgen.hygiene.normal import fingerprint
@@ -217,7 +217,7 @@ def rejectable(
     rows, trust = [asdict(each) for each in attempts], trusted(config)
     right = [*proved.proof.right, *(each.code for each in attempts if each.passed)]
     places = failing(rows, {fingerprint(code) for code in right})
-    return [at for at in places if trust.of_pair(told, at, attempts[at].failed) >= config.min_p_true]
+    return [at for at in places if probability(told, at, attempts[at].failed, config, trust)]
 
 
 def judge_row(prover: Prover, texts: Sequence[str], row: dict[str, Any]) -> list[Attempt]:

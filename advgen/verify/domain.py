@@ -1,7 +1,9 @@
-"""The inputs that a statement says it is about: "a positive integer n", "non-empty list", "1 <= n <= 1000".
+"""The inputs that a statement says it is about: "Given a positive integer n", "takes a non-empty list", or a line of
+its own such as "1 <= n <= 1000" or "n: a positive integer".
 
-On others a right program may do as it likes, so that they make no tests. Only plain words are read, and none of a
-condition ("if n is positive"): in doubt an input is allowed. Pure: reads text, runs nothing.
+On others a right program may do as it likes, so that they make no tests. A restriction that is read where there is none
+would lose the tests of an edge; so nothing else is read, nothing of a sentence with a condition or a doubt, and nothing
+where the statement speaks of the rest, or its examples show it. Pure: reads text, runs nothing.
 """
 
 from __future__ import annotations
@@ -10,133 +12,141 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from advgen.parse import Statement, outline
+from advgen.parse import Statement, examples, outline
 
 Args = tuple[Any, ...]
-Check = Callable[[Any], bool]
+Check = Callable[[Args], bool]
 
-_CONDITION = re.compile(
-    r"\b(?:if|when|whenever|whether|unless|until|while|otherwise|else|except)\b", re.IGNORECASE
-)
-_SIGN = r"(?P<sign>positive|non-?negative|natural)"
-_NUMBERS = r"(?:integers?|ints?|numbers?|floats?)"
-_SEQUENCE = r"(?P<kind>lists?|arrays?|sequences?|vectors?|tuples?|strings?|words?|texts?)"
-_NAMES = r"`?(?P<names>\w+`?(?:(?:, |,? and |,? or )`?\w+`?)*)"
-_GIVES = re.compile(
-    r"\b(?:returns?|outputs?|produces?|creates?|builds?|makes?|gives|results?|writes?)\b", re.IGNORECASE
-)
-_OF_NAMES = re.compile(rf"\b{_SIGN} {_NUMBERS}:? {_NAMES}", re.IGNORECASE)
-_IS_SIGNED = re.compile(
-    rf"`?\b(?P<names>\w+)`?(?: is|:| -) (?:always )?(?:an? )?{_SIGN}(?: {_NUMBERS})?\b", re.IGNORECASE
-)
-_ITEMS = re.compile(rf"\b{_SEQUENCE}(?: `?(?P<names>\w+)`?)? of (?:\w+ )?{_SIGN} {_NUMBERS}\b", re.IGNORECASE)
-_FILLED = re.compile(
-    rf"\bnon-?empty (?:\w+ )?{_SEQUENCE}(?: of \w+(?: \w+)?)?(?: `?(?P<names>\w+)`?)?", re.IGNORECASE
-)
-_ALIKE = re.compile(
-    rf"\b(?:two|both) (?:\w+ )?{_SEQUENCE}\b[^.;]{{0,40}} of (?:the )?(?:equal|same) lengths?\b",
+_DOUBT = re.compile(
+    r"\b(?:if|when|whenever|whether|unless|until|otherwise|else|except|or|not|never|may|might|can|could|but|either|"
+    r"possibly|usually|mostly)\b|n't\b|\?",
     re.IGNORECASE,
 )
-_GIVEN = re.compile(
-    rf"\b(?:given|takes?|accepts?|receives?|input is) (?:as input )?an? {_SIGN} {_NUMBERS}\b", re.IGNORECASE
+_BELOW = re.compile(
+    r"(?<!non-)(?<!non)\b(?:negatives?|zeros?|zeroes|non-?positive)\b|(?<![\d.])0\b", re.IGNORECASE
 )
-_NUMBER = r"-?\d+(?:\s*(?:\^|\*\*)\s*\d+)?"
+"""What speaks of numbers that are not positive."""
+_EMPTY = re.compile(r"(?<!non-)(?<!non)\bempty\b|\bno (?:elements?|items?|characters?)\b", re.IGNORECASE)
+_TAKES = r"\b(?:given|takes?|receives?) (?:as input |in )?"
+_SIGN = r"(?P<sign>positive|non-?negative|natural)"
+_LISTS = r"(?:lists?|arrays?|sequences?|tuples?)"
+_NUMBER = re.compile(
+    rf"{_TAKES}(?:(?P<one>an?)|two|three) {_SIGN} (?:integers?|ints?|numbers?|floats?)\b"
+    rf"(?! (?:{_LISTS}|strings?|of|as|in)\b)(?P<names>(?: `?\w{{1,40}}`?)?(?:(?:, |,? and )`?\w{{1,40}}`?){{0,2}})",
+    re.IGNORECASE,
+)
+_FILLED = re.compile(rf"{_TAKES}an? non-?empty (?P<kind>{_LISTS}|strings?)\b", re.IGNORECASE)
+_ALIKE = re.compile(rf"{_TAKES}two {_LISTS}\b[^.;\n]{{0,40}} of (?:equal|the same) length\b", re.IGNORECASE)
+_LINE = r"^\s{0,20}(?:[-*•]\s{1,3})?(?:(?:constraints?|restrictions?|note):\s{0,3})?`?"
+_PARAMETER = re.compile(
+    rf"{_LINE}\b(?P<names>\w{{1,40}})`? ?(?:\(\w+\) ?)?[:–-] ?(?:an? )?{_SIGN} (?:integer|int|number|float)\.?\s*$",
+    re.IGNORECASE,
+)
+_INTEGER = r"-?\d{1,18}|10\^\d{1,2}"
 _RANGE = re.compile(
-    rf"(?P<low>-?\d+)\s*(?P<least><=?|≤)\s*(?P<len>len\()?`?(?P<names>\w+)`?\)?\s*(?P<most><=?|≤)\s*(?P<high>{_NUMBER})"
+    rf"{_LINE}(?P<low>{_INTEGER}) ?(?P<least><=?|≤) ?`?(?P<names>\w{{1,40}})`? ?(?P<most><=?|≤) ?"
+    rf"(?P<high>{_INTEGER})[.,;]?\s*$",
+    re.IGNORECASE,
 )
-_TEXTS = ("string", "word", "text")
 
 
 class Domain:
     """What a statement says of its arguments, as far as it is read."""
 
     def __init__(self, statement: Statement) -> None:
-        self._names, self._types = statement.parameters, statement.types
-        self._checks: list[tuple[int, Check]] = []
-        self._same_length = False
-        for sentence in _sentences(outline(statement.docstring)):
-            before = (_CONDITION.search(sentence) or re.compile("$").search(sentence)).start()  # type: ignore[union-attr]
-            self._read(sentence[:before])
+        self._names, self._types = statement.parameters, statement.types[: len(statement.parameters)]
+        text = outline(statement.docstring)
+        told = [sentence for sentence in _sentences(text) if not _DOUBT.search(sentence)]
+        checks = [*self._ranges(text.split("\n"))]
+        if not _BELOW.search(text):
+            checks += self._signs([*told, *text.split("\n")])
+        if not _EMPTY.search(text):
+            checks += self._filled(told)
+        if len(self._names) == 2 and any(map(_ALIKE.search, told)):
+            checks.append(_of_one_length)
+        shown = [claim.call.args for claim in examples(statement)]
+        self._checks = [check for check in checks if all(map(check, shown))]
 
     def takes(self, args: Args) -> bool:
         """Whether the statement is about these."""
-        if any(at < len(args) and not check(args[at]) for at, check in self._checks):
-            return False
-        lengths = {len(each) for each in args if isinstance(each, list | tuple | str)}
-        return not self._same_length or len(lengths) < 2
+        return all(check(args) for check in self._checks)
 
-    def _read(self, told: str) -> None:
-        for found in _OF_NAMES.finditer(told):
-            self._add(self._named(found["names"]), _signed(found["sign"]))
-        for found in _IS_SIGNED.finditer(told):
-            self._add(self._named(found["names"]), _signed(found["sign"]))
-        for found in _ITEMS.finditer(told):
-            if not _GIVES.search(told[: found.start()]):
-                self._add(self._places(found), _all(_signed(found["sign"])))
-        for found in _FILLED.finditer(told):
-            if not _GIVES.search(told[: found.start()]):
-                self._add(self._places(found), _filled)
-        for found in _GIVEN.finditer(told):
-            self._add(self._only("int", "float"), _signed(found["sign"]))
-        for found in _RANGE.finditer(told):
-            only = [] if found["len"] else self._only("int", "float")
-            self._add(self._named(found["names"]) or only, _between(found))
-        self._same_length |= bool(_ALIKE.search(told))
+    def _ranges(self, lines: Sequence[str]) -> Iterator[Check]:
+        """Of a name that has several, they are cases."""
+        found = [match for line in lines if (match := _RANGE.search(line))]
+        names = [match["names"] for match in found]
+        for match in found:
+            if names.count(match["names"]) == 1:
+                low, high = _value(match["low"]), _value(match["high"])
+                for at in self._called(match["names"]):
+                    yield _within(at, low, match["least"] == "<", high, match["most"] == "<")
 
-    def _add(self, places: Sequence[int], check: Check) -> None:
-        self._checks += [(at, check) for at in places]
+    def _signs(self, told: Sequence[str]) -> Iterator[Check]:
+        for sentence in told:
+            if found := _PARAMETER.search(sentence):
+                yield from (_signed(at, found["sign"]) for at in self._named([found["names"]]))
+            for found in () if _DOUBT.search(sentence) else _NUMBER.finditer(sentence):
+                names = re.findall(r"\w+", found["names"])
+                at = self._named(names[:1] if found["one"] else names)
+                yield from (_signed(each, found["sign"]) for each in at or self._only("int", "float"))
 
-    def _named(self, text: str) -> list[int]:
-        words = re.findall(r"\w+", text)
+    def _filled(self, told: Sequence[str]) -> Iterator[Check]:
+        for sentence in told:
+            for found in _FILLED.finditer(sentence):
+                texts = found["kind"].lower().startswith("string")
+                kinds = self._only("str") if texts else self._only("list", "tuple", "sequence")
+                yield from map(_not_empty, kinds)
+
+    def _named(self, words: Sequence[str]) -> list[int]:
         return [at for at, name in enumerate(self._names) if name in words]
 
-    def _places(self, found: re.Match[str]) -> list[int]:
-        """The parameter that is named, else the only one of the kind."""
-        if named := self._named(found["names"] or ""):
-            return named
-        texts = found["kind"].lower().startswith(_TEXTS)
-        return self._only("str") if texts else self._only("list", "tuple", "sequence")
+    def _called(self, name: str) -> list[int]:
+        """That parameter; else one whose name is the longer form of it, as `number` of `num`."""
+        longer = [at for at, each in enumerate(self._names) if len(name) > 1 and each.startswith(name)]
+        return self._named([name]) or longer[:1]
 
     def _only(self, *kinds: str) -> list[int]:
         """The parameter of these types, if there is one alone; of one parameter without a type, that."""
-        types = self._types[: len(self._names)]
-        if types == ("",):
-            return [0]
-        fitting = [at for at, kind in enumerate(types) if kind.lower().startswith(kinds)]
-        return fitting if len(fitting) == 1 else []
+        fitting = [at for at, kind in enumerate(self._types) if kind.lower().startswith(kinds)]
+        return [0] if self._types == ("",) else fitting if len(fitting) == 1 else []
 
 
-def _sentences(text: str) -> Iterator[str]:
-    """Text between full stops and lines that begin anew; a line that goes on is joined to the one before."""
-    joined = re.sub(r"\n(?=[a-z`(])", " ", text)
-    return iter(re.split(r"(?<=[.;!?])\s+|\n", joined))
+def _sentences(text: str) -> list[str]:
+    """Text between full stops, and lines that begin anew; a line that goes on is joined to the one before."""
+    return re.split(r"(?<=[.;!?])\s+|\n", re.sub(r"\n(?=[a-z(])(?!\w{1,40}`? ?[:(–-])", " ", text))
 
 
-def _signed(sign: str) -> Check:
-    least = 1e-300 if sign.lower() == "positive" else 0
-    return lambda value: not _is_number(value) or value >= least
+def _value(text: str) -> int:
+    base, _, power = text.partition("^")
+    return int(base + "0" * int(power)) // 10 if power else int(base)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(args: Args, at: int) -> float | None:
+    value = args[at] if at < len(args) else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _all(check: Check) -> Check:
-    return lambda value: not isinstance(value, list | tuple) or all(map(check, value))
-
-
-def _filled(value: Any) -> bool:
-    return not isinstance(value, list | tuple | str) or len(value) > 0
-
-
-def _between(found: re.Match[str]) -> Check:
-    low, (base, *power) = int(found["low"]), re.findall(r"-?\d+", found["high"])
-    high = int(base) ** min(int(power[0]), 30) if power else int(base)
-    low, high = low + (found["least"] == "<"), high - (found["most"] == "<")
-
-    def check(value: Any) -> bool:
-        if found["len"]:
-            return not isinstance(value, list | tuple | str) or low <= len(value) <= high
-        return not _is_number(value) or low <= value <= high
+def _within(at: int, low: int, over: bool, high: int, under: bool) -> Check:
+    def check(args: Args) -> bool:
+        if (value := _number(args, at)) is None:
+            return True
+        return low <= value <= high and not (over and value == low) and not (under and value == high)
 
     return check
+
+
+def _signed(at: int, sign: str) -> Check:
+    def check(args: Args) -> bool:
+        value = _number(args, at)
+        return value is None or value > 0 or (sign.lower() != "positive" and value == 0)
+
+    return check
+
+
+def _not_empty(at: int) -> Check:
+    return lambda args: at >= len(args) or args[at] not in ([], (), "")
+
+
+def _of_one_length(args: Args) -> bool:
+    lengths = {len(each) for each in args if isinstance(each, list | tuple)}
+    return len(lengths) < 2

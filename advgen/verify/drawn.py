@@ -11,17 +11,25 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from advcore import weights
+
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 Args = tuple[Any, ...]
+_LARGEST = (
+    10**100
+)  # of numbers that others are drawn like: larger ones have texts that Python refuses to write
 
 
 def inputs(seeds: Sequence[Args], count: int) -> list[Args]:
     """At most `count` tuples of arguments like `seeds`, the same for the same seeds; none twice and none of them."""
-    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import HealthCheck, Phase, configuration, given, settings
     from hypothesis import strategies as st
 
+    configuration.set_hypothesis_home_dir(
+        weights.home() / "hypothesis"
+    )  # else a folder where the user stands
     found = {repr(args): args for args in seeds}
     lengths = sorted({len(args) for args in seeds})
     shapes = [
@@ -60,10 +68,10 @@ def _of_type(kind: type, seen: Sequence[Any]) -> SearchStrategy[Any]:
     if kind is bool:
         return st.booleans()
     if kind in (int, float):
-        finite = [abs(value) for value in seen if abs(value) < float("inf")]
+        finite = [abs(value) for value in seen if abs(value) < _LARGEST]
         most = 2 * max([5, *finite])
         least = -most if any(value < 0 for value in seen) else 0
-        return st.integers(int(least), int(most)) if kind is int else st.floats(least, most, width=32)
+        return st.integers(least, most) if kind is int else st.floats(least, most, allow_subnormal=False)
     if kind is str:
         return st.text(_alphabet("".join(seen)), max_size=_longest(seen))
     if kind in (list, set, frozenset):

@@ -93,6 +93,8 @@ class Testimony:
     """Share of solutions and attempts that come to what the reference does on every input; itself included."""
     like_attempt: tuple[float, ...]
     """By attempt, the share of all the others that come to what it does on every input."""
+    passing_alike: tuple[int, ...] = ()
+    """Attempts that pass, and do as the reference does."""
     given: bool = False
     """The tests came with the exercise: there is nothing to be said of them."""
 

@@ -107,7 +107,7 @@ class Prover:
         signature, demanded = Signature(exercise), generated.demanded(exercise)
 
         def asked_for(call: Call, outcome: Outcome) -> bool:
-            return signature.takes(call) or isinstance(outcome, Raised)
+            return signature.is_about(call) or isinstance(outcome, Raised)
 
         stated = [claim for claim in examples(exercise) if asked_for(*claim)]
         offered = {call.source: call for call in [*calls, *(claim.call for claim in claims)]}
@@ -402,6 +402,7 @@ class Prover:
             ),
             attempts=len(attempts), like_reference=len(best) / len(codes),
             like_attempt=tuple(alike_to.get(at, 0.0) for at in range(len(solutions), len(codes))),
+            passing_alike=tuple(at for at, each in enumerate(attempts) if each.passed and at + len(solutions) in best),
         )  # fmt: skip
         return told, tuple(codes[at] for at in best if codes[at] in proof.right and at < len(solutions))
 

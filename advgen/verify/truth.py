@@ -90,16 +90,16 @@ class Truth:
     """Models and statements, for whoever reads the number."""
 
     def of_chosen(self, told: Testimony) -> float:
-        """The probability that the reference is right."""
+        """The probability that the reference is right; given tests are the truth."""
         if told.given:
             return 1.0
         return self.chosen(chosen_features(told))
 
-    def of_pair(self, told: Testimony, at: int, failed: Sequence[int]) -> float:
-        """The probability that the reference is right and attempt `at` wrong; given tests are the truth."""
+    def of_rejected(self, told: Testimony, at: int, failed: Sequence[int]) -> float:
+        """The probability that attempt `at` is wrong, which fails the tests `failed`."""
         if told.given:
             return 1.0
-        return self.rejected(rejected_features(told, at, failed)) * self.of_chosen(told)
+        return self.rejected(rejected_features(told, at, failed))
 
     def as_json(self) -> dict[str, Any]:
         """With the name of each weight."""
@@ -132,13 +132,8 @@ def testimony_of(row: Mapping[str, Any]) -> Testimony:
     """What the `testimony` column of a kept `raw` row holds. Raises DataError."""
     try:
         told = json.loads(row["testimony"])
-        return Testimony(
-            **told
-            | {
-                "votes": tuple(Votes(**vote) for vote in told["votes"]),
-                "like_attempt": tuple(told["like_attempt"]),
-            }
-        )
+        lists = {name: tuple(told[name]) for name in ("like_attempt", "passing_alike")}
+        return Testimony(**told | lists | {"votes": tuple(Votes(**vote) for vote in told["votes"])})
     except (ValueError, LookupError, TypeError):
         name = row["exercise_id"]
         raise DataError(

@@ -34,7 +34,7 @@ def config_text(teacher, student, **exercises):
     return (
         f'[teacher]\nmodel = "openai/teacher"\napi_base = "{teacher.api_base}"\n'
         f'[student]\nmodel = "openai/student"\napi_base = "{student.api_base}"\n'
-        "[curation]\npairs_per_exercise = 2\nmax_kind_share = 1.0\nmin_p_true = 0.0\n"
+        "[curation]\npairs_per_exercise = 2\nmax_kind_share = 1.0\nmin_p_wrong = 0.0\nmin_p_true = 0.0\n"
         "[sandbox]\nwall_s = 2.0\n[exercises]\n"
         + "".join(f"{name} = {json.dumps(value)}\n" for name, value in keys.items())
     )

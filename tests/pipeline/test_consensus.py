@@ -64,7 +64,8 @@ def judged(tmp_path, capfd):
         (tmp_path / "build.toml").write_text(
             f'[teacher]\nmodel = "openai/teacher"\napi_base = "{server.api_base}"\n'
             f'[student]\nmodel = "openai/student"\napi_base = "{pupil.api_base}"\n'
-            "[exercises]\nsolutions = 3\n[attempts]\ncount = 4\n[curation]\nmin_p_true = 0.0\n[sandbox]\nwall_s = 2.0\n"
+            "[exercises]\nsolutions = 3\n[attempts]\ncount = 4\n"
+            "[curation]\nmin_p_wrong = 0.0\nmin_p_true = 0.0\n[sandbox]\nwall_s = 2.0\n"
         )
 
         def call(*arguments, benchmark=file):

@@ -33,7 +33,7 @@ def rounds(tmp_path_factory):
             "teacher": {"model": "openai/teacher", "api_base": teacher.api_base},
             "student": {"model": "openai/student", "api_base": student.api_base},
             "exercises": {"count": 4, "solutions": 2, "calls": 7}, "sandbox": {"wall_s": 2.0},
-            "curation": {"min_p_true": 0.0},
+            "curation": {"min_p_wrong": 0.0, "min_p_true": 0.0},
             "curriculum": {"refresh": 1 / 3, "tau": 0.7},
         }  # fmt: skip
         pipeline.build(settings.build(BuildConfig, config), folder / "zero", None)

@@ -1,6 +1,7 @@
 """Each prompt once: the same numbers as with a forward pass for every sequence, and as TRL's own trainer."""
 
 import dataclasses
+import itertools
 import json
 import random
 import shutil
@@ -8,6 +9,7 @@ import shutil
 import datasets
 import pytest
 import trl.trainer
+from torch.nn import functional
 
 from advcore import DataError, engine, settings
 from advtrain import data, dpo, fused, models, prefix, scoring, sft
@@ -173,34 +175,46 @@ def test_the_loss_is_that_of_trls_own_trainer_for_twenty_steps(run_config, examp
     assert mine == pytest.approx(theirs, abs=1e-4)
 
 
-def test_smoothing_row_by_row_is_the_robust_loss_of_each_pairs_own_share(run_config, examples, tmp_path):
-    """Equal shares come to TRL's own loss with that share; other shares to the mean of each pair's own."""
-    tokenizer = models.load_tokenizer(run_config().model)
+def test_smoothing_row_by_row_is_conservative_dpo_and_moves_less_the_less_a_pair_is_trusted(
+    run_config, examples, tmp_path
+):
+    config = run_config(dpo={"smoothing": "rows"})
+    rows = [
+        dataclasses.replace(each, row={**each.row, "p_true": p_true})
+        for each, p_true in zip(examples, itertools.cycle([1.0, 0.75, 0.5, 0.1, 0]), strict=False)
+    ]
+    policy = models.load_policy(config.model, "", Lora(), seed=0)
+    built = dpo.build(config, policy, models.load_tokenizer(config.model), rows, tmp_path)
+    dpo.with_reference(built, rows, f"smoothed {tmp_path}")
+    batch = next(iter(built.get_train_dataloader()))
+    kept = {key: batch[key].clone() for key in ("ref_chosen_logps", "ref_rejected_logps")}
+    s_B, shift_B = (
+        batch["smoothing"].clone(),
+        torch.tensor([-30.0, 0.0, 5.0, 40.0])[: len(batch["smoothing"])],
+    )
 
-    def first_losses(shares, **dpo_options):
-        rows = [
-            dataclasses.replace(each, row={**each.row, "p_true": 1 - 2 * share})
-            for each, share in zip(examples, shares, strict=True)
-        ]
-        config = run_config(
-            dpo={"loss_type": ["robust"], **dpo_options}, trl={"logging_steps": 1, "save_strategy": "no"},
-            train={"learning_rate": 1e-2, "batch_size": len(rows), "gradient_accumulation": 1, "epochs": 3},
-        )  # fmt: skip
-        policy = models.load_policy(config.model, "", Lora(), seed=0)
-        built = dpo.build(config, policy, tokenizer, rows, tmp_path / f"{shares}{dpo_options}")
-        return losses_of(built)
+    def loss(shift_B):
+        """Of the batch with its margins moved by beta * shift."""
+        moved = {**batch, "smoothing": s_B, "ref_chosen_logps": kept["ref_chosen_logps"] - shift_B}
+        return built.compute_loss(built.model, moved)
 
-    count = len(examples)
-    fixed = first_losses([0.0] * count, label_smoothing=0.2)
-    assert first_losses([0.2] * count, smoothing="rows") == pytest.approx(fixed, abs=1e-5)
-    # At the first step both sides have margin 0, where the share makes no difference; after it, it does.
-    mixed = first_losses([0.2, *[0.0] * (count - 1)], smoothing="rows")
-    assert mixed[0] == pytest.approx(fixed[0], abs=1e-5)
-    assert abs(mixed[1] - fixed[1]) > 1e-4
+    built.model.eval()
+    with torch.no_grad():
+        policy_margin = torch.zeros_like(s_B)  # the policy is the reference at the start
+        for shift in (shift_B, -shift_B):
+            x_B = config.dpo.beta * (policy_margin + shift)
+            each_B = -(1 - s_B) * functional.logsigmoid(x_B) - s_B * functional.logsigmoid(-x_B)
+            assert loss(shift).item() == pytest.approx(each_B.mean().item(), abs=1e-3)
+    shares = sorted(set(s_B.tolist()))
+    assert len(shares) > 1
+    for s in shares:  # the slope at no margin is -p_true / 2
+        x = torch.zeros((), requires_grad=True)
+        (-(1 - s) * functional.logsigmoid(x) - s * functional.logsigmoid(-x)).backward()
+        assert x.grad.item() == pytest.approx(-(1 - 2 * s) / 2, abs=1e-5)
 
 
 def test_smoothing_by_rows_without_p_true_is_refused(run_config, examples, tmp_path):
-    config = run_config(dpo={"loss_type": ["robust"], "smoothing": "rows"})
+    config = run_config(dpo={"smoothing": "rows"})
     policy = models.load_policy(config.model, "", Lora(), seed=0)
     with pytest.raises(DataError, match="has no p_true"):
         dpo.build(config, policy, models.load_tokenizer(config.model), examples, tmp_path)

@@ -261,8 +261,11 @@ def test_smoothing_that_no_loss_reads_is_refused(config):
         config(dpo={"label_smoothing": 0.1})
     with pytest.raises(ConfigError, match="not in"):
         config(dpo={"loss_type": ["robust"], "label_smoothing": 0.5})
-    with pytest.raises(ConfigError, match=r"needs dpo\.loss_type"):
-        config(dpo={"smoothing": "rows"})
+    for odd in ({"loss_type": ["robust"]}, {"config": "gad"}):
+        with pytest.raises(ConfigError, match=r"is for dpo\.loss_type"):
+            config(dpo={"smoothing": "rows", **odd})
+    with pytest.raises(ConfigError, match="would do nothing"):
+        config(dpo={"loss_type": ["robust"], "smoothing": "measured", "label_smoothing": 0.1})
 
 
 def test_a_fall_of_the_margins_since_the_parents_round_is_told(config, tmp_path, capsys):

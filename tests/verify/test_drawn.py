@@ -33,8 +33,18 @@ def test_negative_numbers_come_where_the_tests_have_one():
     assert any(args[0] < 0 for args in drawn.inputs([(-1,), (3,)], 50))
 
 
-@pytest.mark.parametrize(
-    "seeds", [[], [()], [([],)], [("",)], [((), {}, set())], [((1, 2),), ((1,),)], [(1,), (1, 2)]], ids=repr
-)
-def test_odd_seeds_break_nothing(seeds):
+ODD = [
+    [], [()], [([],)], [("",)], [((), {}, set())], [((1, 2),), ((1,),)], [(1,), (1, 2)], [(7.3,)], [(123456.789,)],
+    [(16777217.0,)], [(float("inf"),), (float("nan"),)], [(1e308,)], [(b"ab", 1j)],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seeds", ODD, ids=repr)
+def test_odd_seeds_break_nothing_and_leave_nothing_behind(seeds, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert len(drawn.inputs(seeds, 10)) <= 10
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_too_large_to_be_written_are_left_alone():
+    assert len(drawn.inputs([(10**4000,), (3,)], 10)) <= 10

@@ -229,15 +229,27 @@ def test_calls_that_do_not_fit_the_signature_are_no_tests(prover):
 
 
 def test_calls_that_the_statement_is_not_about_are_no_tests_but_its_own_examples_are(prover):
-    stub = EXERCISE.stub.replace("Largest", "Of a non-empty list the largest")
-    exercise = parse.stored(stub.replace("whatever.", "whatever.\n\n    >>> span([9])\n    0\n    "))
-    proof = prover.prove(exercise, [RIGHT, ALSO_RIGHT], CALLS)
+    text = "Given a non-empty list of whole numbers, compute largest minus smallest."
+    stub = f'def span(values: list[int]) -> int:\n    """{text}\n\n    >>> span([9])\n    0\n    """'
+    proof = prover.prove(parse.stored(stub), [RIGHT, ALSO_RIGHT], CALLS)
     calls = {test["call"] for test in proof.tests}
     assert proof.status == "kept"
     assert "span([])" not in calls
     assert {"span([9])", "span([1])"} <= calls
-    odd = parse.stored(exercise.stub.replace("span([9])", "span([])"))
+    odd = parse.stored(stub.replace("span([9])", "span([])"))
     assert "span([])" in {test["call"] for test in prover.prove(odd, [RIGHT, ALSO_RIGHT], CALLS).tests}
+
+
+def test_where_an_exception_is_demanded_what_is_outside_is_a_test_of_that_exception_only(prover):
+    text = "Given a positive integer n, return its double plus k. Raise ValueError where n is over 50."
+    stub = f'def twice(n: int, k: int) -> int:\n    """{text}"""'
+    code = "def twice(n, k):\n    if n > 50:\n        raise ValueError(n)\n    return 2 * n + k"
+    exercise = parse.stored(stub)
+    calls = parse.calls("\n".join(f"twice({n}, {n + 1})" for n in (-4, 0, 1, 7, 20, 50, 51, 60)), exercise)
+    proof = prover.prove(exercise, [code, code.replace("2 * n", "n + n")], calls)
+    assert {test["call"] for test in proof.tests if test["source"] != "generated"} == {
+        f"twice({n}, {n + 1})" for n in (1, 7, 20, 50, 51, 60)
+    }
 
 
 def test_what_all_agree_on_and_no_test_can_hold_is_named(prover):

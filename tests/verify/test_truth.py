@@ -63,10 +63,12 @@ def test_the_shipped_weights_are_read_and_weigh_evidence_as_one_would():
     assert trust.fitted_on
     sure = told(*[vote(4, 6, stated=True)] * 6, like_reference=0.9)
     doubtful = told(*[vote(4, 6)] * 5, vote(3, 1, against=3), like_reference=0.2)
-    assert (
-        trust.of_pair(sure, 0, range(6)) > trust.of_pair(sure, 1, range(6)) > trust.of_pair(doubtful, 1, [5])
-    )
-    assert trust.of_pair(TRUE, 0, [0]) == trust.of_chosen(TRUE) == 1.0
+    assert trust.of_chosen(sure) > trust.of_chosen(doubtful)
+    wrong = [
+        trust.of_rejected(*each) for each in ((sure, 0, range(6)), (sure, 1, range(6)), (doubtful, 1, [5]))
+    ]
+    assert wrong == sorted(wrong, reverse=True)
+    assert trust.of_rejected(TRUE, 0, [0]) == trust.of_chosen(TRUE) == 1.0
 
 
 @pytest.mark.parametrize("text", ["{}", "{", '{"votes": [], "consent": 1.0}'])
