@@ -6,6 +6,7 @@ quickstart can trust. Nothing here was generated from a template, and nothing co
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 from advcore import DataError, literals, settings
 
-_TEST = re.compile(r"(?P<call>.+?\))(?: == (?P<value>.+)| raises (?P<error>\w+))", re.DOTALL)
+_RAISES = re.compile(r"(?P<call>.+\)) raises (?P<error>\w+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,31 +49,56 @@ def read(folder: str = SHIPPED) -> list[Task]:
 def _read(path: Path) -> Task:
     try:
         return _task(path.stem, tomllib.loads(path.read_text()))
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except KeyError as error:
+        raise DataError(f"{path} is no task: it lacks {error}") from None
+    except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path} is no task: {error}") from None
 
 
 def _task(name: str, told: dict[str, Any]) -> Task:
+    if unknown := told.keys() - {"statement", "reference", "tests", "solutions", "wrong"}:
+        raise ValueError(f"unknown key {min(unknown)}")
+    statement, reference = (_text(key, told[key]) for key in ("statement", "reference"))
+    functions = [node.name for node in ast.parse(statement).body if isinstance(node, ast.FunctionDef)]
+    if name not in functions:
+        raise ValueError(f"its statement has no function {name}, by which the file is called")
     return Task(
-        name=name,
-        statement=told["statement"].strip("\n"),
-        reference=told["reference"].strip("\n"),
-        tests=tuple(map(_test, told["tests"])),
-        solutions=tuple(code.strip("\n") for code in told.get("solutions", ())),
-        wrong=tuple(code.strip("\n") for code in told.get("wrong", ())),
-    )
+        name=name, statement=statement, reference=reference,
+        tests=tuple(_test(line, name) for line in _texts("tests", told["tests"])),
+        solutions=_texts("solutions", told.get("solutions", [])), wrong=_texts("wrong", told.get("wrong", [])),
+    )  # fmt: skip
 
 
-def _test(line: str) -> dict[str, str]:
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is no text")
+    return value.strip("\n")
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"{key} is no list of texts")
+    return tuple(_text(key, each) for each in value)
+
+
+def _test(line: str, name: str) -> dict[str, str]:
     """`f(1) == 2` or `f(-1) raises ValueError` as an entry."""
-    found = _TEST.fullmatch(line.strip())
-    if not found:
-        raise ValueError(f"{line!r} is neither `call == value` nor `call raises Error`")
-    literals.arguments(found["call"])
-    if error := found["error"]:
-        expected: literals.Outcome = literals.Raised(error)
+    line = line.strip()
+    expected: literals.Outcome
+    if raising := _RAISES.fullmatch(line):
+        call, expected = ast.parse(raising["call"], mode="eval").body, literals.Raised(raising["error"])
     else:
-        expected = literals.Returned(literals.text_of(literals.value_of(found["value"])))
-    entry = {"call": found["call"], **expected.entry, "source": "given"}
+        node = ast.parse(line, mode="eval").body
+        if not isinstance(node, ast.Compare) or [type(each) for each in node.ops] != [ast.Eq]:
+            raise ValueError(f"{line!r} is neither `call == value` nor `call raises Error`")
+        call, value = node.left, literals.text_of(literals.value_of(node.comparators[0]))
+        if not value:
+            raise ValueError(f"{line!r} expects what no test can hold")
+        expected = literals.Returned(value)
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == name):
+        raise ValueError(f"{line!r} is no test of {name}")
+    source = str(ast.get_source_segment(line, call))
+    literals.arguments(source)
+    entry = {"call": source, **expected.entry, "source": "given"}
     literals.outcome_of(entry)
     return entry

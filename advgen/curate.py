@@ -133,8 +133,8 @@ def _shared(row: Row) -> Row:
 def others(row: Row) -> Iterator[tuple[str, Row]]:
     """(config, row) of one kept exercise for all configs but `dpo`."""
     shared = _shared(row)
-    yield "sft", {**shared, "completion": reply(_reference(row))}
     if row["response"]:  # the teacher solves not every given task
+        yield "sft", {**shared, "completion": reply(_reference(row))}
         yield "gad", {**shared, "teacher_response": row["response"]}
     yield "rl", shared
     for attempt in json.loads(row["attempts"]):

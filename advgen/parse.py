@@ -51,6 +51,7 @@ _VALUE = re.compile(
 _ENDS = re.compile(
     r"`?\s*(?:$|\n|\.(?:\s|$)|;|\)|,\s+(?!-?\d|or\b)[a-z]|#|(?:because|since|as)\b|and\s+\w+\()"
 )
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 MAX_DEPTH = 80  # of a syntax tree; people stay below 30
 _MOST_LINES = 40  # of one call
 _MOST_CALLS = 500  # of one reply: each is run on every solution
@@ -293,26 +294,39 @@ def reference(text: str) -> str:
 
 
 def _exercised(module: ast.Module) -> str:
-    functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
+    """Of the functions that no other reads, the one with parameters: `main` and tests have none."""
+    functions = {node.name: node for node in module.body if isinstance(node, _FUNCTIONS)}
+    read = {name: reads([node]) for name, node in functions.items()}
     found = [
         node
-        for node in functions
-        if not any(node.name in reads([other]) for other in functions if other is not node)
+        for name, node in functions.items()
+        if not any(name in names for other, names in read.items() if other != name)
+        and (node.args.args or node.args.posonlyargs or len(functions) == 1)
     ]
     if len(found) != 1:
         raise ParseError(f"{len(found)} functions instead of one")
-    if found[0].name.startswith("_") or found[0].decorator_list:
-        raise ParseError("private or decorated function")
-    _positional(found[0].args)
-    return found[0].name
+    (function,) = found
+    if isinstance(function, ast.AsyncFunctionDef) or function.name.startswith("_") or function.decorator_list:
+        raise ParseError("private, decorated or asynchronous function")
+    if _positional(function.args)[0] in ("self", "cls"):
+        raise ParseError("a method")
+    return function.name
+
+
+def standalone(source: str, function: ast.FunctionDef | ast.AsyncFunctionDef, module: ast.Module) -> str:
+    """A function of a module, with the imports, constants and helpers that it needs of it."""
+    kept = {id(part.node) for part in needed(parts_of(module), {function.name})}
+    lines = source.split("\n")
+    nodes = [node for node in module.body if id(node) in kept]
+    return "\n".join("\n".join(lines[first_line(node) - 1 : node.end_lineno]) for node in nodes)
 
 
 def is_of(exercise: Statement, code: str) -> bool:
     """Whether a statement is one of what `reference` found in `code`: its name, and its parameters by name."""
     module = tree(code)
     name = _exercised(module)
-    function = next(node for node in module.body if isinstance(node, ast.FunctionDef) and node.name == name)
-    return (exercise.entry_point, exercise.parameters) == (name, _positional(function.args))
+    functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+    return (exercise.entry_point, exercise.parameters) == (name, _positional(functions[name].args))
 
 
 def program(text: str, entry_point: str, above: str = "") -> str:

@@ -106,10 +106,10 @@ configs:
 {files}---
 # Coding preference pairs separated by execution
 
-`{teacher}` wrote the exercises, solutions and tests; `{student}` attempted them. In every pair of the `dpo` config,
-chosen passes all tests and rejected fails one of them, under three hash seeds, in a sandbox: `advgen verify` runs them
-again. That the tests are right is likely, and not proved: `p_true` says how likely for each pair. Terms of use of the
-teacher model apply.
+`{teacher}` wrote exercises, solutions and tests; `{student}` attempted them.{_others(funnel)}
+In every pair of the `dpo` config, chosen passes all tests and rejected fails one of them, under three hash seeds, in a
+sandbox: `advgen verify` runs them again. That the tests are right is likely, and not proved: `p_true` says how likely
+for each pair. Terms of use of the teacher model apply.
 
 {_verdict(funnel["audit"])}
 
@@ -136,10 +136,17 @@ teacher model apply.
 {_table({layer["name"]: layer["note"] if layer["runs"] else f"did not run: {layer['note']}" for layer in layers})}
 {_rates(_read(folder / contract.CALIBRATION))}## Limits
 
-Expected values are what independent solutions of one model agree on: a misreading that they share passes. Statements,
-programs and tests are a model's text: run them in a sandbox only.
+Expected values of tests with `source` "given" came with their task. Others are what independent solutions of one model
+agree on, or what a program returned that the statement was written from: a misreading that they share passes.
+Statements, programs and tests are a model's text: run them in a sandbox only.
 """
     write_atomic(folder / "README.md", text)
+
+
+def _others(funnel: Mapping[str, Any]) -> str:
+    """A sentence on further sources, where there are any."""
+    witnesses = ", ".join(f"`{name}`" for name in funnel.get("witnesses", ()))
+    return f" Kept is what {witnesses} reproduced too." if witnesses else ""
 
 
 def _counted(folder: Path) -> Counter[str]:

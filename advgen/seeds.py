@@ -137,11 +137,16 @@ def first_seeds(config: BuildConfig, given: Given) -> Iterator[Seed]:
     """
     brought = [
         Seed(index=at, round=0, strategy="seed", topic="given", subtopic=task.name, task=task)
-        for at, task in enumerate(given.read_tasks()[: config.exercises.count])
+        for at, task in enumerate(_easiest_first(given.read_tasks())[: config.exercises.count])
     ]
     left = config.exercises.count - len(brought)
     written = _text_seeds(given.texts, left) if given.texts else _topic_seeds(config, left)
     return itertools.chain(brought, (replace(seed, index=seed.index + len(brought)) for seed in written))
+
+
+def _easiest_first(given: list[Task]) -> list[Task]:
+    """By the length of their solutions, the one thing about them that is known and grows with what they ask."""
+    return sorted(given, key=lambda task: (len(task.reference), task.name))
 
 
 def _topic_seeds(config: BuildConfig, count: int) -> Iterator[Seed]:
@@ -191,8 +196,8 @@ def _rows(source: str) -> Iterator[dict[str, Any]]:
 
 
 def _functions(file: Path) -> Iterator[str]:
-    """The source of each top-level function of a Python file; where it has none, of the methods of its classes whose
-    names do not begin with an underscore.
+    """Each top-level function of a Python file, with what it needs of the rest; where there is none, the methods of its
+    classes whose names do not begin with an underscore.
     """
     try:
         with tokenize.open(file) as opened:  # as Python reads it: byte order mark, declared encoding
@@ -201,10 +206,15 @@ def _functions(file: Path) -> Iterator[str]:
     except (OSError, UnicodeDecodeError, SyntaxError, parse.ParseError) as error:
         raise ConfigError(f"--seeds {file} cannot be read as Python: {error}") from None
     found = [node for node in module.body if isinstance(node, _FUNCTIONS)]
+    yield from (parse.standalone(text, node, module) for node in found)
     if not found:
-        classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
-        inside = [node for each in classes for node in each.body if isinstance(node, _FUNCTIONS)]
-        found = [node for node in inside if not node.name.startswith("_")]
+        yield from _methods(file, text, module)
+
+
+def _methods(file: Path, text: str, module: ast.Module) -> Iterator[str]:
+    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    inside = [node for each in classes for node in each.body if isinstance(node, _FUNCTIONS)]
+    found = [node for node in inside if not node.name.startswith("_")]
     if not found:
         raise ConfigError(f"--seeds {file} has no function, nor a class with methods")
     lines = text.split("\n")

@@ -80,15 +80,25 @@ def test_no_task_is_a_benchmarks():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (("f(1) == 2", "f(1) = 2"), "neither"),
+        (("f(1) == 2", "f(1) = 2"), "invalid syntax"),
+        (("f(1) == 2", "f(1) < 2"), "neither"),
         (("f(1) == 2", "f(1) raises SystemExit"), "neither a value nor a known exception"),
         (("f(1) == 2", "f(x) == 2"), "malformed"),
-        (("statement", "text"), "'statement'"),
+        (("f(1) == 2", "g(1) == 2"), "is no test of f"),
+        (("f(1) == 2", "f(1) == object()"), "."),
+        (("'f(1) == 2'", "12"), "tests is no text"),
+        (("['f(1) == 2']", "'f(1) == 2'"), "tests is no list of texts"),
+        (("def f", "def g"), "no function f, by which the file is called"),
+        (("reference", "ref"), "unknown key ref"),
+        (("reference = ''", ""), "it lacks 'reference'"),
+        (("reference = ''", "reference = 5"), "reference is no text"),
         (("tests", "[tests"), "."),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, change, reason):
-    text = "statement = '''def f(x):'''\ntests = ['f(1) == 2']\nreference = ''\nwrong = []\n"
+    text = "statement = '''def f(x):\n  'd''''\ntests = ['f(1) == 2']\nreference = ''\nwrong = []\n"
+    (tmp_path / "f.toml").write_text(text)
+    assert tasks.read(str(tmp_path))[0].tests == ({"call": "f(1)", "expected": "2", "source": "given"},)
     (tmp_path / "f.toml").write_text(text.replace(*change))
     with pytest.raises(DataError, match=rf"f\.toml is no task: .*{reason}"):
         tasks.read(str(tmp_path))

@@ -66,7 +66,9 @@ def build(config: BuildConfig, out: Path, parent: Parent | None, given: Given = 
 def validate(config: BuildConfig, parent: Parent | None, given: Given = NOTHING) -> None:
     """Raise ConfigError for what would only fail later: models that cannot be asked, no seeds."""
     check_models(config)
-    if parent is None and next(first_seeds(config, given), None) is None:
+    given.read_tasks()
+    texts = Given(texts=given.texts)  # looked at also where tasks are enough
+    if parent is None and next(first_seeds(config, texts), None) is None:
         raise DataError(f"{given.texts} holds nothing to make an exercise from")
 
 
@@ -86,7 +88,7 @@ def plan(config: BuildConfig, parent: Parent | None, given: Given = NOTHING) -> 
     """What a build would ask for, without repairs: request counts and their most tokens, for `--dry-run`."""
     asked = config.exercises
     written = max(0, asked.count - len(given.read_tasks()))
-    programs = asked.order == "reference" and not (parent or given.texts)
+    programs = asked.order == "reference" and not given.texts
     extra = 1 + 1 + bool(asked.asserts) + programs
     opened = 0 if parent or given.texts else min(-(-written // asked.per_topic), len(topics(config)))
     teacher = opened + asked.count * asked.solutions + written * extra
@@ -159,9 +161,12 @@ class _Build:
         return iter(seeds), draw
 
     def _origin(self, sandbox: str) -> dict[str, Any]:
+        config = self.config
+        roles = [("teacher", config.teacher), ("student", config.student)]
+        roles += [(f"witness {each.model}", each) for each in config.witnesses]
         sampling = {
             role: {"temperature": model.temperature, "top_p": model.top_p, "max_tokens": model.max_tokens}
-            for role, model in (("teacher", self.config.teacher), ("student", self.config.student))
+            for role, model in roles
         }
         provenance = {"templates": templates(), "sampling": sampling, "seed": self.config.seed}
         return {
@@ -259,7 +264,9 @@ class _Build:
                 writer.add("raw", row)
             for name, row in curator.curate(spool.rows):
                 writer.add(name, row)
-        models = {"teacher": self.config.teacher.model, "student": self.config.student.model}
+        config = self.config
+        witnesses = [each.model for each in config.witnesses]
+        models = {"teacher": config.teacher.model, "student": config.student.model, "witnesses": witnesses}
         funnel = models | {"finished": not self.ended} | counts.as_json(curator.report.pairs)
         funnel |= {
             "curation": curator.report.as_json(),

@@ -223,7 +223,10 @@ class Exercise:
     # --- the proof --------------------------------------------------------------------------------------------
 
     async def _given(self, reading: jobs.Reading, task: Task) -> jobs.Proved:
-        """The teacher's solutions put to the tests of a task."""
+        """The teacher's solutions put to the tests of a task; it is not asked where the task itself does not hold."""
+        vetted = await self.shop.workers.run(jobs.accept, reading, (), task)
+        if vetted.proof.status != "kept":
+            return vetted
         solutions = await self._solutions(reading.question, self.config.exercises.solutions)
         return await self.shop.workers.run(jobs.accept, reading, solutions, task)
 

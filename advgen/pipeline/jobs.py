@@ -182,11 +182,14 @@ def prove(prover: Prover, reading: Reading, evidence: Evidence) -> Proved:
 
 
 def accept(prover: Prover, reading: Reading, solutions: Sequence[str], task: Task) -> Proved:
-    """Solutions to a task whose tests and right programs are given, and every gate."""
+    """Solutions to a task whose tests and right programs are given, and every gate. Its programs are read as replies
+    are, so that both sides of a pair have one form.
+    """
     statement = reading.statement
     calls = [parse.Call(test["call"], arguments(test["call"])) for test in task.tests]
     programs = [_program(prover, text, statement, calls) for text in solutions]
-    proof = prover.accept(statement, programs, [task.reference, *task.solutions], task.tests)
+    own = [_program(prover, fenced(code), statement, calls) for code in (task.reference, *task.solutions)]
+    proof = prover.accept(statement, programs, own, task.tests)
     return Proved(
         statement=statement, question=reading.question, signature=reading.signature, docstring=reading.docstring,
         proof=proof, programs=tuple(programs), calls=tuple(call.source for call in calls),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from advcore import ConfigError
 from advgen.config import BuildConfig
 from advgen.journal import Journal
 from advgen.teacher import Budget, Teacher, check_model, note
@@ -50,6 +51,9 @@ class Models:
 
 
 def check_models(config: BuildConfig) -> None:
-    """Raise ConfigError for one that cannot be asked, before anything is."""
+    """Raise ConfigError for one that cannot be asked, before anything is; and for a witness that is the teacher."""
     for each in (config.teacher, config.student, *config.witnesses):
         check_model(each)
+    for each in config.witnesses:
+        if (each.model, each.revision) == (config.teacher.model, config.teacher.revision):
+            raise ConfigError(f"witness {each.model} is the teacher itself, which witnesses nothing")

@@ -20,10 +20,11 @@ from typing import Any
 from advcore import contract
 from advcore.literals import arguments, same
 from advgen.config import GateConfig, SandboxConfig
-from advgen.parse import ParseError
+from advgen.parse import Call, ParseError, stored
 from advgen.verify import drawn
 from advgen.verify.edits import Variant, variants
 from advgen.verify.failure import bounded
+from advgen.verify.fit import Signature
 from advgen.verify.operators import FAMILY
 from advgen.verify.proof import Attempt, SandboxBroken
 from advgen.verify.prover import Prover, Test
@@ -47,6 +48,8 @@ class Exercise:
     tests: tuple[Test, ...]
     others: tuple[str, ...] = ()
     """Further accepted solutions."""
+    stub: str = ""
+    """The statement, where it is known: on inputs that it is not about nobody errs."""
 
 
 def exercises_of(folder: Path) -> Iterator[Exercise]:
@@ -69,7 +72,7 @@ def _exercise(row: dict[str, Any]) -> Iterator[Exercise]:
     if right and all(isinstance(code, str) for code in right):
         yield Exercise(
             exercise_id=row["exercise_id"], entry_point=row["entry_point"], reference=right[0], tests=tests,
-            others=tuple(right[1:]),
+            others=tuple(right[1:]), stub=row["stub"],
         )  # fmt: skip
 
 
@@ -119,7 +122,8 @@ class _Bench:
             seeds = [arguments(test["call"]) for test in self.exercise.tests]
         except (ValueError, KeyError):
             return False
-        for part in _parts([*seeds, *drawn.inputs(seeds, INPUTS)]):
+        further = [args for args in drawn.inputs(seeds, INPUTS) if self._is_about(args)]
+        for part in _parts([*seeds, *further]):
             mine = self._outputs(self.exercise.reference, part)
             theirs = [self._outputs(code, part) for code in self.exercise.others]
             for args, output, *others in zip(part, mine, *theirs, strict=True):
@@ -127,6 +131,11 @@ class _Bench:
                     agreed = all(each.status == "ok" and same(output.value, each.value) for each in others)
                     (self.settled if agreed else self.open).append((args, output.value))
         return bool(self.settled)
+
+    def _is_about(self, args: drawn.Args) -> bool:
+        """Whether the statement is about them, where the row has one."""
+        stub = self.exercise.stub
+        return not stub or Signature(stored(stub)).is_about(Call("", args))
 
     def judge(self, code: str) -> Attempt:
         """As the prover does with an attempt."""

@@ -51,8 +51,8 @@ def inputs(seeds: Sequence[Args], count: int) -> list[Args]:
 
 
 def _like(values: Iterable[Any]) -> SearchStrategy[Any]:
-    """Values of the types of `values`: numbers up to twice the largest and negative only where one is, strings of the
-    same kinds of characters, containers up to twice as long of items like theirs.
+    """Values of the types of `values`: numbers up to twice the largest, or 10, and negative only where one is; strings
+    of the same kinds of characters, and containers of items like theirs, up to twice as long, or 1.
     """
     from hypothesis import strategies as st
 
@@ -75,7 +75,7 @@ def _of_type(kind: type, seen: Sequence[Any]) -> SearchStrategy[Any]:
     if kind is str:
         return st.text(_alphabet("".join(seen)), max_size=_longest(seen))
     if kind in (list, set, frozenset):
-        items = [item for value in seen for item in value]
+        items = [item for value in seen for item in (value if kind is list else sorted(value, key=repr))]
         return st.lists(_like(items), max_size=_longest(seen) if items else 0).map(kind)
     if kind is tuple:
         lengths = {len(value) for value in seen}

@@ -160,7 +160,7 @@ class Prover:
         ]
         proof = Proof(
             status="kept", tests=tuple(tests), right=(*right, *given), given=len(given),
-            teacher_pass_rate=len(right) / len(solutions), reference_s=given_s,
+            teacher_pass_rate=len(right) / max(1, len(solutions)), reference_s=given_s,
         )  # fmt: skip
         return self._strong(exercise, proof)
 
@@ -212,7 +212,7 @@ class Prover:
             reason = f"{len(passed)} of {len(usable)} solutions {what}"
             return Proof(status="no_agreement", reason=reason)
         proof = Proof(
-            status="kept", tests=tuple(tests), right=tuple(code for code, _ in passed),
+            status="kept", tests=tuple(tests), right=tuple(filter(None, [*(code for code, _ in passed), reference])),
             teacher_pass_rate=len(passed) / asked, reference_s=passed[0][1].wall_s,
         )  # fmt: skip
         return self._strong(exercise, proof)
@@ -384,11 +384,14 @@ class Prover:
         the first of several such groups: they are the right ones, and the reference is the first of them.
         """
         args = [arguments(test["call"]) for test in proof.tests]
-        args += [call.args for call in generated.calls(exercise, proof.tests)]
+        further = [call.args for call in generated.calls(exercise, proof.tests)]
         codes = [*solutions, *(attempt.code for attempt in attempts)]
+        cut = self._cut(exercise, proof, further)
+        args += [each for at, each in enumerate(further) if at not in cut]
         rows = [self._outcomes(code, exercise, args, proof.reference_s) for code in codes]
+        right = {at for at in range(len(solutions)) if codes[at] in proof.right}
         groups = _groups(rows)
-        best = max((each for each in groups if any(codes[at] in proof.right for at in each)), key=len)
+        best = max((each for each in groups if right & {*each}), key=len)
         alike_to = {at: (len(group) - 1) / (len(codes) - 1) for group in groups for at in group}
         taught, attempted = rows[: len(solutions)], rows[len(solutions) :]
         stated = {call.source for call, _ in examples(exercise)}
@@ -404,7 +407,14 @@ class Prover:
             like_attempt=tuple(alike_to.get(at, 0.0) for at in range(len(solutions), len(codes))),
             passing_alike=tuple(at for at, each in enumerate(attempts) if each.passed and at + len(solutions) in best),
         )  # fmt: skip
-        return told, tuple(codes[at] for at in best if codes[at] in proof.right and at < len(solutions))
+        return told, tuple(codes[at] for at in best if at in right)
+
+    def _cut(self, exercise: Statement, proof: Proof, args: Sequence[fuzz.Args]) -> set[int]:
+        """Places of inputs on which a right program does not end in time: they tell programs apart by the clock."""
+        calls = [
+            self._call(code, exercise.entry_point, args, proof.reference_s) for code in proof.right if args
+        ]
+        return {at for row in calls for at, output in enumerate(row) if output.status not in ("ok", "error")}
 
     def _outcomes(
         self, code: str, exercise: Statement, args: Sequence[fuzz.Args], reference_s: float
