@@ -294,14 +294,17 @@ def reference(text: str) -> str:
 
 
 def _exercised(module: ast.Module) -> str:
-    """Of the functions that no other reads, the one with parameters: `main` and tests have none."""
+    """The one function that no other reads; `main` and tests, which have no parameters, do not count."""
     functions = {node.name: node for node in module.body if isinstance(node, _FUNCTIONS)}
+    if len(functions) > 1:
+        functions = {
+            name: node for name, node in functions.items() if node.args.args or node.args.posonlyargs
+        }
     read = {name: reads([node]) for name, node in functions.items()}
     found = [
         node
         for name, node in functions.items()
         if not any(name in names for other, names in read.items() if other != name)
-        and (node.args.args or node.args.posonlyargs or len(functions) == 1)
     ]
     if len(found) != 1:
         raise ParseError(f"{len(found)} functions instead of one")

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from advcore.chat import fenced
 from advcore.literals import Raised, Returned
 from advgen import parse
 from advgen.parse import ParseError
@@ -417,3 +418,39 @@ def test_calls_asserts_and_subtopics_are_read_from_all_blocks_and_not_from_thoug
     assert parse.subtopics(f"{thought}1. Merging lists") == ["Merging lists"]
     with pytest.raises(ParseError, match="thoughts alone"):
         parse.calls("<think>\npick([1], 2)", exercise)
+
+
+# --- a program that a statement is written from ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("def g(x):\n    return x\n\ndef f(n):\n    return g(n)", "f"),
+        ("def f(n):\n    return f(n - 1) if n else 0\n\ndef main():\n    return f(3)\n\nmain()", "f"),
+        ("def f(n):\n    return n\n\ndef f(n, k):\n    return n + k", "f"),
+    ],
+)
+def test_the_program_is_the_one_function_that_no_other_needs(code, name):
+    found = parse.reference(fenced(code))
+    parameters = "n, k" if "k" in code else "n"
+    text = "Whatever it is that is to be returned here, in many words."
+    assert parse.is_of(parse.statement(fenced(f'def {name}({parameters}):\n    """{text}"""')), found)
+    assert not parse.is_of(parse.statement(fenced(f'def {name}(other):\n    """{text}"""')), found)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("x = 1", "0 functions"),
+        ("def f(n):\n    return n\n\ndef h(n):\n    return n", "2 functions"),
+        ("async def f(n):\n    return n", "asynchronous"),
+        ("def g(n):\n    return n\n\nasync def f(n):\n    return g(n)", "asynchronous"),
+        ("def f(self, n):\n    return n", "a method"),
+        ("def f():\n    return 1", "no parameters"),
+        ("def f(*n):\n    return n", "starred"),
+    ],
+)
+def test_other_programs_are_refused_with_their_reason(code, reason):
+    with pytest.raises(ParseError, match=reason):
+        parse.reference(fenced(code))

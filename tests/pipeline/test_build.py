@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,7 +145,32 @@ def test_a_task_whose_own_solution_fails_is_turned_away_with_its_reason(tmp_path
     pipeline.build(scene.config(), tmp_path / "run", None, given)
     assert raw(tmp_path / "run")["status"] == "misgiven"
     assert "step_up(10)" in raw(tmp_path / "run")["reason"]
+    assert not scene.teacher.asked
     assert not scene.student.asked
+
+
+def test_a_tasks_own_program_has_the_form_of_replies_and_what_stands_above_its_statement(tmp_path, scene):
+    scene.teacher.lines["solve"] = [fenced(WRONG[0])]
+    told = RIGHT.replace("    if n < 10", '    """Says what it does."""\n    if n < 10').replace(
+        "4711", "MOST"
+    )
+    given = task(tmp_path / "tasks", reference=f"{told}\n\nprint(step_up(1))")
+    file = tmp_path / "tasks" / "step_up.toml"
+    text = file.read_text().replace("\ndef step_up", "\nMOST = 4711\n\n\ndef step_up", 1)
+    file.write_text(text.replace("Return the next", "Up to MOST. Return the next"))
+    assert pipeline.build(scene.config(), tmp_path / "run", None, given)["kept"] == 1
+    chosen = pairs(tmp_path / "run")[0]["chosen"][0]["content"]
+    assert "MOST = 4711" in chosen
+    assert "Says" not in chosen
+    assert "print" not in chosen
+    assert not (tmp_path / "run" / "dataset" / "sft").exists()
+
+
+def test_texts_that_tasks_leave_no_room_for_are_looked_at_all_the_same(tmp_path, scene):
+    given = task(tmp_path / "tasks")
+    for texts, error in ((f"{tmp_path}/none.jsonl:text", DataError), ("none.py", ConfigError)):
+        with pytest.raises(error):
+            pipeline.build(scene.config(), tmp_path / "run", None, replace(given, texts=texts))
 
 
 def test_tasks_come_before_what_the_teacher_writes_and_another_task_is_another_run(tmp_path, scene):
@@ -180,6 +206,8 @@ def test_an_exercise_is_kept_where_each_witness_reproduces_it_once(tmp_path, sce
     assert row["status"] == status
     assert status == "kept" or "of 2 solutions of openai/other none passes" in row["reason"]
     assert witness.counts() == {"solve": config.exercises.solutions}
+    assert "reproduced too" in (tmp_path / "run" / "dataset" / "README.md").read_text()
+    assert "witness openai/other" in json.loads(row["provenance"])["sampling"]
     assert (
         funnel["tokens"]["witness"]
         == json.loads((tmp_path / "run" / "cost.json").read_text())["witness_1"]["completion_tokens"]
@@ -231,11 +259,27 @@ def test_a_reference_that_nobody_reproduces_or_states_is_turned_away(tmp_path, s
     assert reason in row["reason"]
 
 
-def test_a_given_function_is_the_reference(tmp_path, scene):
-    (tmp_path / "mine.py").write_text(RIGHT)
+def test_what_only_the_reference_does_otherwise_makes_no_test(tmp_path, scene):
+    odd = RIGHT.replace("    if n == 20", "    if n in (8, 24):\n        return -1\n    if n == 20")
+    scene.teacher.lines |= {"program": [fenced(odd)], "describe": [fenced(STUB)]}
+    pipeline.build(scene.config(exercises={"order": "reference"}), tmp_path / "run", None)
+    row = raw(tmp_path / "run")
+    assert row["status"] == "kept"
+    assert not {"step_up(8)", "step_up(24)"} & {test["call"] for test in json.loads(row["tests"])}
+
+
+def test_a_given_function_is_the_reference_with_what_it_needs_of_its_file(tmp_path, scene):
+    needs = RIGHT.replace("4711", "MOST").replace("return 30", "return math.floor(30.5)")
+    (tmp_path / "mine.py").write_text(f"import math\nimport os\n\nMOST = 4711\n\n\n{needs}\n\nprint(MOST)\n")
     given = seeds.Given(texts=str(tmp_path / "mine.py"))
     assert reference_first(scene, tmp_path / "run", given)["kept"] == 1
     assert "program" not in scene.teacher.asked
+
+
+def test_a_witness_that_is_the_teacher_itself_is_refused(tmp_path, scene):
+    teacher = scene.config().teacher
+    with pytest.raises(ConfigError, match="is the teacher itself"):
+        scene.build(tmp_path / "run", witnesses=[{"model": teacher.model, "api_base": teacher.api_base}])
 
 
 # --- repairs --------------------------------------------------------------------------------------------------

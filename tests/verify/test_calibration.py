@@ -120,6 +120,17 @@ def test_a_mutant_that_loops_costs_little():
     assert time.monotonic() - started < 30
 
 
+def test_on_inputs_that_the_statement_is_not_about_nobody_errs():
+    code = "def halve(n):\n    if n < 1:\n        return 7\n    return n // 2"
+    known = exercise(*(f"halve({n})" for n in (1, 2, 5, 8, 11)), reference=code, name="halve")
+    stub = 'def halve(n: int) -> int:\n    """Given a positive integer, compute half of it, rounded down."""'
+    rates = [calibrate([each], limit=20) for each in (known, dataclasses.replace(known, stub=stub))]
+    assert [any(each.operator == "dropped_guard" for each in rate.survivors) for rate in rates] == [
+        True,
+        False,
+    ]
+
+
 def test_what_the_statement_leaves_open_makes_no_mutant_wrong():
     """Two accepted solutions differ below low > high, and a mutant that shows only there is counted apart."""
     other = "def clamp(value, low, high):\n    return max(low, min(value, high))"
