@@ -140,9 +140,10 @@ class Prover:
     def accept(
         self, exercise: Statement, solutions: Sequence[str], given: Sequence[str], tests: Sequence[Test]
     ) -> Proof:
-        """Given tests are the truth, and right is what passes them: of the `solutions` ('' for one that could not be
-        read), then all the `given` programs. Every gate follows, but no test is added: on inputs that nobody chose, a
-        given program may do as it likes. Raises SandboxBroken.
+        """Given tests are the truth: right is what passes them and, on generated inputs on which the `given` programs
+        agree, comes to the same; of the `solutions` ('' for one that could not be read), then all the `given`. Every
+        gate follows, but no test is added: on inputs that nobody chose, a right program may do as it likes. Raises
+        SandboxBroken.
         """
         name, started = exercise.entry_point, time.monotonic()
         for code in given:
@@ -158,11 +159,29 @@ class Prover:
             if self.judge(code, name, tests, given_s).passed
             and not self._unrepeatable(exercise, tests, [code])
         ]
+        right = self._like_given(exercise, right, given, tests)
         proof = Proof(
             status="kept", tests=tuple(tests), right=(*right, *given), given=len(given),
             teacher_pass_rate=len(right) / max(1, len(solutions)), reference_s=given_s,
         )  # fmt: skip
         return self._strong(exercise, proof)
+
+    def _like_given(
+        self, exercise: Statement, right: Sequence[str], given: Sequence[str], tests: Sequence[Test]
+    ) -> list[str]:
+        args = [call.args for call in generated.calls(exercise, tests)] if right else []
+        if not args:
+            return list(right)
+        rows = [self._call(code, exercise.entry_point, args) for code in (*given, *right)]
+        agreed = generated.unanimous(rows[: len(given)], exercise)
+        return [
+            code
+            for code, row in zip(right, rows[len(given) :], strict=True)
+            if all(
+                one is None or _both(one, generated.outcome(output, exercise))
+                for one, output in zip(agreed, row, strict=True)
+            )
+        ]
 
     def working(self, code: str, entry_point: str, probes: Sequence[Call]) -> str:
         """The form of a solution that answers most of the calls, the first of several: it is what is proved by, and

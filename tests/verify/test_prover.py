@@ -113,6 +113,9 @@ def test_given_tests_are_kept_as_they_are_and_right_is_what_passes_them(prover):
         tuple(tests),
     )
     assert proof.teacher_pass_rate == 1 / 3
+    odd = RIGHT.replace("return max", "if len(values) > 3:\n        return 1\n    return max")
+    few = [test for test in tests if test["source"] != "generated"]
+    assert prover.accept(EXERCISE, [odd, ALSO_RIGHT], [RIGHT], few).right == (ALSO_RIGHT, RIGHT)
     wrong = prover.accept(EXERCISE, [RIGHT], [RIGHT, WRONG], tests)
     assert (wrong.status, wrong.reason.split(":")[0]) == ("misgiven", "its own solution")
     assert prover.accept(EXERCISE, [RIGHT], [RIGHT], tests[:2]).status == "too_few_tests"
