@@ -410,7 +410,7 @@ class Prover:
         rows = [self._outcomes(code, exercise, args, proof.reference_s) for code in codes]
         right = {at for at in range(len(solutions)) if codes[at] in proof.right}
         groups = _groups(rows)
-        best = max((each for each in groups if right & {*each}), key=len)
+        best = max((each for each in groups if right & {*each}), key=len, default=sorted(right))
         alike_to = {at: (len(group) - 1) / (len(codes) - 1) for group in groups for at in group}
         taught, attempted = rows[: len(solutions)], rows[len(solutions) :]
         stated = {call.source for call, _ in examples(exercise)}
