@@ -62,9 +62,11 @@ def _task(name: str, told: dict[str, Any]) -> Task:
     functions = [node.name for node in ast.parse(statement).body if isinstance(node, ast.FunctionDef)]
     if name not in functions:
         raise ValueError(f"its statement has no function {name}, by which the file is called")
+    tests = tuple(_test(line, name) for line in _texts("tests", told["tests"]))
+    if len({test["call"] for test in tests}) < len(tests):
+        raise ValueError("two tests have one call")
     return Task(
-        name=name, statement=statement, reference=reference,
-        tests=tuple(_test(line, name) for line in _texts("tests", told["tests"])),
+        name=name, statement=statement, reference=reference, tests=tests,
         solutions=_texts("solutions", told.get("solutions", [])), wrong=_texts("wrong", told.get("wrong", [])),
     )  # fmt: skip
 

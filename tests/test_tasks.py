@@ -87,6 +87,7 @@ def test_no_task_is_a_benchmarks():
         (("f(1) == 2", "g(1) == 2"), "is no test of f"),
         (("f(1) == 2", "f(1) == object()"), "."),
         (("'f(1) == 2'", "12"), "tests is no text"),
+        (("'f(1) == 2'", "'f(1) == 2', 'f(1) == 3'"), "two tests have one call"),
         (("['f(1) == 2']", "'f(1) == 2'"), "tests is no list of texts"),
         (("def f", "def g"), "no function f, by which the file is called"),
         (("reference", "ref"), "unknown key ref"),
