@@ -27,6 +27,7 @@ from sandbox import Limits, Output, Report, Sandbox
 
 HASH_SEEDS = (0, 1, 2)  # the first decides, the others must agree
 TIMEOUT_FACTOR = 4  # a program may take so many times what the reference takes (evalplus has the same factor)
+_ENDS = ("ok", "error")  # statuses of a call that came to its end
 MUTANT_WALL_S = 1.0  # one that loops is waited for so long: of mutants, many do
 
 Test = dict[str, Any]
@@ -403,12 +404,16 @@ class Prover:
         the first of several such groups: they are the right ones, and the reference is the first of them.
         """
         args = [arguments(test["call"]) for test in proof.tests]
-        further = [call.args for call in generated.calls(exercise, proof.tests)]
+        args += [call.args for call in generated.calls(exercise, proof.tests)]
         codes = [*solutions, *(attempt.code for attempt in attempts)]
-        cut = self._cut(exercise, proof, further)
-        args += [each for at, each in enumerate(further) if at not in cut]
-        rows = [self._outcomes(code, exercise, args, proof.reference_s) for code in codes]
+        outputs = [
+            self._call(code, exercise.entry_point, args, proof.reference_s) if code else [] for code in codes
+        ]
         right = {at for at in range(len(solutions)) if codes[at] in proof.right}
+        # Where a right program does not end in time, inputs would tell programs apart by the clock.
+        cut = {at for each in right for at, output in enumerate(outputs[each]) if output.status not in _ENDS}
+        places = [at for at in range(len(args)) if at < len(proof.tests) or at not in cut]
+        rows = [[generated.outcome(row[at], exercise) if row else None for at in places] for row in outputs]
         groups = _groups(rows)
         best = max((each for each in groups if right & {*each}), key=len, default=sorted(right))
         alike_to = {at: (len(group) - 1) / (len(codes) - 1) for group in groups for at in group}
@@ -427,21 +432,6 @@ class Prover:
             passing_alike=tuple(at for at, each in enumerate(attempts) if each.passed and at + len(solutions) in best),
         )  # fmt: skip
         return told, tuple(codes[at] for at in best if at in right)
-
-    def _cut(self, exercise: Statement, proof: Proof, args: Sequence[fuzz.Args]) -> set[int]:
-        """Places of inputs on which a right program does not end in time: they tell programs apart by the clock."""
-        calls = [
-            self._call(code, exercise.entry_point, args, proof.reference_s) for code in proof.right if args
-        ]
-        return {at for row in calls for at, output in enumerate(row) if output.status not in ("ok", "error")}
-
-    def _outcomes(
-        self, code: str, exercise: Statement, args: Sequence[fuzz.Args], reference_s: float
-    ) -> list[Outcome | None]:
-        if not code or not args:
-            return [None] * len(args)
-        outputs = self._call(code, exercise.entry_point, args, reference_s)
-        return [generated.outcome(output, exercise) for output in outputs]
 
     # --- runs -----------------------------------------------------------------------------------------------
 
