@@ -92,7 +92,7 @@ class Testimony:
     like_reference: float
     """Share of solutions and attempts that come to what the reference does on every input; itself included."""
     like_attempt: tuple[float, ...]
-    """By attempt, the share of all the others that come to what it does on every input."""
+    """By attempt, the share of all the others that are another program and come to what it does on every input."""
     passing_alike: tuple[int, ...] = ()
     """Attempts that pass, and do as the reference does."""
     given: bool = False

@@ -416,7 +416,12 @@ class Prover:
         rows = [[generated.outcome(row[at], exercise) if row else None for at in places] for row in outputs]
         groups = _groups(rows)
         best = max((each for each in groups if right & {*each}), key=len, default=sorted(right))
-        alike_to = {at: (len(group) - 1) / (len(codes) - 1) for group in groups for at in group}
+        # A program that is sampled twice is no second witness: a greedy student has one program alone.
+        alike_to = {
+            at: sum(codes[other] != codes[at] for other in group) / (len(codes) - 1)
+            for group in groups
+            for at in group
+        }
         taught, attempted = rows[: len(solutions)], rows[len(solutions) :]
         stated = {call.source for call, _ in examples(exercise)}
         told = Testimony(

@@ -24,7 +24,7 @@ _DECAY = 2.0  # of the weights, in units of one observation
 _STEPS = 50
 
 REJECTED = (
-    "share of the tests that it fails", "fails an example of the statement", "share of the others that do as it does",
+    "share of the tests that it fails", "fails an example of the statement", "share of others that do as it does",
 )  # fmt: skip
 CHOSEN = ("share of all programs that do as it does",)
 """More votes (for a test, against it, of solutions, of attempts) were tried, and made the fit worse on unseen tasks."""

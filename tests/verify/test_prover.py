@@ -92,15 +92,16 @@ def test_of_right_solutions_those_stay_that_most_of_what_passes_agrees_with_beyo
         attempts = [prover.judge(code, "span", proof.tests) for code in codes]
         return prover.testimony(EXERCISE, proof, solutions, attempts)
 
-    told, right = said(RIGHT, WRONG, WRONG)
+    told, right = said(RIGHT, WRONG, WRONG, WRONG.replace("values", "items"))
     assert right == (RIGHT, ALSO_RIGHT)
-    assert (told.like_reference, told.like_attempt) == (3 / 7, (2 / 6, 1 / 6, 1 / 6))
+    # The same text twice is one witness.
+    assert (told.like_reference, told.like_attempt) == (3 / 8, (1 / 7, 1 / 7, 1 / 7, 2 / 7))
     assert said()[1] == (odd, odd)
     # What no right solution does is never the group, however many attempts do it.
     strange = RIGHT.replace("return max", "if len(values) > 3:\n        return 2\n    return max")
     told, right = said(*[strange] * 6)
     assert right == (odd, odd)
-    assert (told.like_reference, told.like_attempt[0]) == (2 / 10, 5 / 9)
+    assert (told.like_reference, told.like_attempt[0]) == (2 / 10, 0.0)
 
 
 def test_given_tests_are_kept_as_they_are_and_right_is_what_passes_them(prover):
