@@ -50,7 +50,7 @@ def run(sock: socket.socket, request_fd: int) -> NoReturn:
     line, _, body = callee.read_all(request_fd).partition(b"\n")
     size = loads(line)["bytes"]
     source = body[:size]
-    asker = _Asker(callee.Host(Channel(sock)))
+    asker, flush = _Asker(callee.Host(Channel(sock))), sys.stdout.flush
     code, tests, candidate_check, imports, free, entry_point, examples = marshal.loads(body[size:])
     module = types.ModuleType("solution")
     linecache.cache["solution.py"] = (
@@ -63,8 +63,7 @@ def run(sock: socket.socket, request_fd: int) -> NoReturn:
         with suppress(SystemExit):
             callee.load(source, module)
     except BaseException as problem:
-        asker.report({"load": True}, problem)
-        os._exit(0)
+        _end(asker, flush, {"load": True}, problem)
     names = {n: v for n, v in vars(module).items() if type(n) is str and not n.startswith("__")}
     plan = types.SimpleNamespace(imports=imports, free=free)
     head = judge.head_of(entry_point)
@@ -80,8 +79,16 @@ def run(sock: socket.socket, request_fd: int) -> NoReturn:
     forms.run_unittest_classes(namespace, asker)
     for number, text in enumerate(examples):
         asker.example(number, lambda text=text: forms.Shown(namespace).run(text))  # type: ignore[misc]
-    asker.report({"end": True})
-    sys.stdout.flush()
+    _end(asker, flush, {"end": True})
+
+
+def _end(
+    asker: _Asker, flush: Callable[[], None], message: dict[str, Node], problem: BaseException | None = None
+) -> NoReturn:  # fmt: skip
+    """Report the last message and leave. What was printed goes first: who hears the message ends this process."""
+    with suppress(OSError, ValueError):  # too much of it, or a stream that the program closed
+        flush()
+    asker.report(message, problem)
     os._exit(0)
 
 

@@ -566,6 +566,15 @@ def test_the_log_tells_arrived_from_sent_and_lost_and_finds_duplicates(tmp_path)
     assert {line["status"] for line in lines if line["event"] == "sent"} == {200}
 
 
+def events_of(log, count):
+    """The log's events, once there are so many: a reply is there before its line is."""
+    for _ in range(100):
+        if len(rows := log.read_text().splitlines()) >= count:
+            break
+        time.sleep(0.05)
+    return [json.loads(row)["event"] for row in rows]
+
+
 def test_the_process_serves_logs_at_once_and_ends_by_sigterm(tmp_path):
     log = tmp_path / "log.jsonl"
     arguments = ("--port", "0", "--profile", "fixed:0.05", "--reply-bytes", "100", "--log", str(log))
@@ -577,7 +586,7 @@ def test_the_process_serves_logs_at_once_and_ends_by_sigterm(tmp_path):
             )
             for at in (17, 4)
         ]
-        events = [json.loads(line)["event"] for line in log.read_text().splitlines()]
+        events = events_of(log, 4)
         stats = httpx.get(f"{line['url']}/stats").json()
         running.send_signal(signal.SIGTERM)
         assert running.wait(5) == 0
