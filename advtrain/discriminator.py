@@ -20,7 +20,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from advcore import ConfigError, engine
+from advcore import ConfigError
+from advcore.engine import loading
 from advtrain import CheckpointError, losses, models, prefix, ranks
 from advtrain.config import Discriminator as Config
 
@@ -186,7 +187,7 @@ class Discriminator:
 
     def load(self, file: Path, base: str) -> None:
         """Go on from a file of `save`, with a new optimizer. Raises ConfigError for any other."""
-        with engine.loading(str(file)), safe_open(file, "pt") as opened:
+        with loading.loading(str(file)), safe_open(file, "pt") as opened:
             made_on = (opened.metadata() or {}).get("base")
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
         if made_on != base:

@@ -20,8 +20,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from advcore import ConfigError, chat, engine, runs, stats, weights
+from advcore import ConfigError, chat, engine, runs, stats
 from advcore.chat.syntax import UNPARSABLE, here, module_of
+from advcore.engine import names, weights
 from sandbox import Limits, Sandbox, SandboxUnavailable
 
 BENCHES = ("humaneval",)
@@ -75,7 +76,7 @@ def evaluate(
     return {
         "bench": bench,
         "model": model,
-        "identity": engine.identity(model),
+        "identity": names.identity(model),
         "backend": backend,
         "samples": samples,
         "temperature": temperature,

@@ -16,7 +16,8 @@ from typing import Any
 import datasets
 import trl
 
-from advcore import ConfigError, chat, engine
+from advcore import ConfigError, chat
+from advcore.engine import names
 from advtrain import alarms, fused, held_out, models, prefix, ranks, replies, trainer
 from advtrain.adversarial import AdversarialTrainer
 from advtrain.config import RunConfig
@@ -152,7 +153,7 @@ def _row(config: RunConfig, tokenizer: Any, example: Example) -> dict[str, Any]:
 
 
 def _stands_on(config: RunConfig) -> str:
-    return engine.base_name(config.discriminator.model or config.model)
+    return names.base_name(config.discriminator.model or config.model)
 
 
 def keep(built: AdversarialTrainer, config: RunConfig, folder: Path) -> None:
@@ -160,7 +161,7 @@ def keep(built: AdversarialTrainer, config: RunConfig, folder: Path) -> None:
 
     Without held-out prompts the last one is all there is.
     """
-    base = engine.base_name(config.model)
+    base = names.base_name(config.model)
     if ranks.is_main():
         built.judge.save(folder / "discriminator.safetensors", _stands_on(config))
         shutil.rmtree(folder / "last", ignore_errors=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from advcore import ConfigError, DataError, TeacherError, answers, engine, promptfile
+from advcore.engine import names
 from advcore.promptfile import Row
 from advcore.runs import Progress, interruptible, open_run, progress, sha256_of, write_json
 
@@ -35,9 +36,9 @@ def generate(
     Raises ConfigError, DataError (no prompts), TeacherError (no prompt was answered, too many failed, or it was
     stopped; what was answered is kept).
     """
-    engine.check_model(model, backend)
+    names.check_model(model, backend)
     config = {
-        "model": model, "identity": engine.identity(model), "backend": backend, "samples": samples, **asdict(drawing),
+        "model": model, "identity": names.identity(model), "backend": backend, "samples": samples, **asdict(drawing),
     }  # fmt: skip
     total = samples * promptfile.count(prompts)
     if not total:

@@ -17,7 +17,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
 
-from advcore import engine, rouge, runs, stats
+from advcore import rouge, runs, stats
+from advcore.engine import names
 from advtrain import CheckpointError, models, probe, ranks, replies, rollout, trainer
 from advtrain.replies import Reply
 
@@ -81,7 +82,7 @@ class HeldOut:
             shutil.rmtree(adapter, ignore_errors=True)  # of a run that was killed before it entered its score
             adapter.parent.mkdir(exist_ok=True)
         row = self._measured(built) if ranks.is_main() else {}
-        models.save_adapter(built, adapter, engine.base_name(built.config.model))
+        models.save_adapter(built, adapter, names.base_name(built.config.model))
         if ranks.is_main():
             runs.append_json(self.folder / "held_out.jsonl", row)
         ranks.wait()

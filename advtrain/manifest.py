@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from advcore import engine, runs, settings
+from advcore import runs, settings
+from advcore.engine import loading, names
 from advtrain import gad, losses, models
 from advtrain.config import RunConfig
 from advtrain.data import Dataset, Example
@@ -30,7 +31,7 @@ def described(
 
 def _lineage(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
     """What the run came from: enough to make it again, and to see that two runs differ."""
-    dtype, reason = engine.precision()
+    dtype, reason = loading.precision()
     parent = {"path": config.adapter, "sha256": _hash_folder(config.adapter)} if config.adapter else None
     return {
         "method": config.method,
@@ -90,7 +91,7 @@ def reference_id(config: RunConfig) -> str:
     reference = models.reference(config)
     if not reference or models.is_adapter(reference):
         return policy_id(config, reference)
-    return engine.identity(reference) if Path(reference).is_dir() else reference
+    return names.identity(reference) if Path(reference).is_dir() else reference
 
 
 def margins_before(config: RunConfig) -> losses.Signature | None:
@@ -104,4 +105,4 @@ def margins_before(config: RunConfig) -> losses.Signature | None:
 
 
 def _hash_folder(folder: str) -> str:
-    return runs.sha256_of_files(engine.weight_files(Path(folder)))
+    return runs.sha256_of_files(names.weight_files(Path(folder)))

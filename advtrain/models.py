@@ -1,6 +1,6 @@
 """Loads models, tokenizers and adapters: the only module here that does.
 
-Does not train and does not fetch: embedded names come from `advcore.weights`. Called by `run`, `sft`, `dpo`.
+Does not train and does not fetch: embedded names come from `advcore.engine.weights`. Called by `run`, `sft`, `dpo`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import peft
 import torch
 import transformers
 
-from advcore import ConfigError, engine, hub, weights
+from advcore import ConfigError, hub
+from advcore.engine import loading, names, weights
 from advcore.settings import nearest
 from advtrain import ranks
 from advtrain.config import Lora, RunConfig
@@ -36,7 +37,7 @@ def locate(model: str) -> str:
 
     Raises ConfigError when a name is neither embedded, nor a folder, nor in the form of a Hub id.
     """
-    known = engine.embedded()
+    known = names.embedded()
     if model in known:
         return str(weights.dense(model, report=ranks.say))
     if Path(model).is_dir() or (hub.is_hub_id(model) and "@" not in model):
@@ -53,13 +54,13 @@ def load_tokenizer(model: str) -> Any:
 
 
 def load_base(model: str, flash: bool = False) -> Any:
-    """The dense causal language model on the CPU, in the dtype of `engine.precision`, with its dropout as
+    """The dense causal language model on the CPU, in the dtype of `loading.precision`, with its dropout as
     configured. Adapters on it are always float32: steps of 5e-6 vanish in bf16.
 
     With `flash` it takes flash attention where that is installed, on a GPU; which takes no mask of ours (`prefix`).
     """
     flash = flash and on_gpu() and transformers.utils.is_flash_attn_2_available()
-    dtype, _ = engine.precision()
+    dtype, _ = loading.precision()
     return _from_pretrained(
         transformers.AutoModelForCausalLM, model, dtype=dtype,
         attn_implementation="flash_attention_2" if flash else "sdpa",
@@ -67,7 +68,7 @@ def load_base(model: str, flash: bool = False) -> Any:
 
 
 def _from_pretrained(cls: Any, model: str, **options: Any) -> Any:
-    with engine.loading(model):
+    with loading.loading(model):
         return cls.from_pretrained(locate(model), **options)
 
 
@@ -93,7 +94,7 @@ def size(model: str, adapter: str, lora: Lora) -> Size:
     config = _from_pretrained(transformers.AutoConfig, model).get_text_config()
     if adapter:
         check_adapter(adapter, model)
-        engine.weight_files(Path(adapter))
+        names.weight_files(Path(adapter))
     with torch.device("meta"):
         base = transformers.AutoModelForCausalLM.from_config(config)
         parameters = base.num_parameters()
@@ -116,7 +117,7 @@ def _heads_width(config: Any) -> int:
 def _lora_config(adapter: str, lora: Lora) -> peft.LoraConfig:
     """That of a new adapter, or of the one in a folder, which keeps its own shape."""
     if adapter:
-        with engine.loading(adapter):
+        with loading.loading(adapter):
             found = peft.LoraConfig.from_pretrained(adapter)
         found.inference_mode = False
         return found
@@ -133,7 +134,7 @@ def load_policy(model: str, adapter: str, lora: Lora, seed: int, flash: bool = F
     base = load_base(model, flash)
     if adapter:
         check_adapter(adapter, model)
-        with engine.loading(adapter):
+        with loading.loading(adapter):
             policy = peft.PeftModel.from_pretrained(base, adapter, adapter_name=POLICY, is_trainable=True)
         # A checkpoint asks what is named here whether its vocabulary has grown: not the Hub, then.
         policy.peft_config[POLICY].base_model_name_or_path = locate(model)
@@ -147,7 +148,7 @@ def check_adapter(adapter: str, model: str) -> None:
     file = Path(adapter) / "adapter_config.json"
     if not file.is_file():
         raise ConfigError(f"adapter {adapter} has no adapter_config.json")
-    base = engine.adapter_base(Path(adapter))
+    base = names.adapter_base(Path(adapter))
     if base != model and locate(base) != locate(model):
         raise ConfigError(f"adapter {adapter} was trained on {base}, not on {model}")
 
@@ -167,10 +168,10 @@ def content_id(model: str, base: str) -> str:
     Hashes of local files; of a model on the Hub its name and commit.
     """
     if is_adapter(model):
-        return f"{content_id('', base)}+{engine.identity(model)}"
+        return f"{content_id('', base)}+{names.identity(model)}"
     name = model or base
-    if name in engine.embedded() or Path(name).is_dir():
-        return engine.identity(name)
+    if name in names.embedded() or Path(name).is_dir():
+        return names.identity(name)
     return f"{name}@{transformers.AutoConfig.from_pretrained(name)._commit_hash}"
 
 
@@ -182,7 +183,7 @@ def set_reference(model: Any, adapter: str) -> None:
     if REFERENCE in model.peft_config:
         model.delete_adapter(REFERENCE)
     if adapter:
-        with engine.loading(adapter):
+        with loading.loading(adapter):
             model.load_adapter(adapter, REFERENCE, is_trainable=False)
     model.set_adapter(POLICY)
 

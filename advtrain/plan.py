@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from advcore import engine, settings
+from advcore import settings
+from advcore.engine import loading
 from advtrain import gad, manifest, models, rollout, run
 from advtrain.config import RunConfig
 from advtrain.data import Example
@@ -62,7 +63,7 @@ def _memory(config: RunConfig, size: models.Size, tokens: int) -> dict[str, int]
     adapter beside the student's and, but for `gad.beta = 0`, the reference's weights; `rollouts` is what sampling
     takes.
     """
-    dtype, _ = engine.precision()
+    dtype, _ = loading.precision()
     parameters = size.parameters + _other_model(config)
     kept = size.hidden * 8 + (6 * size.hidden + 4 * size.feed_forward) * dtype.itemsize
     a_token = kept + size.layers * size.hidden * dtype.itemsize if models.on_gpu() else size.layers * kept

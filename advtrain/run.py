@@ -14,7 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from advcore import ConfigError, DataError, contract, engine, runs, settings
+from advcore import ConfigError, DataError, contract, runs, settings
+from advcore.engine import names
 from advtrain import data, ranks
 from advtrain.config import RunConfig
 from advtrain.data import Dataset, Example
@@ -45,7 +46,7 @@ def _open_run(folder: Path, config: RunConfig, dataset: Dataset) -> None:
     """As `runs.open_run`; other rows or other first weights at the same path make another run too."""
     if ranks.is_main():
         start = [Path(config.discriminator.start)] if config.discriminator.start else []
-        first = [*engine.weight_files(Path(config.adapter)), *start] if config.adapter else start
+        first = [*names.weight_files(Path(config.adapter)), *start] if config.adapter else start
         content = {"dataset_revision": dataset.revision, "start_sha256": runs.sha256_of_files(first)}
         described = {**settings.resolved(config), **content}
         runs.open_run(folder, described, MAY_CHANGE)
@@ -122,10 +123,10 @@ def _report_lengths(examples: Sequence[Example], config: RunConfig) -> None:
         reply = config.gad.max_new_tokens
         fills = f"their prompt leaves no {reply} tokens of {config.max_length} for a reply"
         end = f"with a reply cut at {reply} tokens"
-    for what, names in ((f"dropped, {fills}", dropped), (end, cut)):
-        if names:
-            more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-            ranks.say(f"{len(names)} of {len(examples)} rows {what}: {', '.join(names[:LISTED])}{more}")
+    for what, ids in ((f"dropped, {fills}", dropped), (end, cut)):
+        if ids:
+            more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
+            ranks.say(f"{len(ids)} of {len(examples)} rows {what}: {', '.join(ids[:LISTED])}{more}")
 
 
 def _train(
@@ -148,7 +149,7 @@ def _train(
             if config.method == "gad":
                 gad.keep(built, config, folder)
             else:
-                models.save_adapter(built, adapter, engine.base_name(config.model))
+                models.save_adapter(built, adapter, names.base_name(config.model))
     rows = _scored(config, folder, built, examples) if config.method == "dpo" else []
     file = folder / "manifest.json"
     if ranks.is_main():

@@ -17,7 +17,8 @@ from typing import Any
 import accelerate.utils
 import torch
 
-from advcore import runs, weights
+from advcore import runs
+from advcore.engine import weights
 from advtrain import data, losses, models, ranks
 from advtrain.data import Example
 

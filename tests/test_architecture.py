@@ -48,7 +48,7 @@ def test_sandbox_needs_nothing_but_the_standard_library():
     ("library", "only"),
     [
         ("litellm", "advgen/teacher/providers.py"),
-        ("openvino_genai", "advcore/engine.py"),
+        ("openvino_genai", "advcore/engine/openvino.py"),
         ("sandbox", "advgen/verify/"),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from advcore import ConfigError, TeacherError, chat, engine
-from advcore.engine import Sampling
+from advcore.engine import Sampling, engines, loading, names, transformers
 from advcore.testing import tiny_model
 from advgen.config import ModelConfig
 from advgen.journal import Journal
@@ -101,7 +101,7 @@ def test_tokens_are_drawn_as_often_as_they_are_likely():
 
     shares = torch.tensor([0.5, 0.0, 0.3, 0.2])
     logits = shares.log().expand(20_000, 4)
-    drawn = engine._Draw(list(range(20_000)))(None, logits).argmax(-1)
+    drawn = transformers._Draw(list(range(20_000)))(None, logits).argmax(-1)
     assert (drawn.bincount(minlength=4) / 20_000).tolist() == pytest.approx(shares.tolist(), abs=0.015)
 
 
@@ -115,17 +115,17 @@ def test_an_adapter_folder_runs_on_its_base_and_changes_the_reply(tiny, tmp_path
 
 
 def test_a_retrained_adapter_at_the_same_path_is_another_model(tiny, tmp_path):
-    first = engine.identity(make_adapter(tiny, tmp_path / "adapter", scale=1.0))
-    assert engine.identity(str(tmp_path / "adapter")) == first
-    second = engine.identity(make_adapter(tiny, tmp_path / "adapter", scale=2.0))
-    assert len({first, second, engine.identity(tiny), engine.identity("student")}) == 4
+    first = names.identity(make_adapter(tiny, tmp_path / "adapter", scale=1.0))
+    assert names.identity(str(tmp_path / "adapter")) == first
+    second = names.identity(make_adapter(tiny, tmp_path / "adapter", scale=2.0))
+    assert len({first, second, names.identity(tiny), names.identity("student")}) == 4
 
 
 def test_an_adapter_on_an_embedded_model_names_the_hub_id_and_finds_the_embedded_copy(tmp_path):
-    base = engine.base_name("student")
+    base = names.base_name("student")
     assert "/" in base
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
-    assert engine.adapter_base(tmp_path) == "student"
+    assert names.adapter_base(tmp_path) == "student"
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_template_error_fails_its_request_only_on_a_model_folder(tiny, tmp_pat
         "{% if messages[0]['role'] != 'user' %}{{ raise_exception('roles!') }}{% endif %}"
         + template.read_text()
     )
-    running, sampling = engine.TransformersEngine(folder), Sampling(max_tokens=2)
+    running, sampling = transformers.TransformersEngine(folder), Sampling(max_tokens=2)
 
     async def both():
         requests = [[{"role": "cook", "content": "soup"}], HELLO]
@@ -263,7 +263,7 @@ def test_a_model_without_a_padding_token_pads_all_the_same(tiny, tmp_path):
         settings = json.loads((folder / name).read_text())
         (folder / name).write_text(json.dumps({**settings, key: None}))
     (folder / "generation_config.json").unlink()
-    running = engine.TransformersEngine(folder)
+    running = transformers.TransformersEngine(folder)
     assert running._tokenizer.pad_token_id is None
     sampling = Sampling(max_tokens=4)
     expected = gather(engine.open_engine(tiny), (HELLO, sampling), (LONGER, sampling))
@@ -277,8 +277,8 @@ def test_a_model_is_held_in_what_the_processor_computes_in(tiny, monkeypatch, ab
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    running = engine.TransformersEngine(Path(tiny))
-    assert running._model.dtype == engine.precision()[0] == getattr(torch, dtype)
+    running = transformers.TransformersEngine(Path(tiny))
+    assert running._model.dtype == loading.precision()[0] == getattr(torch, dtype)
     running.close()
 
 
@@ -290,8 +290,8 @@ def test_a_loaded_model_is_served_while_another_loads(tiny, monkeypatch):
         go_on.wait(10)
         return f"{model} opened"
 
-    monkeypatch.setattr(engine, "_open", slow)
-    monkeypatch.setattr(engine, "_engines", {(tiny, "auto"): loaded})
+    monkeypatch.setattr(engines, "_open", slow)
+    monkeypatch.setattr(engines, "_engines", {(tiny, "auto"): loaded})
     opened = []
     threads = [threading.Thread(target=lambda: opened.append(engine.open_engine("other"))) for _ in range(2)]
     for thread in threads:
@@ -311,11 +311,11 @@ def test_a_loaded_model_is_served_while_another_loads(tiny, monkeypatch):
 def test_a_folder_without_weights_has_no_identity_and_bin_files_are_weights_too(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match="holds no weights"):
-        engine.identity(str(tmp_path))
+        names.identity(str(tmp_path))
     (tmp_path / "pytorch_model.bin").write_bytes(b"one")
-    one = engine.identity(str(tmp_path))
+    one = names.identity(str(tmp_path))
     (tmp_path / "pytorch_model.bin").write_bytes(b"two")
-    assert engine.identity(str(tmp_path)) != one
+    assert names.identity(str(tmp_path)) != one
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", b"\xff"])

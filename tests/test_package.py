@@ -36,7 +36,7 @@ def run(command, cwd, **env):
 
 def test_the_wheel_alone_brings_packages_templates_and_data(wheel_env, tmp_path):
     code = (
-        "import advgen.prompts as p, advcore.settings as s, advcore.weights as w, advtrain, sandbox, advcore\n"
+        "import advgen.prompts as p, advcore.settings as s, advcore.engine.weights as w, advtrain, sandbox, advcore\n"
         "assert 'site-packages' in advcore.__file__\n"
         "assert 'def f' in p.render('solve', signature='def f()', docstring='', given='')\n"
         "assert s.shipped('data/topics.toml').is_file()\n"

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from advcore import ConfigError, DataError, weights
+from advcore import ConfigError, DataError
+from advcore.engine import weights
 from advcore.testing import FakeHub, tiny_model
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -170,7 +171,7 @@ _FETCH = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from test_weights import make_entry
-from advcore import weights
+from advcore.engine import weights
 weights.fetch(make_entry(1), report=print)
 """
 

@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
-from advcore import ConfigError, TeacherError, engine
+from advcore import ConfigError, TeacherError
+from advcore.engine import names
 from advcore.runs import sha256_of
 from advgen.config import ModelConfig
 from advgen.journal import Journal, key
@@ -396,5 +397,5 @@ def _transport(config: ModelConfig) -> Transport:
 
 def _identity(config: ModelConfig) -> str:
     if config.model.startswith("local/"):
-        return engine.identity(config.model.removeprefix("local/"))
+        return names.identity(config.model.removeprefix("local/"))
     return sha256_of([config.api_base, config.revision])

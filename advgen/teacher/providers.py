@@ -12,6 +12,7 @@ import os
 from typing import Any
 
 from advcore import ConfigError, engine
+from advcore.engine import names
 from advgen.teacher.direct import seconds
 from advgen.teacher.errors import Kind, RequestFailed, kind_of
 
@@ -51,7 +52,7 @@ class LiteLLM:
 def check_model(model: str, api_base: str) -> None:
     """Raise ConfigError now, before anything is asked: unknown model or provider, or the key's variable is not set."""
     if model.startswith("local/"):
-        engine.check_model(model.removeprefix("local/"))
+        names.check_model(model.removeprefix("local/"))
         return
     litellm = _litellm()
     try:

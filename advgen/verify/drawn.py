@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from advcore import weights
+from advcore.engine import weights
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

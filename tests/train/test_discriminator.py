@@ -4,7 +4,8 @@ import copy
 
 import pytest
 
-from advcore import ConfigError, chat, engine
+from advcore import ConfigError, chat
+from advcore.engine import loading
 from advtrain import losses, models, replies
 from advtrain.config import Discriminator as Config
 from advtrain.config import Lora, RunConfig
@@ -21,7 +22,7 @@ OTHER = Group([8, 9], [30, 31], [[32], [33, 34, 35], [36, 37]])
 @pytest.fixture
 def make(tiny, monkeypatch):
     """A function that makes a discriminator on a new policy."""
-    monkeypatch.setattr(engine, "precision", lambda: (torch.float32, "to compare digits"))
+    monkeypatch.setattr(loading, "precision", lambda: (torch.float32, "to compare digits"))
 
     def made(weight_decay=0.0, batch_size=4, **options):
         config = RunConfig(
@@ -58,7 +59,7 @@ def stirred(judge):
 
 
 def test_a_base_that_an_adapter_was_merged_into_and_out_of_is_what_it_was(tiny, monkeypatch):
-    monkeypatch.setattr(engine, "precision", lambda: (torch.bfloat16, "to see rounding"))
+    monkeypatch.setattr(loading, "precision", lambda: (torch.bfloat16, "to see rounding"))
     policy = models.load_policy(tiny, "", Lora(), seed=0)
 
     def stir():

@@ -13,8 +13,8 @@ from advcore import contract
 # that ends with threads of gloo can abort.
 SCRIPT = """
 import glob, sys, torch
-from advcore import engine
-engine.precision = lambda: (torch.float32, "to compare digits")
+from advcore.engine import loading
+loading.precision = lambda: (torch.float32, "to compare digits")
 torch.set_num_threads(1)
 from advtrain import cli
 code = cli.main(sys.argv[1:])
@@ -95,8 +95,8 @@ def test_two_processes_play_one_game(launch, tiny, tmp_path):
 
 PLAY = """
 import os, sys, torch
-from advcore import engine
-engine.precision = lambda: (torch.float32, "to compare digits")
+from advcore.engine import loading
+loading.precision = lambda: (torch.float32, "to compare digits")
 torch.set_num_threads(1)
 from advtrain import models
 from advtrain.config import Discriminator as Config, Lora, RunConfig

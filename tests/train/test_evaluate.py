@@ -3,6 +3,7 @@
 import pytest
 
 from advcore import engine
+from advcore.engine import names
 from advtrain import evaluate
 from advtrain.evaluate import Attempt, Task
 
@@ -98,7 +99,7 @@ def test_an_adapter_folder_is_evaluated_on_its_base(config, tmp_path):
     adapter = str(tmp_path / "run" / "adapter")
     (tries,) = evaluate.attempt(adapter, [TASK], [engine.Sampling(max_tokens=4)], "auto")
     assert tries[0].status != "pass"
-    assert engine.identity(adapter) != engine.identity(config().model)
+    assert names.identity(adapter) != names.identity(config().model)
 
 
 FUTURE = "from __future__ import annotations\n"

@@ -7,7 +7,8 @@ from collections import Counter
 
 import pytest
 
-from advcore import ConfigError, DataError, engine, settings
+from advcore import ConfigError, DataError, settings
+from advcore.engine import loading
 from advtrain import (
     CheckpointError,
     adversarial,
@@ -52,7 +53,7 @@ def rows_file(tmp_path):
 @pytest.fixture
 def make(tiny, rows_file, monkeypatch):
     """A function of overrides that gives a config of two steps of warm-up and two of GAD, in float32."""
-    monkeypatch.setattr(engine, "precision", lambda: (torch.float32, "to compare digits"))
+    monkeypatch.setattr(loading, "precision", lambda: (torch.float32, "to compare digits"))
 
     def config(**sections):
         values = {

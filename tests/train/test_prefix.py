@@ -11,7 +11,8 @@ import pytest
 import trl.trainer
 from torch.nn import functional
 
-from advcore import DataError, engine, settings
+from advcore import DataError, settings
+from advcore.engine import loading
 from advtrain import data, dpo, fused, models, prefix, scoring, sft
 from advtrain.config import Lora, RunConfig
 
@@ -125,7 +126,7 @@ def test_attention_does_not_compute_what_the_mask_hides(tiny):
 @pytest.fixture
 def float32(monkeypatch):
     """Whatever this machine would hold weights in."""
-    monkeypatch.setattr(engine, "precision", lambda: (torch.float32, "to compare digits"))
+    monkeypatch.setattr(loading, "precision", lambda: (torch.float32, "to compare digits"))
 
 
 @pytest.fixture

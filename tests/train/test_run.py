@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from advcore import ConfigError, DataError, contract, engine, settings
+from advcore import ConfigError, DataError, contract, settings
+from advcore.engine import names
 from advtrain import data, dpo, manifest, margins, models, plan, run, trainer
 from advtrain.config import load
 
@@ -76,7 +77,7 @@ def test_a_reference_may_be_a_whole_model(config, tiny, tmp_path):
     same = run.run(config(), tmp_path / "base")
     whole = run.run(config(reference=tiny), tmp_path / "whole")
     assert whole["margins"]["mean"] == pytest.approx(same["margins"]["mean"], abs=2e-2)
-    assert whole["reference"] == engine.identity(tiny)
+    assert whole["reference"] == names.identity(tiny)
     assert manifest.reference_id(config(reference="student")) == "student"
     assert manifest.reference_id(config(reference="user/name")) == "user/name"
 
