@@ -73,6 +73,20 @@ def build(cls: type[T], values: Mapping[str, Any], where: str = "") -> T:
         raise ConfigError(f"{where}{error}") from None
 
 
+def at_least(least: float, section: object, *names: str) -> None:
+    """Raise ValueError, naming the field, unless each is at least `least`."""
+    for name in names:
+        if not (value := getattr(section, name)) >= least:  # so that nan is none either
+            raise ValueError(f"{name} is {value}, under {least}")
+
+
+def at_most(most: float, section: object, *names: str) -> None:
+    """Raise ValueError, naming the field, where one is more."""
+    for name in names:
+        if not (value := getattr(section, name)) <= most:
+            raise ValueError(f"{name} is {value}, over {most}")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?`, or the names there are when none is near."""
     names = list(known)

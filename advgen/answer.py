@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from advcore import DataError, TeacherError, answers, contract, promptfile
+from advcore.ask import Budget, Client, Journal, ReplyError, check_model, estimate
+from advcore.ask.errors import REFUSALS
+from advcore.ask.journal import key
+from advcore.ask.prices import CHARS_PER_TOKEN, prompt_bytes
 from advcore.promptfile import Row
 from advcore.runs import open_run, write_json
 from advcore.settings import resolved
 from advgen.config import MAY_CHANGE, AnswerConfig
 from advgen.crew import Crew
-from advgen.journal import Journal, key
-from advgen.teacher import Budget, ReplyError, Teacher, check_model
-from advgen.teacher.errors import REFUSALS
-from advgen.teacher.money import CHARS_PER_TOKEN, estimate, prompt_bytes
 
 _LONGEST_REASON = 200  # characters of a reason that is counted
 
@@ -65,7 +65,7 @@ class _Answers:
 
     def __init__(self, config: AnswerConfig, prompts: Path, out: Path, journal: Journal) -> None:
         self.config, self.prompts, self.out, self.journal = config, prompts, out, journal
-        self.teacher = Teacher(config.teacher, journal, Budget(config.budget_usd, journal))
+        self.teacher = Client(config.teacher, journal, Budget(config.budget_usd, journal))
         self.crew = Crew(self.teacher, config.max_failure_share)
         self.known = journal.keys()
         self.columns = answers.Columns()

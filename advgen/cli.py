@@ -162,7 +162,7 @@ def judge(
 @journal.command()
 def stats(run: Run) -> None:
     """What was asked of whom: replies, tokens, dollars, by purpose."""
-    from advgen.journal import JournalReader
+    from advcore.ask import JournalReader
 
     with JournalReader(_journal_of(run)) as opened:
         _print(opened.stats())
@@ -171,7 +171,7 @@ def stats(run: Run) -> None:
 @journal.command()
 def export(run: Run) -> None:
     """Every reply as one line of JSON, in the order they came."""
-    from advgen.journal import JournalReader
+    from advcore.ask import JournalReader
 
     with JournalReader(_journal_of(run)) as opened:
         for row in opened.export():
@@ -181,7 +181,7 @@ def export(run: Run) -> None:
 @journal.command()
 def vacuum(run: Run) -> None:
     """Give the file's unused space back."""
-    from advgen.journal import Journal
+    from advcore.ask import Journal
 
     with Journal(_journal_of(run)) as opened:
         _print({"bytes_won": opened.vacuum()})

@@ -6,78 +6,14 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from advcore.ask import config as ask
+from advcore.ask.config import ModelConfig
+from advcore.settings import at_least, at_most
+
 # Of a resumed run these may be others than at its start: they say what it may cost and how fast it goes.
-MAY_CHANGE = frozenset((
-    "budget_usd", "max_failure_share", "concurrency", "requests_per_minute", "tokens_per_minute", "timeout_s",
-    "retries", "usd_per_request", "usd_per_million_prompt", "usd_per_million_completion", "batch",
-))  # fmt: skip
+MAY_CHANGE = ask.MAY_CHANGE | {"budget_usd", "max_failure_share"}
 Strategy = Literal["incremental", "opposite", "deceptive"]
 RULES = ("margin", "band", "regret", "uniform")
-
-
-def _at_least(least: float, section: object, *names: str) -> None:
-    """Raise ValueError, naming the field, unless each is at least `least`."""
-    for name in names:
-        if not (value := getattr(section, name)) >= least:  # so that nan is none either
-            raise ValueError(f"{name} is {value}, under {least}")
-
-
-def _at_most(most: float, section: object, *names: str) -> None:
-    """Raise ValueError, naming the field, where one is more."""
-    for name in names:
-        if not (value := getattr(section, name)) <= most:
-            raise ValueError(f"{name} is {value}, over {most}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
-    """One model behind LiteLLM."""
-
-    model: str
-    """A LiteLLM model string: `local/teacher`, `openai/...`, `anthropic/...`, `openai/x` with `api_base` for vLLM."""
-    api_base: str = ""
-    """URL of an OpenAI-compatible server; empty for the provider's own."""
-    revision: str = ""
-    """Declared revision of a served model; part of the journal's key, so that another revision is asked anew."""
-    temperature: float = 0.8
-    """0 is greedy."""
-    top_p: float = 0.95
-    """Nucleus of the sampling distribution."""
-    max_tokens: int = 700
-    """Longest reply, in tokens."""
-    concurrency: int = 32
-    """Requests in flight at once, at most; the flow starts with few and finds out how many the endpoint takes."""
-    requests_per_minute: float = 0.0
-    """Budget of the endpoint; 0 is none."""
-    tokens_per_minute: float = 0.0
-    """Budget of the endpoint, prompt and completion together; 0 is none."""
-    usd_per_million_prompt: float = 0.0
-    """Price of a million prompt tokens; with all three prices 0, the listed one counts."""
-    usd_per_million_completion: float = 0.0
-    """Price of a million completion tokens."""
-    usd_per_request: float = 0.0
-    """Price of a request, whatever its length."""
-    timeout_s: float = 600.0
-    """After this a request counts as failed and is retried."""
-    retries: int = 4
-    """Further tries after a timeout, a connection error or a server error; a rate limit is waited for."""
-    batch: bool = False
-    """Ask through the provider's batch API: half the price, up to a day's wait. Only `openai/...`, `anthropic/...`."""
-
-    def __post_init__(self) -> None:
-        _at_least(1, self, "max_tokens", "concurrency")
-        _at_least(
-            0,
-            self,
-            "temperature",
-            "top_p",
-            "timeout_s",
-            "retries",
-            "requests_per_minute",
-            "tokens_per_minute",
-        )
-        _at_least(0, self, "usd_per_million_prompt", "usd_per_million_completion", "usd_per_request")
-        _at_most(1, self, "top_p")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +44,9 @@ class ExercisesConfig:
     """Turns of repair an exercise at most, with `feedback`."""
 
     def __post_init__(self) -> None:
-        _at_least(2, self, "solutions")
-        _at_least(1, self, "count", "per_topic", "calls")
-        _at_least(0, self, "asserts", "repairs")
+        at_least(2, self, "solutions")
+        at_least(1, self, "count", "per_topic", "calls")
+        at_least(0, self, "asserts", "repairs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +68,10 @@ class GateConfig:
     """Files of benchmarks to stay clear of, beside those known by hash; their tests are run on what is kept."""
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "min_tests")
-        _at_least(0, self, "min_kill_rate", "max_mutants", "generated_tests")
-        _at_least(0.01, self, "agreement")
-        _at_most(1, self, "agreement", "min_kill_rate")
+        at_least(1, self, "min_tests")
+        at_least(0, self, "min_kill_rate", "max_mutants", "generated_tests")
+        at_least(0.01, self, "agreement")
+        at_most(1, self, "agreement", "min_kill_rate")
         if self.max_mutants == 0 and self.min_kill_rate > 0:
             raise ValueError("max_mutants is 0, so that no min_kill_rate over 0 can be met")
 
@@ -148,7 +84,7 @@ class AttemptsConfig:
     """Attempts an exercise, and fresh ones at each drawn parent."""
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "count")
+        at_least(1, self, "count")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,9 +107,9 @@ class CurationConfig:
     """Of all pairs at most this share for each kind of failure that is not a wrong answer."""
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "pairs_per_exercise")
-        _at_least(0, self, "max_kind_share", "min_p_wrong", "min_p_true")
-        _at_most(1, self, "max_kind_share", "min_p_wrong", "min_p_true")
+        at_least(1, self, "pairs_per_exercise")
+        at_least(0, self, "max_kind_share", "min_p_wrong", "min_p_true")
+        at_most(1, self, "max_kind_share", "min_p_wrong", "min_p_true")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,9 +124,9 @@ class SandboxConfig:
     """Go on below level L2; every record then carries the level it was run at."""
 
     def __post_init__(self) -> None:
-        _at_least(0.1, self, "wall_s")
-        _at_most(3600, self, "wall_s")
-        _at_least(1 << 26, self, "memory_bytes")
+        at_least(0.1, self, "wall_s")
+        at_most(3600, self, "wall_s")
+        at_least(1 << 26, self, "memory_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,8 +150,8 @@ class CurriculumConfig:
     """Share of the round that is plain new exercises on the subtopics of the pool's easier half; Lion takes 0.5."""
 
     def __post_init__(self) -> None:
-        _at_least(0.01, self, "tau")
-        _at_least(0, self, "refresh")
+        at_least(0.01, self, "tau")
+        at_least(0, self, "refresh")
         if self.refresh >= 1:
             raise ValueError(f"refresh is {self.refresh}, not under 1")
         if not self.strategies:
@@ -258,7 +194,7 @@ class BuildConfig:
     """How parents of a later round are drawn."""
 
     def __post_init__(self) -> None:
-        _at_least(0, self, "budget_usd", "max_failure_share")
+        at_least(0, self, "budget_usd", "max_failure_share")
         if self.teacher.temperature == 0:
             raise ValueError(
                 "teacher.temperature is 0: solutions that are all the same prove nothing by agreeing"
@@ -281,8 +217,8 @@ class AnswerConfig:
     """The run stops when more than this share of its prompts has failed for want of infrastructure."""
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "n")
-        _at_least(0, self, "budget_usd", "max_failure_share")
+        at_least(1, self, "n")
+        at_least(0, self, "budget_usd", "max_failure_share")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,5 +235,5 @@ class JudgeConfig:
     """The run stops when more than this share of its answers has failed for want of infrastructure."""
 
     def __post_init__(self) -> None:
-        _at_least(1, self, "verdict_tokens")
-        _at_least(0, self, "budget_usd", "max_failure_share")
+        at_least(1, self, "verdict_tokens")
+        at_least(0, self, "budget_usd", "max_failure_share")

@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from advcore import TeacherError
+from advcore.ask import Answer, Client, FlowStopped, ReplyError, note
 from advcore.runs import Progress, interruptible, progress
-from advgen.teacher import Answer, ReplyError, Teacher, note
-from advgen.teacher.flow import FlowStopped
 
 Work = TypeVar("Work")
 ALL_REFUSED = 20  # refusals with no reply among them: it is the settings, not the prompts
@@ -23,7 +22,7 @@ FEW = 10  # lost requests that stop no run, whatever their share
 class Crew:
     """The workers of one run. `ended` says why they stopped early, if they did."""
 
-    def __init__(self, teacher: Teacher, max_failure_share: float) -> None:
+    def __init__(self, teacher: Client, max_failure_share: float) -> None:
         self.teacher = teacher
         self.ended: TeacherError | None = None
         self._max_failure_share = max_failure_share
@@ -49,7 +48,7 @@ class Crew:
     async def ask(
         self, purpose: str, messages: list[dict[str, str]], sample: int = 0, max_tokens: int = 0
     ) -> Answer:
-        """As `Teacher.ask`. Raises ReplyError, and FlowStopped where nothing is asked any more."""
+        """As `Client.ask`. Raises ReplyError, and FlowStopped where nothing is asked any more."""
         try:
             return await self.teacher.ask(purpose, messages, sample, max_tokens)
         except ReplyError as error:

@@ -17,16 +17,15 @@ from typing import Any
 
 from advcore import DataError, TeacherError, answers, chat
 from advcore.answers import Answer
+from advcore.ask import Budget, Client, Journal, ReplyError, check_model, estimate
+from advcore.ask.prices import CHARS_PER_TOKEN, prompt_bytes
 from advcore.runs import open_run, sha256_of, write_atomic, write_json
 from advcore.settings import resolved
 from advgen import prompts, verdicts
 from advgen.answer import refusal
 from advgen.config import MAY_CHANGE, JudgeConfig
 from advgen.crew import Crew
-from advgen.journal import Journal
 from advgen.parse import ParseError
-from advgen.teacher import Budget, ReplyError, Teacher, check_model
-from advgen.teacher.money import CHARS_PER_TOKEN, estimate, prompt_bytes
 from advgen.verdicts import Verdict
 
 TEMPLATE = "verdict"
@@ -146,7 +145,7 @@ class _Judging:
         self, config: JudgeConfig, given: list[Answer], known: dict[str, str] | None, journal: Journal
     ) -> None:
         self.config, self.given, self.known = config, given, known
-        self.teacher = Teacher(config.judge, journal, Budget(config.budget_usd, journal))
+        self.teacher = Client(config.judge, journal, Budget(config.budget_usd, journal))
         self.crew = Crew(self.teacher, config.max_failure_share)
         self.verdicts: dict[int, Verdict] = {}
         self.truncated = 0

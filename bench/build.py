@@ -1,9 +1,9 @@
 """How busy a build keeps its models and its sandbox, and what memory it takes: `python bench/build.py`.
 
-Teacher and student are scripted models, each in a mock server (`python -m advgen.testing`) that takes a fixed latency;
-between them `advgen build` runs as its user runs it: journal, worker processes, sandbox, dataset. Nothing is left out
-of an exercise: statement, solutions, calls and asserts of the teacher, proof, attempts of the student. How many sandbox
-runs that costs is counted on one exercise before the build starts.
+Teacher and student are scripted models, each in a mock server (`python -m advcore.testing.servers`) that takes a fixed
+latency; between them `advgen build` runs as its user runs it: journal, worker processes, sandbox, dataset. Nothing is
+left out of an exercise: statement, solutions, calls and asserts of the teacher, proof, attempts of the student. How
+many sandbox runs that costs is counted on one exercise before the build starts.
 
 Utilisation of a model is the time-weighted mean of the requests that its server has in its hands over those allowed,
 from the server's own log, in the steady part: a window of exercises is open at a time, so that begins when the first
@@ -106,9 +106,9 @@ def mock(replies: str, latency_s: float, log: Path | None = None) -> Iterator[di
     command = [
         sys.executable,
         "-m",
-        "advgen.testing",
+        "advcore.testing.servers",
         "--replies",
-        replies,
+        f"advgen.testing:{replies}",
         "--profile",
         f"fixed:{latency_s}",
     ]

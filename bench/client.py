@@ -1,8 +1,9 @@
 """What one request costs the client, side by side: `python bench/client.py --out client.jsonl`.
 
-The mock server (`python -m advgen.testing`) runs in a process of its own on one core, the client on another. Each
-round starts every arm once, in a fresh process and home folder, at each concurrency: prompts of 2 KB, replies of 1 KB,
-a fixed latency. Each reply must be its row's, and the server must have answered as many requests as there are rows.
+The mock server (`python -m advcore.testing.servers`) runs in a process of its own on one core, the client on another.
+Each round starts every arm once, in a fresh process and home folder, at each concurrency: prompts of 2 KB, replies of
+1 KB, a fixed latency. Each reply must be its row's, and the server must have answered as many requests as there are
+rows.
 
 An arm is called three times: to warm up (imports), for one wave (`concurrency` requests), and for all requests. What
 it costs is user + system time of its process and of all children that ended (distilabel's steps are processes, started
@@ -131,15 +132,13 @@ async def litellm(api_base: str, requests: int, concurrency: int) -> None:
 
 
 async def ours(api_base: str, requests: int, concurrency: int, direct: bool = True) -> None:
-    from advgen import teacher as engine
-    from advgen.config import ModelConfig
-    from advgen.journal import Journal
+    from advcore.ask import Client, Journal, ModelConfig, providers
 
     if not direct:
-        engine.PREFIXES = ()
+        providers.KEYS.clear()  # then nobody is asked directly
     config = ModelConfig(model="openai/m", api_base=api_base, concurrency=concurrency, max_tokens=256)
     with tempfile.TemporaryDirectory() as folder, Journal(Path(folder) / "journal.sqlite") as journal:
-        teacher = engine.Teacher(config, journal)
+        teacher = Client(config, journal)
 
         async def ask(row: int) -> str:
             return (await teacher.ask("bench", messages(row))).text
@@ -288,7 +287,7 @@ class mock:
         self._latency_s = latency_s
 
     def __enter__(self) -> str:
-        command = [sys.executable, "-m", "advgen.testing", "--profile", f"fixed:{self._latency_s}"]
+        command = [sys.executable, "-m", "advcore.testing.servers", "--profile", f"fixed:{self._latency_s}"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self._process = subprocess.Popen(
             pinned(0, command), stdout=subprocess.PIPE, text=True, env=environment

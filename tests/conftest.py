@@ -11,7 +11,8 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 @pytest.fixture
 def servers():
     """A scripted teacher and a scripted student on loopback."""
-    from advgen.testing import MockServer, ScriptedStudent, scripted
+    from advcore.testing.servers import MockServer
+    from advgen.testing import ScriptedStudent, scripted
 
     with MockServer(scripted) as teacher, MockServer(ScriptedStudent()) as student:
         yield teacher, student

@@ -15,11 +15,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from advcore import ConfigError, DataError, TeacherError, contract
+from advcore.ask import Journal, ModelConfig
+from advcore.testing.servers import MockServer
 from advgen import cli
 from advgen.answer import answer
-from advgen.config import AnswerConfig, ModelConfig
-from advgen.journal import Journal
-from advgen.testing import MockServer
+from advgen.config import AnswerConfig
 
 
 def echo(messages, seed):
@@ -156,7 +156,7 @@ def test_a_file_without_prompts_is_an_error(tmp_path):
 
 
 def mock_process(*arguments):
-    command = [sys.executable, "-m", "advgen.testing", *arguments]
+    command = [sys.executable, "-m", "advcore.testing.servers", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     return process, json.loads(process.stdout.readline())["api_base"]
 

@@ -47,7 +47,7 @@ def test_sandbox_needs_nothing_but_the_standard_library():
 @pytest.mark.parametrize(
     ("library", "only"),
     [
-        ("litellm", "advgen/teacher/providers.py"),
+        ("litellm", "advcore/ask/transports/litellm.py"),
         ("openvino_genai", "advcore/engine/openvino.py"),
         ("sandbox", "advgen/verify/"),
     ],

@@ -1,4 +1,4 @@
-"""Provider batches through `Teacher.ask`: both protocols against the mock server, with faults, caps and kills."""
+"""Provider batches through `Client.ask`: both protocols against the mock server, with faults, caps and kills."""
 
 import asyncio
 import contextlib
@@ -12,12 +12,22 @@ from collections import Counter
 import pytest
 
 from advcore import ConfigError, TeacherError
+from advcore.ask import (
+    Budget,
+    BudgetExhausted,
+    Client,
+    Journal,
+    JournalReader,
+    ModelConfig,
+    ReplyError,
+    check_model,
+)
+from advcore.ask.journal import key
+from advcore.ask.prices import price
+from advcore.ask.transports import batches, vendors
+from advcore.testing.servers import Behaviour, MockServer
 from advgen.answer import answer
-from advgen.config import AnswerConfig, ModelConfig
-from advgen.journal import Journal, JournalReader, key
-from advgen.teacher import Budget, BudgetExhausted, ReplyError, Teacher, batches, check_model, vendors
-from advgen.teacher.money import price
-from advgen.testing import Behaviour, MockServer
+from advgen.config import AnswerConfig
 
 PROVIDERS = ("openai", "anthropic")
 PRICES = {"usd_per_million_prompt": 1e6, "usd_per_million_completion": 1e6}  # a token costs a dollar
@@ -30,7 +40,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(batches, "_POLL_S", 0.02)
     monkeypatch.setattr(batches, "_POLL_MOST_S", 0.1)
     monkeypatch.setattr(batches, "_GRACE_S", 0.2)
-    monkeypatch.setattr("advgen.teacher.random.uniform", lambda *_: 0.02)
+    monkeypatch.setattr("advcore.ask.client.random.uniform", lambda *_: 0.02)
 
 
 @pytest.fixture
@@ -83,10 +93,10 @@ def states(journal):
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_requests_that_come_together_are_one_batch_and_its_replies_are_journalled(provider, journal):
     with MockServer(echo, behaviour=Behaviour(batch_s=0.1)) as server:
-        teacher = Teacher(model(provider, server, concurrency=2), journal)
+        teacher = Client(model(provider, server, concurrency=2), journal)
         answers = ask_rows(teacher, 9)
         assert server.stats()["batch_rows"] == 9
-        again = Teacher(model(provider, server), journal)
+        again = Client(model(provider, server), journal)
         assert ask_rows(again, 9) == answers
         assert server.stats()["batch_rows"] == 9
     assert [answer.text for answer in answers] == [f"you said row-{number}" for number in range(9)]
@@ -100,7 +110,7 @@ def test_requests_that_come_together_are_one_batch_and_its_replies_are_journalle
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_ask_many_gives_every_sample_and_the_same_key_is_in_a_batch_once(provider, journal, tmp_path):
     with MockServer(echo, log=tmp_path / "log") as server:
-        teacher = Teacher(model(provider, server), journal)
+        teacher = Client(model(provider, server), journal)
 
         async def ask():
             both = await asyncio.gather(*(teacher.ask_many("test", said(0), 3) for _ in range(2)))
@@ -117,7 +127,7 @@ def test_ask_many_gives_every_sample_and_the_same_key_is_in_a_batch_once(provide
 def test_a_batch_costs_half_and_is_billed_so(provider, journal):
     with MockServer(echo) as server:
         config = model(provider, server)
-        (answer,) = ask_rows(Teacher(config, journal), 1)
+        (answer,) = ask_rows(Client(config, journal), 1)
         assert answer.cost_usd == journal.spent_usd == 0.5 * (3 + 3)
         assert price(config).at_most({"messages": said(0), "max_tokens": 10}) * 2 == price(
             dataclasses.replace(config, batch=False)
@@ -128,7 +138,7 @@ def test_a_batch_costs_half_and_is_billed_so(provider, journal):
 def test_rows_that_failed_are_asked_again_and_only_those(provider, journal, tmp_path):
     faults = Behaviour(faults={"error": 0.3, "hang": 0.2}, seed=3)
     with MockServer(echo, behaviour=faults, log=tmp_path / "log") as server:
-        teacher = Teacher(model(provider, server, retries=8), journal, Budget(1e9, journal))
+        teacher = Client(model(provider, server, retries=8), journal, Budget(1e9, journal))
         answers = ask_rows(teacher, 12)
     assert [answer.text for answer in answers] == [f"you said row-{number}" for number in range(12)]
     assert teacher.usage.retried > 0
@@ -139,7 +149,7 @@ def test_rows_that_failed_are_asked_again_and_only_those(provider, journal, tmp_
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_rows_that_keep_failing_are_told_as_infrastructure_and_cost_nothing(provider, journal):
     with MockServer(echo, behaviour=Behaviour(faults={"error": 1.0})) as server:
-        results = ask_rows(Teacher(model(provider, server, retries=1), journal, Budget(1e9, journal)), 2)
+        results = ask_rows(Client(model(provider, server, retries=1), journal, Budget(1e9, journal)), 2)
         assert server.stats()["batch_rows"] == 4
     assert all(isinstance(result, ReplyError) and result.infrastructure for result in results)
     assert (journal.spent_usd, len(journal)) == (0.0, 0)
@@ -150,7 +160,7 @@ def test_rows_that_keep_failing_are_told_as_infrastructure_and_cost_nothing(prov
 def test_a_refused_row_is_a_reply_and_is_not_asked_again(provider, kind, journal):
     with MockServer(echo, behaviour=Behaviour(faults={kind: 1.0})) as server:
         for _ in range(2):
-            results = ask_rows(Teacher(model(provider, server), journal, Budget(1e9, journal)), 2)
+            results = ask_rows(Client(model(provider, server), journal, Budget(1e9, journal)), 2)
             assert [(result.text, result.finish_reason) for result in results] == [("", kind)] * 2
         assert server.stats()["batch_rows"] == 2
     assert journal.spent_usd == 0
@@ -162,7 +172,7 @@ def test_a_refused_row_is_a_reply_and_is_not_asked_again(provider, kind, journal
 )
 def test_a_batch_that_fails_as_a_whole_fails_each_row_with_its_reason(provider, reason, journal):
     with MockServer(echo) as server:
-        teacher = Teacher(model(provider, server), journal, Budget(1e9, journal))
+        teacher = Client(model(provider, server), journal, Budget(1e9, journal))
 
         async def ask():
             asked = (teacher.ask("test", messages) for messages in (said(0), said(1), []))
@@ -181,7 +191,7 @@ def test_a_batch_that_fails_as_a_whole_fails_each_row_with_its_reason(provider, 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_wrong_key_stops_the_run(provider, journal):
     with MockServer(echo, fail_with=[401]) as server:
-        (result,) = ask_rows(Teacher(model(provider, server), journal), 1)
+        (result,) = ask_rows(Client(model(provider, server), journal), 1)
     assert isinstance(result, TeacherError)
     assert states(journal) == []
 
@@ -199,7 +209,7 @@ def test_a_submission_whose_answer_was_lost_is_found_and_not_made_again(
 
     monkeypatch.setattr(vendor, "create", create)
     with MockServer(echo, log=tmp_path / "log") as server:
-        answers = ask_rows(Teacher(model(provider, server), journal), 3)
+        answers = ask_rows(Client(model(provider, server), journal), 3)
     assert [answer.text for answer in answers] == [f"you said row-{number}" for number in range(3)]
     assert set(arrivals(tmp_path / "log").values()) == {1}
 
@@ -218,7 +228,7 @@ def test_a_poll_that_fails_is_made_again(provider, journal, monkeypatch):
 
         failed = []
         monkeypatch.setattr(vendor, "ended", ended)
-        (answer,) = ask_rows(Teacher(model(provider, server), journal), 1)
+        (answer,) = ask_rows(Client(model(provider, server), journal), 1)
     assert answer.text == "you said row-0"
 
 
@@ -227,7 +237,7 @@ def test_a_batch_that_cannot_be_polled_keeps_its_keys_taken(journal, tmp_path, m
         raise vendors._unbilled("auth", "key revoked")
 
     with MockServer(echo, log=tmp_path / "log") as server:
-        teacher = Teacher(model("openai", server), journal)
+        teacher = Client(model("openai", server), journal)
 
         async def ask_twice():
             for _ in range(2):
@@ -239,7 +249,7 @@ def test_a_batch_that_cannot_be_polled_keeps_its_keys_taken(journal, tmp_path, m
             patch.setattr(vendors.OpenAI, "ended", ended)
             asyncio.run(ask_twice())
         assert states(journal) == ["submitted"]
-        (answer,) = ask_rows(Teacher(model("openai", server), journal), 1)
+        (answer,) = ask_rows(Client(model("openai", server), journal), 1)
     assert answer.text == "you said row-0"
     assert set(arrivals(tmp_path / "log").values()) == {1}
 
@@ -249,7 +259,7 @@ def test_the_cap_counts_what_is_in_flight(provider, journal):
     with MockServer(echo, behaviour=Behaviour(batch_s=0.2)) as server:
         config = model(provider, server, max_tokens=10)
         most = price(config).at_most({"messages": said(0), "max_tokens": 10})
-        teacher = Teacher(config, journal, Budget(2.5 * most, journal))
+        teacher = Client(config, journal, Budget(2.5 * most, journal))
         peak = []
         entered = journal.enter_batch
 
@@ -262,7 +272,7 @@ def test_the_cap_counts_what_is_in_flight(provider, journal):
         assert peak[0] == (2, 2 * most)  # the other two wait for what these give back
         assert sum(rows for rows, _ in peak) == 4
         assert journal.spent_usd == sum(answer.cost_usd for answer in answers)
-        poor = Teacher(config, journal, Budget(journal.spent_usd + most / 2, journal))
+        poor = Client(config, journal, Budget(journal.spent_usd + most / 2, journal))
         results = ask_rows(poor, 6)[4:]
         assert {type(result) for result in results} == {BudgetExhausted}
         assert server.stats()["batch_rows"] == 4
@@ -271,10 +281,10 @@ def test_the_cap_counts_what_is_in_flight(provider, journal):
 def test_no_batch_is_larger_than_allowed(journal, monkeypatch):
     monkeypatch.setattr(batches, "LARGEST_ROWS", 3)
     with MockServer(echo) as server:
-        ask_rows(Teacher(model("openai", server), journal), 7)
+        ask_rows(Client(model("openai", server), journal), 7)
         assert len(states(journal)) == 3
         monkeypatch.setattr(batches, "_LARGEST_BYTES", 1200)
-        ask_rows(Teacher(model("openai", server, revision="b"), journal), 3)
+        ask_rows(Client(model("openai", server, revision="b"), journal), 3)
         assert len(states(journal)) == 5
 
 
@@ -315,8 +325,8 @@ def test_what_is_1_by_default_is_left_out_and_openai_itself_gets_the_limit_by_it
 def test_a_stranger_s_batch_of_the_same_size_is_not_adopted(journal, tmp_path):
     with MockServer(echo, log=tmp_path / "log") as server:
         with Journal(tmp_path / "other.sqlite") as other:
-            ask_rows(Teacher(model("anthropic", server, temperature=0.5), other), 2)
-        teacher = Teacher(model("anthropic", server), journal)
+            ask_rows(Client(model("anthropic", server, temperature=0.5), other), 2)
+        teacher = Client(model("anthropic", server), journal)
 
         async def only_intend(self, name, bodies):
             raise asyncio.CancelledError
@@ -325,7 +335,7 @@ def test_a_stranger_s_batch_of_the_same_size_is_not_adopted(journal, tmp_path):
             patch.setattr(vendors.Anthropic, "create", only_intend)
             ask_rows(teacher, 2)
         assert states(journal) == ["intent"]
-        answers = ask_rows(Teacher(model("anthropic", server), journal), 2)
+        answers = ask_rows(Client(model("anthropic", server), journal), 2)
     assert [answer.text for answer in answers] == ["you said row-0", "you said row-1"]
     assert set(arrivals(tmp_path / "log").values()) == {1}
     assert states(journal) == ["ended"]
@@ -336,7 +346,7 @@ def test_a_request_that_is_in_a_batch_is_not_asked_directly_when_batches_are_swi
         config = model("openai", server)
 
         async def leave_while_it_runs():
-            teacher = Teacher(config, journal)
+            teacher = Client(config, journal)
             asked = asyncio.create_task(teacher.ask("test", said(0)))
             while states(journal) != ["submitted"]:
                 await asyncio.sleep(0.02)
@@ -344,7 +354,7 @@ def test_a_request_that_is_in_a_batch_is_not_asked_directly_when_batches_are_swi
             await teacher.close()
 
         asyncio.run(leave_while_it_runs())
-        plain = Teacher(dataclasses.replace(config, batch=False), journal)
+        plain = Client(dataclasses.replace(config, batch=False), journal)
         refused, answered = ask_rows(plain, 2)
         assert isinstance(refused, TeacherError)
         assert "set batch = true" in str(refused)
@@ -362,9 +372,10 @@ def test_a_journal_that_is_older_than_batches_gets_their_table(tmp_path):
 DYING = """
 import asyncio, os, sys
 from pathlib import Path
-from advgen.config import ModelConfig
-from advgen.journal import Journal
-from advgen.teacher import Budget, Teacher, batches, vendors
+from advcore.ask import ModelConfig
+from advcore.ask import Journal
+from advcore.ask import Budget, Client
+from advcore.ask.transports import batches, vendors
 
 provider, api_base, folder, step = sys.argv[1:]
 batches._LULL_S = batches._POLL_S = 0.05
@@ -389,7 +400,7 @@ async def ask():
         usd_per_million_prompt=1e6, usd_per_million_completion=1e6,
     )
     journal = Journal(Path(folder) / "journal.sqlite")
-    teacher = Teacher(config, journal, Budget(1e9, journal))
+    teacher = Client(config, journal, Budget(1e9, journal))
     said = lambda number: [
         {"role": "system", "content": "be brief"}, {"role": "user", "content": f"row-{number}"}
     ]
@@ -416,7 +427,7 @@ def test_a_kill_after_any_step_loses_no_result_and_submits_nothing_twice(provide
         with Journal(tmp_path / "journal.sqlite") as journal:
             before = {"created": "intent", "polling": "submitted", "results": "submitted"}.get(step, step)
             assert states(journal) == ([] if step == "reserved" else [before])
-            teacher = Teacher(model(provider, server), journal, Budget(1e9, journal))
+            teacher = Client(model(provider, server), journal, Budget(1e9, journal))
             answers = ask_rows(teacher, 4)
             assert [answer.text for answer in answers] == [f"you said row-{number}" for number in range(4)]
             assert arrivals(log) == dict.fromkeys((answer.key for answer in answers), 1)
@@ -432,6 +443,6 @@ def test_results_of_an_earlier_process_are_stored_also_when_only_one_of_them_is_
             capture_output=True,
         )
         with Journal(tmp_path / "journal.sqlite") as journal:
-            teacher = Teacher(model("openai", server), journal)
+            teacher = Client(model("openai", server), journal)
             ask_rows(teacher, 1)
             assert journal.keys() == {key(teacher.payload(said(number)), 0) for number in range(4)}

@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 
 from advcore import ConfigError, TeacherError, chat, engine
+from advcore.ask import Client, Journal, ModelConfig
 from advcore.engine import Sampling, engines, loading, names, transformers
 from advcore.testing import tiny_model
-from advgen.config import ModelConfig
-from advgen.journal import Journal
-from advgen.teacher import Teacher
 
 HELLO = [{"role": "user", "content": "hello there"}]
 LONGER = [{"role": "user", "content": "hello there, and a good deal more text than before " * 3}]
@@ -148,7 +146,7 @@ def test_a_folder_without_a_model_says_what_is_missing(tmp_path):
 
 def test_litellm_reaches_a_model_folder_by_its_path(tiny, tmp_path):
     journal = Journal(tmp_path / "journal.sqlite")
-    teacher = Teacher(ModelConfig(model=f"local/{tiny}", temperature=1.0, max_tokens=6), journal)
+    teacher = Client(ModelConfig(model=f"local/{tiny}", temperature=1.0, max_tokens=6), journal)
     answers = asyncio.run(teacher.ask_many("test", HELLO, 3))
     assert [answer.prompt_tokens for answer in answers] == [answers[0].prompt_tokens] * 3
     assert 0 < teacher.usage.completion_tokens <= 18

@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from advgen.teacher import flow as module
-from advgen.teacher.flow import Flow, FlowStopped
+from advcore.ask import FlowStopped
+from advcore.ask import flow as module
+from advcore.ask.flow import Flow
 
 
 class Skipping(selectors.DefaultSelector):

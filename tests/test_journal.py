@@ -15,8 +15,9 @@ import tracemalloc
 import pytest
 
 from advcore import ConfigError, DataError
+from advcore.ask import Journal, JournalReader
+from advcore.ask.journal import key
 from advcore.runs import sha256_of
-from advgen.journal import Journal, JournalReader, key
 
 PAYLOAD = {"model": "openai/x", "messages": [{"role": "user", "content": "say é \ud800 \0 'x'"}]}
 REPLY = {"text": "x", "finish_reason": "stop", "prompt_tokens": 3, "completion_tokens": 5, "cost_usd": 0.0}
@@ -39,7 +40,7 @@ def put(journal, *names, purpose="solve", payload=PAYLOAD, intent=None, **reply)
 
 def started(code, path):
     """A child process that runs `code` with `path` and `journal` at hand."""
-    setup = f"import asyncio, os\nfrom pathlib import Path\nfrom advgen.journal import Journal\npath = {str(path)!r}\n"
+    setup = f"import asyncio, os\nfrom pathlib import Path\nfrom advcore.ask import Journal\npath = {str(path)!r}\n"
     code = f"{setup}journal = Journal(Path(path))\n{code}"
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
 

@@ -6,11 +6,12 @@ import re
 import pytest
 
 from advcore import ConfigError, DataError, TeacherError
+from advcore.ask import ModelConfig
+from advcore.testing.servers import MockServer
 from advgen import cli
 from advgen.answer import answer
-from advgen.config import AnswerConfig, JudgeConfig, ModelConfig
+from advgen.config import AnswerConfig, JudgeConfig
 from advgen.judge import judge, plan
-from advgen.testing import MockServer
 
 FENCED = re.compile(
     r"^(\w{16}) (prompt|first reply|second reply) begins\n(.*?)\n\1 \2 ends$", re.MULTILINE | re.DOTALL

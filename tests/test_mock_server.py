@@ -17,9 +17,9 @@ import openai
 import pytest
 
 from advcore import ConfigError
-from advgen.testing import Behaviour, MockServer, row_echo
-from advgen.testing.behaviour import BREAKS, FAULTS, parse_profile
-from advgen.testing.ledger import content_hash
+from advcore.testing.servers import Behaviour, MockServer, row_echo
+from advcore.testing.servers.behaviour import BREAKS, FAULTS, parse_profile
+from advcore.testing.servers.ledger import content_hash
 
 ASK = [{"role": "user", "content": "say  two words"}]
 
@@ -71,7 +71,7 @@ def eventually(condition):
 @contextlib.contextmanager
 def process(*arguments):
     """The server as a process; gives the line it printed."""
-    command = [sys.executable, "-m", "advgen.testing", *arguments]
+    command = [sys.executable, "-m", "advcore.testing.servers", *arguments]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         line = json.loads(running.stdout.readline())
@@ -171,7 +171,7 @@ def test_pipelined_requests_are_answered_in_order_even_when_they_come_in_pieces(
 
 def test_a_large_reply_arrives_whole_and_is_sent_only_when_it_is_out():
     with MockServer(lambda *_: "word " * 2_000_000) as server:
-        with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=5) as sock:
+        with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=60) as sock:
             sock.sendall(call())
             assert sock.recv(1000).startswith(b"HTTP/1.1 200 OK")
             assert server.stats()["served"] == 0
@@ -610,16 +610,16 @@ def test_a_kill_of_the_server_itself_loses_no_line(tmp_path):
 
 def test_arguments_that_cannot_be_used_are_one_line():
     for arguments in (["--profile", "fast"], ["--faults", "fire:1"], ["--faults", "hang"], ["--burst", "0"]):
-        command = [sys.executable, "-m", "advgen.testing", *arguments]
+        command = [sys.executable, "-m", "advcore.testing.servers", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
         assert done.returncode == 2
-        assert "python -m advgen.testing: error: " in done.stderr
+        assert "python -m advcore.testing.servers: error: " in done.stderr
         assert "Traceback" not in done.stderr
 
 
 def test_the_toolkit_loads_the_standard_library_only():
     code = (
-        "import sys; before = set(sys.modules); import advgen.testing.__main__\n"
+        "import sys; before = set(sys.modules); import advcore.testing.servers.__main__\n"
         "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(new - set(sys.stdlib_module_names) - {'advgen', 'advcore'}))"
     )

@@ -9,9 +9,10 @@ import time
 import pytest
 
 from advcore import ConfigError, DataError, TeacherError, contract
+from advcore.ask import JournalReader
+from advcore.testing.servers import MockServer
 from advgen import pipeline, seeds
-from advgen.journal import JournalReader
-from advgen.testing import MockServer, scripted
+from advgen.testing import scripted
 
 
 def test_a_build_yields_pairs_that_execution_separated(tmp_path, build_config):

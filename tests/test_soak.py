@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from advcore import contract
-from advgen.testing.ledger import content_hash
+from advcore.testing.servers.ledger import content_hash
 from sandbox import Sandbox
 
 
@@ -101,7 +101,7 @@ def answer_command(api_base, prompts, out, *sets):
 @contextlib.contextmanager
 def mock(*arguments):
     """The mock server as a process of its own; its API base."""
-    command = [sys.executable, "-m", "advgen.testing", *map(str, arguments)]
+    command = [sys.executable, "-m", "advcore.testing.servers", *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield json.loads(process.stdout.readline())["api_base"]

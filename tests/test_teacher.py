@@ -6,14 +6,22 @@ import json
 import pytest
 
 from advcore import ConfigError, TeacherError
-from advgen.config import ModelConfig
-from advgen.journal import Journal
-from advgen.teacher import Budget, ReplyError, Teacher, check_model, structured, together
-from advgen.teacher.direct import Direct, _failure, _reply
-from advgen.teacher.errors import RequestFailed, kind_of
-from advgen.teacher.flow import FlowStopped
-from advgen.teacher.money import Price
-from advgen.testing import Behaviour, MockServer
+from advcore.ask import (
+    Budget,
+    Client,
+    FlowStopped,
+    Journal,
+    ModelConfig,
+    ReplyError,
+    check_model,
+    providers,
+    structured,
+    together,
+)
+from advcore.ask.errors import RequestFailed, kind_of
+from advcore.ask.prices import Price
+from advcore.ask.transports.direct import Direct, _failure, _reply
+from advcore.testing.servers import Behaviour, MockServer
 
 ASK = [{"role": "user", "content": "say something"}]
 
@@ -35,7 +43,7 @@ def echo(messages, seed):
 
 def test_samples_differ_by_seed_and_usage_is_counted(journal):
     with MockServer(echo) as server:
-        teacher = Teacher(model(server), journal)
+        teacher = Client(model(server), journal)
         answers = asyncio.run(teacher.ask_many("test", ASK, 3))
     assert len({answer.text for answer in answers}) == 3
     assert (answers[0].prompt_tokens, answers[0].completion_tokens) == (2, 3)
@@ -46,8 +54,8 @@ def test_samples_differ_by_seed_and_usage_is_counted(journal):
 
 def test_a_committed_reply_is_never_asked_for_twice(journal):
     with MockServer(echo) as server:
-        first = asyncio.run(Teacher(model(server), journal).ask_many("test", ASK, 2))
-        again = Teacher(model(server), journal)
+        first = asyncio.run(Client(model(server), journal).ask_many("test", ASK, 2))
+        again = Client(model(server), journal)
         assert asyncio.run(again.ask_many("test", ASK, 3))[:2] == first
         assert len(server.requests) == 3
         assert (again.usage.requests, again.usage.replayed) == (3, 2)
@@ -66,7 +74,7 @@ def test_what_is_in_flight_comes_home_when_the_rest_is_called_off(journal):
 
     with MockServer(echo, behaviour=Behaviour(profile="fixed:0.3")) as server:
         with pytest.raises(FlowStopped):
-            asyncio.run(called_off(Teacher(model(server, concurrency=1), journal)))
+            asyncio.run(called_off(Client(model(server, concurrency=1), journal)))
         assert len(server.requests) == len(journal) == 1
 
 
@@ -82,16 +90,16 @@ def test_of_several_errors_the_cause_is_told_and_not_that_the_rest_was_called_of
 def test_another_revision_or_temperature_is_another_request(journal):
     with MockServer(echo) as server:
         for config in (model(server), model(server, revision="b"), model(server, temperature=0.1)):
-            asyncio.run(Teacher(config, journal).ask("test", ASK))
+            asyncio.run(Client(config, journal).ask("test", ASK))
     assert len(server.requests) == 3
 
 
 def test_server_errors_are_retried_and_then_told_as_infrastructure(journal):
     with MockServer(echo, fail_with=[500, 429]) as server:
-        assert asyncio.run(Teacher(model(server), journal).ask("test", ASK)).text.startswith("say")
+        assert asyncio.run(Client(model(server), journal).ask("test", ASK)).text.startswith("say")
     with MockServer(echo, fail_with=[503] * 9) as server:
         with pytest.raises(ReplyError) as caught:
-            asyncio.run(Teacher(model(server, retries=1), journal).ask("test", [*ASK, *ASK]))
+            asyncio.run(Client(model(server, retries=1), journal).ask("test", [*ASK, *ASK]))
         assert caught.value.infrastructure
         assert len(server.requests) == 2
 
@@ -99,7 +107,7 @@ def test_server_errors_are_retried_and_then_told_as_infrastructure(journal):
 def test_a_refused_request_is_not_retried(journal):
     with MockServer(echo, fail_with=[400]) as server:
         with pytest.raises(ReplyError) as caught:
-            asyncio.run(Teacher(model(server), journal).ask("test", ASK))
+            asyncio.run(Client(model(server), journal).ask("test", ASK))
         assert not caught.value.infrastructure
         assert len(server.requests) == 1
     assert len(journal) == 0
@@ -108,7 +116,7 @@ def test_a_refused_request_is_not_retried(journal):
 def test_a_wrong_key_stops_the_run_without_showing_it(journal, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-value")
     with MockServer(lambda *_: "", fail_with=[401]) as server, pytest.raises(TeacherError) as caught:
-        asyncio.run(Teacher(model(server), journal).ask("test", ASK))
+        asyncio.run(Client(model(server), journal).ask("test", ASK))
     assert "very-secret" not in str(caught.value)
 
 
@@ -116,7 +124,7 @@ def test_a_wrong_key_stops_the_run_without_showing_it(journal, monkeypatch):
 def path(request, monkeypatch):
     """The way a request goes out."""
     if request.param == "litellm":
-        monkeypatch.setattr("advgen.teacher.PREFIXES", ())
+        monkeypatch.setattr(providers, "KEYS", {})
         monkeypatch.setenv("OPENAI_API_KEY", "sk-not-a-real-one")
 
 
@@ -137,7 +145,7 @@ def test_a_failure_has_one_name_on_both_paths_and_only_what_may_be_billed_stays_
     with MockServer(echo, None, Behaviour(faults={fault: 1.0})) as server:
         given = model(server, retries=0, usd_per_request=0.01)
         with pytest.raises(raised, match=says):
-            asyncio.run(Teacher(given, journal, Budget(0.05, journal)).ask("test", ASK))
+            asyncio.run(Client(given, journal, Budget(0.05, journal)).ask("test", ASK))
         assert len(server.requests) == 1
     assert (
         journal.spent_usd == pytest.approx(0.01 if fault in ("truncated", "cut") else 0.0) or fault == "error"
@@ -149,7 +157,7 @@ def test_a_failure_has_one_name_on_both_paths_and_only_what_may_be_billed_stays_
 def test_a_refusal_is_a_reply_that_is_not_asked_for_again(journal, fault):
     with MockServer(echo, None, Behaviour(faults={fault: 1.0})) as server:
         for _ in range(2):
-            answer = asyncio.run(Teacher(model(server), journal).ask("test", ASK))
+            answer = asyncio.run(Client(model(server), journal).ask("test", ASK))
             assert (answer.finish_reason, answer.text) == (fault, "")
         assert len(server.requests) == 1
 
@@ -159,7 +167,7 @@ def test_a_price_of_the_config_is_what_counts(journal):
     with MockServer(echo) as server:
         given = model(server, usd_per_request=0.5)
         budget = Budget(1.0, journal)
-        answer = asyncio.run(Teacher(given, journal, budget).ask("test", ASK))
+        answer = asyncio.run(Client(given, journal, budget).ask("test", ASK))
         assert (answer.cost_usd, journal.spent_usd) == (0.5, 0.5)
 
 
@@ -248,7 +256,7 @@ def test_an_api_base_that_is_no_plain_url_is_one_line_that_does_not_repeat_it(ur
 def test_a_server_that_names_a_time_is_asked_again_then_however_few_retries_there_are(journal):
     behaviour = Behaviour(retry_after=True)
     with MockServer(echo, behaviour=behaviour, fail_with=[503, 503, 503]) as server:
-        assert asyncio.run(Teacher(model(server, retries=3), journal).ask("test", ASK)).text
+        assert asyncio.run(Client(model(server, retries=3), journal).ask("test", ASK)).text
         assert len(server.requests) == 4
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from advcore import ConfigError, DataError, TeacherError
+from advcore.ask import BudgetExhausted, FlowStopped, Journal, estimate
 from advcore.runs import Progress, interruptible, open_run, progress, sha256_of, write_json
 from advcore.settings import resolved
 from advgen import audit, curate, parse, prompts, publish
@@ -29,7 +30,6 @@ from advgen.config import MAY_CHANGE, BuildConfig
 from advgen.curriculum import signatures, stop_reasons
 from advgen.hygiene.contamination import Layer
 from advgen.hygiene.duplicates import Pool
-from advgen.journal import Journal
 from advgen.pipeline import jobs
 from advgen.pipeline.exercise import Exercise, Turnstile, Workshop
 from advgen.pipeline.funnel import Funnel
@@ -37,8 +37,6 @@ from advgen.pipeline.models import Models, check_models
 from advgen.pipeline.records import INFRASTRUCTURE, Spool
 from advgen.pipeline.workers import Workers
 from advgen.seeds import NOTHING, Given, Parent, Seed, adversarial_seeds, first_seeds, topics
-from advgen.teacher import BudgetExhausted, estimate
-from advgen.teacher.flow import FlowStopped
 from advgen.verify import Prover, SandboxUnavailable
 
 PROMPT_TOKENS = 500  # of one request, for estimates; the longest template with its statement stays below it

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from advcore import DataError, TeacherError, contract, tasks
+from advcore.ask import FlowStopped, Journal, ReplyError, together
 from advcore.chat import fenced
 from advcore.runs import interruptible, open_run, progress, sha256_of, write_json
 from advcore.settings import resolved
@@ -29,15 +30,12 @@ from advgen.hygiene import items
 from advgen.hygiene.duplicates import Pool
 from advgen.hygiene.items import Item
 from advgen.hygiene.normal import code_of
-from advgen.journal import Journal
 from advgen.pipeline import jobs
 from advgen.pipeline.exercise import Exercise, Turnstile, Workshop
 from advgen.pipeline.models import Models, check_models
 from advgen.pipeline.records import Record
 from advgen.pipeline.workers import WorkerLost, Workers
 from advgen.seeds import Seed
-from advgen.teacher import ReplyError, together
-from advgen.teacher.flow import FlowStopped
 from advgen.verify import Prover, SandboxBroken, truth
 from advgen.verify.truth import Truth
 

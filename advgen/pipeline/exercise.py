@@ -1,6 +1,6 @@
 """One exercise from its seed to its end: statement, novelty, solutions and tests, proof, repair, attempts, intent.
 
-Requests go to `Teacher`s, everything that reads or runs Python to `Workers`. Whatever goes wrong with an exercise
+Requests go to `Client`s, everything that reads or runs Python to `Workers`. Whatever goes wrong with an exercise
 becomes its status; what is wrong with the run (`TeacherError`, `FlowStopped`, `SandboxUnavailable`) is raised.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from advcore.ask import Answer, Client, ReplyError, together
 from advcore.chat import fenced
 from advcore.tasks import Task
 from advgen import parse, prompts
@@ -22,7 +23,6 @@ from advgen.pipeline.models import Models
 from advgen.pipeline.records import WITNESS, Record
 from advgen.pipeline.workers import WorkerLost, Workers
 from advgen.seeds import Seed, subtopics_wanted
-from advgen.teacher import Answer, ReplyError, Teacher, together
 from advgen.verify import Attempt, Complaint, SandboxBroken
 
 # The longest reply that makes sense, in tokens: a statement's end or the last calls are no loss. A solution may be as
@@ -262,7 +262,7 @@ class Exercise:
             await self.shop.models.teacher.ask_many("solution", question, count, priority=self.priority),
         )
 
-    async def _witnessed(self, witness: Teacher, question: list[dict[str, str]]) -> list[str]:
+    async def _witnessed(self, witness: Client, question: list[dict[str, str]]) -> list[str]:
         count = self.config.exercises.solutions
         return self._note(WITNESS, await witness.ask_many(WITNESS, question, count, priority=self.priority))
 

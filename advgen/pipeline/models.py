@@ -6,9 +6,8 @@ import asyncio
 from typing import Any
 
 from advcore import ConfigError
+from advcore.ask import Budget, Client, Journal, check_model, note
 from advgen.config import BuildConfig
-from advgen.journal import Journal
-from advgen.teacher import Budget, Teacher, check_model, note
 
 
 class Models:
@@ -16,9 +15,9 @@ class Models:
 
     def __init__(self, config: BuildConfig, journal: Journal) -> None:
         budget = Budget(config.budget_usd, journal)
-        self.teacher = Teacher(config.teacher, journal, budget)
-        self.student = Teacher(config.student, journal, budget)
-        self.witnesses = [Teacher(each, journal, budget) for each in config.witnesses]
+        self.teacher = Client(config.teacher, journal, budget)
+        self.student = Client(config.student, journal, budget)
+        self.witnesses = [Client(each, journal, budget) for each in config.witnesses]
 
     @property
     def open_requests(self) -> int:
@@ -46,7 +45,7 @@ class Models:
         }
 
     @property
-    def _all(self) -> list[Teacher]:
+    def _all(self) -> list[Client]:
         return [self.teacher, self.student, *self.witnesses]
 
 

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from advcore.ask import Answer
 from advcore.contract import SCHEMA_VERSION
 from advgen.parse import Statement
 from advgen.seeds import Seed
-from advgen.teacher import Answer
 from advgen.verify import Attempt, Proof, Testimony
 
 WITNESS = "witness"  # the purpose of requests to witnesses

@@ -13,7 +13,7 @@ from advcore.rouge import words
 from advgen.hygiene import duplicates
 from advgen.hygiene.duplicates import NearIndex, Owners, Pool
 from advgen.hygiene.normal import shingles
-from advgen.testing.scripted import _solution, _statement
+from advgen.testing import _solution, _statement
 
 VOCABULARY = [f"word{number}" for number in range(2_000)]
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from advcore import ConfigError, DataError, contract
+from advcore.testing.servers import MockServer
 from advgen import pipeline, seeds
 from advgen.hygiene import items
-from advgen.testing import MockServer, scripted
+from advgen.testing import scripted
 
 STUB = '''def step_up(n: int) -> int:
     """Return the next level of a counter whose ceiling is thirty.

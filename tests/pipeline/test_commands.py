@@ -9,8 +9,9 @@ import pytest
 
 from advcore import contract
 from advcore.testing import FakeHub
+from advcore.testing.servers import MockServer
 from advgen import cli, pipeline, seeds
-from advgen.testing import MockServer, ScriptedStudent, scripted
+from advgen.testing import ScriptedStudent, scripted
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ import re
 
 import pytest
 
+from advcore.testing.servers import MockServer
 from advgen import cli
-from advgen.testing import MockServer
 
 RULES = {
     "shelf_gap": ("Return how many whole shelves of three places the books need.", "-(-books // 3)"),

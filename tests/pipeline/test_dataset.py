@@ -15,10 +15,11 @@ from dataclasses import asdict
 import pytest
 
 from advcore import contract, settings
+from advcore.ask import JournalReader
+from advcore.testing.servers import Behaviour, MockServer
 from advgen import pipeline, seeds
 from advgen.config import BuildConfig
-from advgen.journal import JournalReader
-from advgen.testing import Behaviour, MockServer, ScriptedStudent, scripted
+from advgen.testing import ScriptedStudent, scripted
 
 # --- an adversarial round -------------------------------------------------------------------------------------
 

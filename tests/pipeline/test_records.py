@@ -2,9 +2,9 @@
 
 import json
 
+from advcore.ask import Answer
 from advgen.pipeline.records import Record, Spool
 from advgen.seeds import Seed
-from advgen.teacher import Answer
 
 
 def test_rows_come_back_by_index_and_the_last_of_an_index_counts(tmp_path):

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from advgen.testing.batches import Batches
-from advgen.testing.behaviour import REFUSALS, Allowance, Behaviour, Refusal, parse_profile
-from advgen.testing.dialects import Anthropic, Dialect, Json, OpenAI, Reply, check, parse_body
-from advgen.testing.ledger import Ledger
-from advgen.testing.scripted import Respond
-from advgen.testing.wire import Connection, Request, streamed, whole
+from advcore.testing.servers import Respond
+from advcore.testing.servers.batches import Batches
+from advcore.testing.servers.behaviour import REFUSALS, Allowance, Behaviour, Refusal, parse_profile
+from advcore.testing.servers.dialects import Anthropic, Dialect, Json, OpenAI, Reply, check, parse_body
+from advcore.testing.servers.ledger import Ledger
+from advcore.testing.servers.wire import Connection, Request, streamed, whole
 
 _CHATS: dict[str, Dialect] = {"/chat/completions": OpenAI(), "/messages": Anthropic()}
 _MODEL = {  # both providers' fields in one

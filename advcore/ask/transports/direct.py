@@ -1,7 +1,7 @@
 """OpenAI-compatible servers (vLLM, SGLang, llama.cpp, Ollama, ...) asked without a client library in between.
 
 There the client is the bottleneck: https://platform.openai.com/docs/api-reference/chat/create over one aiohttp session
-takes a tenth of LiteLLM's CPU time (`bench/client.py`). Same interface and same errors as `providers`.
+takes a tenth of LiteLLM's CPU time (`bench/client.py`). Same interface and same errors as `litellm`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,9 @@ import os
 import resource
 from typing import Any
 
-from advgen.teacher.errors import RequestFailed, kind_of
+from advcore.ask import providers
+from advcore.ask.errors import RequestFailed, kind_of
 
-KEYS = {
-    "openai": "OPENAI_API_KEY", "custom_openai": "OPENAI_API_KEY", "hosted_vllm": "HOSTED_VLLM_API_KEY",
-    "lm_studio": "LM_STUDIO_API_KEY", "llamafile": "LLAMAFILE_API_KEY",
-}  # fmt: skip
-"""LiteLLM's names for servers that speak this protocol, and where it looks for their keys."""
-PREFIXES = tuple(f"{name}/" for name in KEYS)
 _MOST_TOKENS = 2**40  # of a reply; what a server says beyond it is no count
 _FIELDS = ("messages", "temperature", "top_p", "max_tokens", "response_format")
 
@@ -27,8 +22,8 @@ class Direct:
     """One server. The session is opened with the first request, inside the running loop."""
 
     def __init__(self, model: str, api_base: str, timeout_s: float) -> None:
-        provider, _, self._model = model.partition("/")
-        self._variable = KEYS[provider]
+        self._model = model.partition("/")[2]
+        self._variable = providers.KEYS[providers.provider(model)]
         self._url = api_base.rstrip("/") + "/chat/completions"
         self._timeout_s = timeout_s
         self._session: Any = None

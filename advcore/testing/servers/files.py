@@ -10,9 +10,9 @@ import re
 import time
 from typing import Any
 
-from advgen.testing.behaviour import Refusal
-from advgen.testing.dialects import Json, OpenAI, check
-from advgen.testing.wire import Request
+from advcore.testing.servers.behaviour import Refusal
+from advcore.testing.servers.dialects import Json, OpenAI, check
+from advcore.testing.servers.wire import Request
 
 
 class Files:

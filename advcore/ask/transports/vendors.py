@@ -15,10 +15,10 @@ import os
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any, Literal, Protocol
 
-from advgen.config import ModelConfig
-from advgen.journal import Batch
-from advgen.teacher.direct import completion, seconds
-from advgen.teacher.errors import Kind, RequestFailed, kind_of
+from advcore.ask.config import ModelConfig
+from advcore.ask.errors import Kind, RequestFailed, kind_of
+from advcore.ask.journal import Batch
+from advcore.ask.transports.direct import completion, seconds
 
 Outcome = dict[str, Any] | RequestFailed
 """What became of one request: a reply as `Transport.send` gives it, or why there is none."""

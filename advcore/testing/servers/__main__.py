@@ -1,4 +1,4 @@
-"""`python -m advgen.testing`: the mock server as a process of its own, for benchmarks. SIGTERM ends it.
+"""`python -m advcore.testing.servers`: the mock server as a process of its own, for benchmarks. SIGTERM ends it.
 
 When it is ready it prints one JSON line: `url`, `api_base` (OpenAI's clients want it) and `pid`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import signal
@@ -14,9 +15,9 @@ import sys
 from pathlib import Path
 
 from advcore import ConfigError
-from advgen.testing.behaviour import FAULTS, Behaviour
-from advgen.testing.scripted import Respond, ScriptedStudent, row_echo, scripted
-from advgen.testing.server import MockServer
+from advcore.testing.servers.behaviour import FAULTS, Behaviour
+from advcore.testing.servers.echo import Respond, row_echo
+from advcore.testing.servers.server import MockServer
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,17 +25,26 @@ def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     given = vars(parser.parse_args(argv))
     port, log, reply_bytes = given.pop("port"), given.pop("log"), given.pop("reply_bytes")
-    respond: dict[str, Respond] = {
-        "rows": row_echo(reply_bytes), "teacher": scripted, "student": ScriptedStudent(),
-    }  # fmt: skip
-    replies = respond[given.pop("replies")]
+    named = given.pop("replies")
     try:
+        replies = row_echo(reply_bytes) if named == "rows" else _model(named)
         behaviour = Behaviour(**{**given, "faults": _shares(given["faults"])})
         server = MockServer(replies, None, behaviour, port=port, log=log, keep_requests=False)
     except (ConfigError, OSError) as error:
         parser.error(str(error))
     asyncio.run(_serve(server))
     return 0
+
+
+def _model(named: str) -> Respond:
+    """The function at `module:name`, or an instance of the class there. Raises ConfigError."""
+    module, _, name = named.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"--replies takes rows or MODULE:NAME, not {named!r}: {error}") from None
+    model: Respond = found() if isinstance(found, type) else found
+    return model
 
 
 async def _serve(server: MockServer) -> None:
@@ -47,15 +57,14 @@ async def _serve(server: MockServer) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m advgen.testing", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m advcore.testing.servers", description=__doc__)
     add, usual = parser.add_argument, Behaviour()
     add("--port", type=int, default=0, help="0: one that is free")
     add("--log", type=Path, help="JSONL file: a line when a request arrives, another when its answer is out")
     add(
         "--replies",
-        choices=("rows", "teacher", "student"),
         default="rows",
-        help="rows: filler that names its row; teacher, student: what a build asks for",
+        help="rows: filler that names its row; MODULE:NAME: a function of messages and seed, or a class of such",
     )
     add(
         "--reply-bytes",

@@ -1,7 +1,5 @@
-"""Calls to any model: journal first, then the flow, the budget and the wire; teacher and student are both asked here.
+"""Calls to any model: journal first, then the flow, the budget and the wire.
 
-A model behind an OpenAI-compatible `api_base` is asked directly, every other through LiteLLM, with the same interface;
-with `batch` set, through the provider's batch API.
 A reply is committed to the journal before anything looks at it. This package does not know what it asks for and does
 not parse what it gets.
 """
@@ -13,42 +11,21 @@ import random
 import time
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, TypeVar, cast
-from urllib.parse import urlsplit
+from typing import Any, TypeVar, cast
 
-from advcore import ConfigError, TeacherError
+from advcore import TeacherError
+from advcore.ask import providers, structured
+from advcore.ask.budget import Budget
+from advcore.ask.config import ModelConfig
+from advcore.ask.errors import FATAL, REFUSALS, RETRYABLE, RequestFailed, blotted, secrets
+from advcore.ask.flow import Flow, FlowStopped, Permit
+from advcore.ask.flow import Outcome as Lesson
+from advcore.ask.journal import Journal, key
+from advcore.ask.prices import CHARS_PER_TOKEN, has_own_price, price, prompt_bytes
+from advcore.ask.transports import batches, check_model, open_transport
+from advcore.ask.transports.vendors import Outcome
 from advcore.engine import names
 from advcore.runs import sha256_of
-from advgen.config import ModelConfig
-from advgen.journal import Journal, key
-from advgen.teacher import batches, structured
-from advgen.teacher.direct import PREFIXES, Direct
-from advgen.teacher.errors import FATAL, REFUSALS, RETRYABLE, RequestFailed, blotted, secrets
-from advgen.teacher.flow import Flow, FlowStopped, Permit
-from advgen.teacher.flow import Outcome as Lesson
-from advgen.teacher.money import (
-    CHARS_PER_TOKEN,
-    Budget,
-    BudgetExhausted,
-    estimate,
-    has_own_price,
-    price,
-    prompt_bytes,
-)
-from advgen.teacher.vendors import Outcome
-
-__all__ = [
-    "Answer",
-    "Budget",
-    "BudgetExhausted",
-    "ReplyError",
-    "Teacher",
-    "Usage",
-    "check_model",
-    "estimate",
-    "note",
-    "together",
-]
 
 Messages = list[dict[str, str]]
 Result = TypeVar("Result")
@@ -75,13 +52,6 @@ async def together(work: Iterable[Awaitable[Result]]) -> list[Result]:
     if errors:
         raise min(errors, key=lambda error: isinstance(error, FlowStopped))
     return cast(list[Result], ended)
-
-
-class Transport(Protocol):
-    """How one request goes out and its reply comes back."""
-
-    async def send(self, payload: dict[str, Any], seed: int) -> dict[str, Any]: ...
-    async def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +94,8 @@ class Usage:
         return self.fresh_tokens / self.busy_s if self.busy_s else 0.0
 
 
-class Teacher:
-    """One model. The student is a `Teacher` too: a model that is asked things."""
+class Client:
+    """One model that is asked things: teacher, student, witness or judge."""
 
     def __init__(self, config: ModelConfig, journal: Journal, budget: Budget | None = None) -> None:
         check_model(config)
@@ -136,7 +106,7 @@ class Teacher:
             ceiling=config.concurrency,
             requests_per_minute=config.requests_per_minute,
             tokens_per_minute=config.tokens_per_minute,
-            known=config.model.startswith("local/"),
+            known=providers.is_local(config.model),
         )
         self._identity = _identity(config)
         self._price = price(config)
@@ -147,7 +117,7 @@ class Teacher:
         if config.batch:
             self._batches = batches.Batches(config, provider, journal, self.budget, self._price, self._kept)
         else:
-            self._transport = _transport(config)
+            self._transport = open_transport(config)
         self._in_flight, self._busy_since = 0, 0.0
         self._asking: dict[str, asyncio.Future[dict[str, Any]]] = {}
 
@@ -351,7 +321,7 @@ class Teacher:
         return answer
 
 
-def note(models: Sequence[Teacher], share: float) -> str:
+def note(models: Sequence[Client], share: float) -> str:
     """What a progress line says of models that share a journal, when `share` of the work is done."""
     flows = [model.flow for model in models]
     flying = "+".join(f"{flow.in_flight}/{flow.limit:.0f}" for flow in flows)
@@ -361,41 +331,8 @@ def note(models: Sequence[Teacher], share: float) -> str:
     return f"{flying} in flight, {speed} tokens/s{money}, {sum(flow.throttled for flow in flows)} x 429"
 
 
-def check_model(config: ModelConfig) -> None:
-    """Raise ConfigError now, before anything is asked: unknown model or provider, an `api_base` that is no plain URL,
-    or the key's variable is not set.
-    """
-    if config.api_base:
-        _check_url(config.api_base)
-    if config.batch:
-        batches.check_model(config)
-    elif not _is_direct(config):
-        from advgen.teacher import providers  # litellm: seconds, that a direct model does not pay
-
-        providers.check_model(config.model, config.api_base)
-
-
-def _check_url(api_base: str) -> None:
-    parts = urlsplit(api_base)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError("api_base is no http:// or https:// URL, such as http://localhost:8000/v1")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigError("api_base holds a user, a query or a fragment; keys go into environment variables")
-
-
-def _is_direct(config: ModelConfig) -> bool:
-    return bool(config.api_base) and config.model.startswith(PREFIXES)
-
-
-def _transport(config: ModelConfig) -> Transport:
-    if _is_direct(config):
-        return Direct(config.model, config.api_base, config.timeout_s)
-    from advgen.teacher.providers import LiteLLM
-
-    return LiteLLM(config.model, config.api_base, config.timeout_s)
-
-
 def _identity(config: ModelConfig) -> str:
-    if config.model.startswith("local/"):
-        return names.identity(config.model.removeprefix("local/"))
+    if providers.is_local(config.model):
+        content = names.identity(providers.local_name(config.model))
+        return content if config.backend == "auto" else f"{content} on {config.backend}"
     return sha256_of([config.api_base, config.revision])

@@ -1,6 +1,6 @@
-"""Models that are functions: `scripted` and `ScriptedStudent` play teacher and student, `row_echo` fills bytes.
+"""Models that are functions, for `advcore.testing.servers.MockServer`: they play teacher and student of a build.
 
-Each takes the messages and the seed of one request and gives the reply's text, as `MockServer` wants it.
+Each takes the messages and the seed of one request and gives the reply's text.
 """
 
 from __future__ import annotations
@@ -8,28 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-import zlib
 from collections import Counter
-from collections.abc import Callable
-
-Respond = Callable[[list[dict[str, str]], int], str]
-
-
-def row_echo(reply_bytes: int) -> Respond:
-    """Replies of `reply_bytes` ASCII bytes: the prompt's first `row-<digits>`, a checksum of prompt and seed, filler.
-
-    So a client can check what belongs to what, and no two replies are the same. Row and checksum are never cut.
-    """
-    filler = "lorem ipsum dolor sit amet " * (reply_bytes // 27 + 1)
-
-    def respond(messages: list[dict[str, str]], seed: int) -> str:
-        text = "\n".join(message["content"] for message in messages)
-        row = re.search(r"row-\d+", text)
-        checksum = zlib.crc32(f"{seed} {text}".encode(errors="surrogatepass"))
-        start = f"{row[0] if row else 'no-row'} {checksum:08x} "
-        return start + filler[: max(0, reply_bytes - len(start))]
-
-    return respond
 
 
 def scripted(messages: list[dict[str, str]], seed: int) -> str:

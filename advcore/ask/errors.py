@@ -1,6 +1,6 @@
 """What can go wrong with one request, in the same words for every provider.
 
-A transport raises `RequestFailed`; `Teacher` decides what becomes of it. A refusal or a truncation that came as a reply
+A transport raises `RequestFailed`; `Client` decides what becomes of it. A refusal or a truncation that came as a reply
 is no error: it is data.
 """
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from advgen.testing.behaviour import Refusal
+from advcore.testing.servers.behaviour import Refusal
 
 Json = dict[str, Any]
 Messages = list[dict[str, str]]

@@ -18,11 +18,13 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from advcore import ConfigError
-from advgen.config import ModelConfig
-from advgen.journal import Batch, Journal, Row
-from advgen.teacher.errors import RETRYABLE, RequestFailed
-from advgen.teacher.money import Budget, Price
-from advgen.teacher.vendors import Anthropic, OpenAI, Outcome, Vendor
+from advcore.ask import providers
+from advcore.ask.budget import Budget
+from advcore.ask.config import ModelConfig
+from advcore.ask.errors import RETRYABLE, RequestFailed
+from advcore.ask.journal import Batch, Journal, Row
+from advcore.ask.prices import Price
+from advcore.ask.transports.vendors import Anthropic, OpenAI, Outcome, Vendor
 
 Keep = Callable[[Outcome], dict[str, Any] | None]
 """The reply that is stored for an outcome, None for a failure that may be asked again."""
@@ -37,10 +39,7 @@ _GRACE_S = 30.0
 _KEPT_S = 29 * 86_400.0
 """So long the providers keep results; OpenAI's are kept a day longer."""
 
-_VENDORS: dict[str, tuple[Callable[[ModelConfig], Vendor], str]] = {
-    "openai": (OpenAI, "OPENAI_API_KEY"),
-    "anthropic": (Anthropic, "ANTHROPIC_API_KEY"),
-}
+_VENDORS: dict[str, Callable[[ModelConfig], Vendor]] = {"openai": OpenAI, "anthropic": Anthropic}
 
 T = TypeVar("T")
 Result = dict[str, Any] | BaseException | None
@@ -51,12 +50,12 @@ Alive = asyncio.Future[dict[str, Any] | None]
 
 def check_model(config: ModelConfig) -> None:
     """Raise ConfigError for a model without a batch API, without its key's variable, or without its SDK."""
-    provider = config.model.partition("/")[0]
+    provider = providers.provider(config.model)
     if provider not in _VENDORS:
         raise ConfigError(f"batch = true is for openai/... and anthropic/... models, not for {config.model}")
     if importlib.util.find_spec(provider) is None:
         raise ConfigError(f"batches of {config.model} need {provider}: pip install 'advdistill[gen]'")
-    variable = _VENDORS[provider][1]
+    variable = providers.BATCH_KEYS[provider]
     if not config.api_base and not os.environ.get(variable):
         raise ConfigError(f"{config.model} needs the environment variable {variable}")
 
@@ -126,7 +125,7 @@ class Batches:
         """Connect, and take over what earlier processes left open."""
         if self._vendor:
             return
-        self._vendor = _VENDORS[self._config.model.partition("/")[0]][0](self._config)
+        self._vendor = _VENDORS[providers.provider(self._config.model)](self._config)
         for batch in self._journal.take_batches(self._provider):
             for key, row in batch.rows.items():
                 self._alive[key] = asyncio.get_running_loop().create_future()

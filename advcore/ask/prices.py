@@ -1,34 +1,22 @@
-"""What requests cost, and the cap on it.
-
-Prices come from LiteLLM's map, read as the data file it is, or from the config. A cap is kept by reservation: before a
-request goes out, the most it can cost is committed to the journal; when its reply is there, what it did cost takes that
-place. So neither 256 requests in flight nor a kill can lead past it.
-"""
+"""What a request costs: the config's price, or LiteLLM's list, read as the data file it is."""
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import importlib.util
 import json
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from advcore import ConfigError, TeacherError
-from advgen.config import ModelConfig
-from advgen.journal import Journal
+from advcore.ask import providers
+from advcore.ask.config import ModelConfig
 
 BATCH_FACTOR = 0.5
 """https://platform.openai.com/docs/guides/batch, https://docs.anthropic.com/en/docs/build-with-claude/batch-processing"""
 CHARS_PER_TOKEN = 4  # for estimates and rate budgets; the reply's own count settles it
 _LONG_BYTES = 100_000  # no provider's price rises below 128,000 tokens
 PRICE_MAP = "model_prices_and_context_window_backup.json"
-
-
-class BudgetExhausted(TeacherError):
-    """What is left of `budget_usd` does not cover the next request, and nothing in flight will free any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +60,7 @@ def price(config: ModelConfig) -> Price | None:
     if has_own_price(config):
         million = config.usd_per_million_prompt / 1e6, config.usd_per_million_completion / 1e6
         return Price(config.usd_per_request, *million, factor)
-    if config.model.startswith("local/"):
+    if providers.is_local(config.model):
         return Price(0.0, 0.0, 0.0)
     listed = _price_map().get(config.model) or _price_map().get(config.model.partition("/")[2])
     if not listed or "input_cost_per_token" not in listed:
@@ -105,61 +93,3 @@ def _price_map() -> dict[str, Any]:
         if file.is_file():
             return dict(json.loads(file.read_text(encoding="utf-8")))
     return {}
-
-
-class Budget:
-    """One cap for all models of a run. `cap_usd` 0 is none."""
-
-    def __init__(self, cap_usd: float, journal: Journal) -> None:
-        self.cap_usd, self._journal = cap_usd, journal
-        self._open = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
-
-    def check(self, config: ModelConfig) -> None:
-        """Raise ConfigError where a cap could not be kept."""
-        if self.cap_usd and price(config) is None:
-            raise ConfigError(
-                f"budget_usd needs a price and none is listed for {config.model}: give usd_per_million_prompt and"
-                " usd_per_million_completion, or usd_per_request"
-            )
-
-    async def reserve(self, key: str, usd: float, *, held: bool = False) -> int | None:
-        """Commit `usd` as spent until it is settled; waits while requests in flight may give some back.
-
-        `held` as in `Journal.reserve`.
-
-        Raises BudgetExhausted.
-        """
-        if not self.cap_usd:
-            return None
-        while self._journal.spent_usd + usd > self.cap_usd + 1e-9:
-            if not self._open:
-                raise BudgetExhausted(
-                    f"budget_usd {self.cap_usd:g} is used up: ${self._journal.spent_usd:.4f} spent and the next"
-                    f" request may cost ${usd:.4f}; run the same command with a larger one to go on"
-                )
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            await turn
-        self._open += 1
-        try:
-            return await self._journal.reserve(key, usd, held=held)
-        except BaseException:  # cancelled, or the disk is full: nothing was reserved
-            self._settle()
-            raise
-
-    def adopted(self, intent: int | None) -> None:
-        """An earlier process's reservation is in flight again: it may give some back."""
-        self._open += intent is not None
-
-    def settled(self, intent: int | None) -> None:
-        """A reservation has become a cost, or nothing: whoever waits may look again."""
-        if intent is not None:
-            self._settle()
-
-    def _settle(self) -> None:
-        self._open -= 1
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)

@@ -1,4 +1,4 @@
-"""Every provider that LiteLLM knows, and the local engine, which it is taught as the provider `local`.
+"""Every provider that LiteLLM knows.
 
 The only importer of litellm, which is loaded with the first request that needs it. Same interface and same errors as
 `direct`.
@@ -6,17 +6,14 @@ The only importer of litellm, which is loaded with the first request that needs 
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 from typing import Any
 
-from advcore import ConfigError, engine
-from advcore.engine import names
-from advgen.teacher.direct import seconds
-from advgen.teacher.errors import Kind, RequestFailed, kind_of
-
-Messages = list[dict[str, str]]
+from advcore import ConfigError
+from advcore.ask import providers
+from advcore.ask.errors import Kind, RequestFailed, kind_of
+from advcore.ask.transports.direct import seconds
 
 
 class LiteLLM:
@@ -28,16 +25,13 @@ class LiteLLM:
     async def send(self, payload: dict[str, Any], seed: int) -> dict[str, Any]:
         """One reply: text, finish_reason, prompt_tokens, completion_tokens, and cost_usd where it is known.
 
-        Raises RequestFailed; ConfigError for a local model that cannot be loaded.
+        Raises RequestFailed.
         """
         litellm = _litellm()
-        if self._model.startswith("local/"):  # here, so that a model that does not load is not retried
-            await asyncio.to_thread(engine.open_engine, self._model.removeprefix("local/"))
-        request = {name: value for name, value in payload.items() if name not in ("model", "identity")}
+        left_out = ("model", "identity", *providers.REFUSED.get(providers.provider(self._model), ()))
+        request = {name: value for name, value in payload.items() if name not in left_out}
         request |= {"model": self._model, "timeout": self._timeout_s, "seed": seed}
         request |= {"num_retries": 0, "max_retries": 0}  # of LiteLLM and of the client below it
-        if self._model.startswith("anthropic/"):
-            request.pop("top_p", None)  # its newer models refuse it beside a temperature
         if self._api_base:
             request["api_base"] = self._api_base
         try:
@@ -51,9 +45,6 @@ class LiteLLM:
 
 def check_model(model: str, api_base: str) -> None:
     """Raise ConfigError now, before anything is asked: unknown model or provider, or the key's variable is not set."""
-    if model.startswith("local/"):
-        names.check_model(model.removeprefix("local/"))
-        return
     litellm = _litellm()
     try:
         litellm.get_llm_provider(model, api_base=api_base or None)
@@ -111,7 +102,7 @@ def _api_error() -> type[Exception]:
 
 @functools.cache
 def _litellm() -> Any:
-    """litellm, loaded once, without the price map it would fetch and without telemetry, `local` registered."""
+    """litellm, loaded once, without the price map it would fetch and without telemetry."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     try:
         import litellm
@@ -121,24 +112,4 @@ def _litellm() -> Any:
     litellm.telemetry = False
     litellm.suppress_debug_info = True
     litellm.drop_params = True  # a provider without seeds still serves
-
-    class LocalModels(litellm.CustomLLM):  # type: ignore[misc]
-        async def acompletion(self, model: str, messages: Messages, *args: Any, **values: Any) -> Any:
-            options = values["optional_params"]
-            sampling = engine.Sampling(
-                temperature=options.get("temperature", 1.0), top_p=options.get("top_p", 1.0),
-                max_tokens=options.get("max_tokens", 512), seed=options.get("seed", 0),
-            )  # fmt: skip
-            reply = await engine.open_engine(model).generate(messages, sampling)
-            response = values["model_response"]
-            response.model = model
-            response.choices[0].message.content = reply.text
-            response.choices[0].finish_reason = reply.finish_reason
-            response.usage = litellm.Usage(
-                prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens,
-                total_tokens=reply.prompt_tokens + reply.completion_tokens,
-            )  # fmt: skip
-            return response
-
-    litellm.custom_provider_map = [{"provider": "local", "custom_handler": LocalModels()}]
     return litellm

@@ -18,11 +18,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from advgen.testing.behaviour import BREAKS, Refusal
-from advgen.testing.dialects import Anthropic, Dialect, Json, OpenAI, Reply, check, parse_body
-from advgen.testing.files import Files, read_rows
-from advgen.testing.ledger import Ledger
-from advgen.testing.wire import Request
+from advcore.testing.servers.behaviour import BREAKS, Refusal
+from advcore.testing.servers.dialects import Anthropic, Dialect, Json, OpenAI, Reply, check, parse_body
+from advcore.testing.servers.files import Files, read_rows
+from advcore.testing.servers.ledger import Ledger
+from advcore.testing.servers.wire import Request
 
 Answer = Callable[[Dialect, Json], tuple[str, Reply | Refusal]]
 """Answers one model call: the fault it meets, and its reply or refusal."""
