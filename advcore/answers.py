@@ -1,4 +1,4 @@
-"""Answers to a prompt file as a dataset: `advgen answer` and `advtrain generate` write it, `advgen judge` reads it.
+"""Answers to a prompt file as a dataset: `advgen answer` writes it, `advgen judge` reads it.
 
 `dataset/gad` holds the replies with the prompt file's own columns, `dataset/raw` what became of every row. Knows
 nothing of who answers.

@@ -76,7 +76,7 @@ _SINCE_2: dict[str, dict[str, Any]] = {"dpo": {"p_true": math.nan}, "raw": {"tes
 # What a reader may count on where it is less than COLUMNS: answers to any prompt file have no exercise behind them.
 REQUIRED = {"gad": ("prompt", "teacher_response", "schema_version")}
 
-# What `advgen answer` and `advtrain generate` write, before the columns of the prompt file itself.
+# What `advgen answer` writes, before the columns of the prompt file itself.
 ANSWERS = {
     "gad": {
         "prompt": "messages", "teacher_response": "string", "sample": "int", "finish_reason": "string",

@@ -154,7 +154,7 @@ class _Answers:
         for counted in self.tokens:
             self.tokens[counted] += stored[counted]
         self.cost_usd += stored["cost_usd"]
-        if reason := refusal(stored["text"], stored["finish_reason"]):
+        if reason := refusal(stored["text"], stored["finish_reason"], self.config.keep_empty):
             self._failed(row, sample, reason, writer)
             return
         writer.reply(
@@ -168,8 +168,8 @@ class _Answers:
         writer.failure(row, sample, reason)
 
 
-def refusal(text: str, finish_reason: str) -> str:
+def refusal(text: str, finish_reason: str, keep_empty: bool = False) -> str:
     """Why a reply is no answer, '' for one that is."""
     if finish_reason in REFUSALS:
         return finish_reason
-    return "" if text.strip() else f"empty reply (finish_reason {finish_reason or 'unknown'})"
+    return "" if text.strip() or keep_empty else f"empty reply (finish_reason {finish_reason or 'unknown'})"

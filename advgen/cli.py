@@ -101,7 +101,9 @@ def answer(
     prompts: Annotated[
         Path, typer.Argument(help="Prompt file, JSONL or Parquet (docs/chat.md); other columns are kept.")
     ],
-    model: Annotated[str, typer.Option(help="LiteLLM model string.")],
+    model: Annotated[
+        str, typer.Option(help="local/NAME or local/FOLDER for this machine, else a LiteLLM model string.")
+    ],
     out: Annotated[Path, typer.Option(help="Run folder; running again resumes it.")],
     api_base: Annotated[str, typer.Option(help="URL of an OpenAI-compatible server.")] = "",
     n: Annotated[int, typer.Option(help="Replies a prompt.")] = 1,
@@ -125,7 +127,7 @@ def answer(
 def judge(
     answers: Annotated[
         Path,
-        typer.Argument(help="Folder of `advgen answer` or `advtrain generate`, or prompts with responses."),
+        typer.Argument(help="Folder of `advgen answer`, or prompts with responses."),
     ],
     model: Annotated[str, typer.Option(help="LiteLLM model string of the judge.")],
     out: Annotated[

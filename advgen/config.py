@@ -211,6 +211,8 @@ class AnswerConfig:
     """Replies a prompt."""
     system: str = ""
     """System message put before prompts that are given as a string."""
+    keep_empty: bool = False
+    """Take a reply without text for an answer, so that what a student cannot say does not vanish from its score."""
     budget_usd: float = 0.0
     """Cap on what the run folder may cost, over all its restarts; 0 is none."""
     max_failure_share: float = 0.2

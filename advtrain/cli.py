@@ -1,6 +1,6 @@
-"""The command line of the student side: `advtrain run`, `report`, `push`, `eval` and `generate`.
+"""The command line of the student side: `advtrain run`, `report`, `push` and `eval`.
 
-Parses, prints and turns errors into one line and an exit code; the work is in `run`, `evaluate` and `generate`.
+Parses, prints and turns errors into one line and an exit code; the work is in `run` and `evaluate`.
 Training libraries are imported inside the commands, so that `--help` is quick.
 """
 
@@ -101,25 +101,6 @@ def eval_command(
     if out:
         runs.write_atomic(out, text + "\n")
     print(text)
-
-
-@app.command("generate")
-def generate_command(
-    model: Annotated[str, typer.Argument(help="Embedded name, model folder or adapter folder.")],
-    prompts: Annotated[Path, typer.Argument(help="Prompt file: JSONL or Parquet (docs/chat.md).")],
-    out: Annotated[Path, typer.Option(help="Run folder; running again resumes it.")],
-    samples: Annotated[int, typer.Option(min=1, help="Replies a prompt.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of a reply at most.")] = 512,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
-    backend: Annotated[Backend, typer.Option(help="transformers is what adapters run on.")] = Backend.auto,
-) -> None:
-    """Answer a prompt file with a local model; the dataset lands in OUT/dataset, as `advgen answer` writes it."""
-    from advcore.engine import Sampling
-    from advtrain import generate
-
-    drawing = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
-    print(json.dumps(generate.generate(model, prompts, out, samples, drawing, backend.value), indent=2))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

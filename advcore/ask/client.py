@@ -194,9 +194,11 @@ class Client:
             "model": self.config.model, "identity": self._identity, "messages": messages,
             "temperature": self.config.temperature, "top_p": self.config.top_p, "max_tokens": limit,
         }  # fmt: skip
-        return (
-            payload if schema is None else payload | {"response_format": structured.response_format(schema)}
-        )
+        if self.config.seed:
+            payload["seed"] = self.config.seed
+        if schema is not None:
+            payload["response_format"] = structured.response_format(schema)
+        return payload
 
     async def close(self) -> None:
         """Close the connections; further requests open new ones."""

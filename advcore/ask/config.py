@@ -31,6 +31,8 @@ class ModelConfig:
     """0 is greedy."""
     top_p: float = 0.95
     """Nucleus of the sampling distribution."""
+    seed: int = 0
+    """Of what is drawn. Each request has a seed of its own, made of this, its prompt and its sample number."""
     max_tokens: int = 700
     """Longest reply, in tokens."""
     concurrency: int = 32

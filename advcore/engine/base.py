@@ -41,6 +41,10 @@ class Reply:
     finish_reason: str
 
 
+class PromptRefused(TeacherError):
+    """The model's template or tokenizer does not take these messages; it would refuse them again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     messages: list[Message]
@@ -60,7 +64,7 @@ class Engine:
         self._loaded.result()
 
     async def generate(self, messages: list[Message], sampling: Sampling) -> Reply:
-        """One reply. Raises TeacherError when the backend fails."""
+        """One reply. Raises PromptRefused, and TeacherError when the backend fails."""
         job = Job(messages, sampling, Future())
         self._jobs.put(job)
         return await asyncio.wrap_future(job.result)
@@ -113,24 +117,24 @@ class Engine:
         """The jobs with their ids; one that the template or the tokenizer refuses fails alone."""
         encoded: list[tuple[Job, list[int]]] = []
         for job in jobs:
-            with self._failing([job]):
+            with self._failing([job], PromptRefused):
                 encoded.append((job, self._encode(job.messages)))
         return encoded
 
     @contextmanager
-    def _failing(self, jobs: list[Job]) -> Iterator[None]:
+    def _failing(self, jobs: list[Job], kind: type[TeacherError] = TeacherError) -> Iterator[None]:
         """Whatever the block raises fails those of `jobs` that have no answer yet."""
         try:
             yield
         # The one broad except: backends raise what they like, and whatever it is, a request that this thread has taken
         # must end and the thread go on, or its callers wait for ever.
         except Exception as error:
-            self._fail(jobs, str(error) or type(error).__name__)
+            self._fail(jobs, str(error) or type(error).__name__, kind)
 
-    def _fail(self, jobs: list[Job], reason: str) -> None:
+    def _fail(self, jobs: list[Job], reason: str, kind: type[TeacherError] = TeacherError) -> None:
         for job in jobs:
             if not job.result.done():
-                job.result.set_exception(TeacherError(f"local inference failed: {reason}"))
+                job.result.set_exception(kind(f"local inference failed: {reason}"))
 
     def _answer(self, job: Job, reply: Reply) -> None:
         if not job.result.done():

@@ -28,6 +28,8 @@ class Local:
         )  # fmt: skip
         try:
             reply = await served.generate(payload["messages"], sampling)
+        except engine.PromptRefused as error:
+            raise RequestFailed("bad_request", str(error), maybe_billed=False) from None
         except TeacherError as error:
             raise RequestFailed("server", str(error)) from None
         return {
