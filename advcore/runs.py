@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import json
 import os
@@ -12,9 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from advcore import ConfigError
+from advcore import ConfigError, DataError
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -33,10 +34,68 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=2, sort_keys=False) + "\n")
 
 
-def append_json(path: Path, row: dict[str, Any]) -> None:
-    """One line of JSON at the end of `path` (`metrics.jsonl`)."""
-    with open(path, "a") as file:
-        file.write(json.dumps(row) + "\n")
+_REQUIRED: Any = object()
+
+
+def read_json(file: Path, default: Any = _REQUIRED) -> Any:
+    """The JSON value of a run's file; `default`, if given, where there is no such file. Raises DataError."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if default is _REQUIRED:
+            raise DataError(f"there is no file {file}") from None
+        return default
+    except ValueError:  # no JSON, or no text
+        raise DataError(f"{file} is broken; remove it and run its command again") from None
+
+
+def append_json(file: Path, row: Any) -> None:
+    """Write `row` as a line at the end of a JSONL file; a line that a kill tore gives way to it."""
+    with open(file, "ab+") as opened:
+        end = opened.tell()
+        if end and _last_byte(opened) != b"\n":
+            opened.seek(0)
+            whole = opened.read().rpartition(b"\n")[:2]
+            opened.truncate(sum(map(len, whole)))
+        opened.write(json.dumps(row).encode() + b"\n")
+
+
+def _last_byte(opened: IO[bytes]) -> bytes:
+    opened.seek(-1, os.SEEK_END)
+    return opened.read(1)
+
+
+def read_jsonl(file: Path) -> list[Any]:
+    """The rows of a JSONL file that `append_json` wrote; none where there is no file.
+
+    A line that a kill tore is as good as none. Raises DataError for a line within that is no JSON.
+    """
+    if not file.exists():
+        return []
+    *lines, _torn = file.read_bytes().split(b"\n")
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError:
+        raise DataError(f"{file} is broken; remove it and run its command again") from None
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold a file or a folder among processes; the kernel lets go of it however the process ends.
+
+    Where another process holds it: waits, having called `waiting`, or without that raises ConfigError.
+    """
+    with open(path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock"), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting is None:
+                raise ConfigError(
+                    f"{path} is in use by another run; wait for it, or use another folder"
+                ) from None
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def sha256_of(value: Any) -> str:
@@ -53,6 +112,27 @@ def sha256_of_files(files: Iterable[Path]) -> str:
         with open(file, "rb") as opened:
             hashlib.file_digest(opened, lambda: digest)
     return digest.hexdigest()
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder and those above it where they are not there. Raises ConfigError when one of them is a file."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next(each for each in (folder, *folder.parents) if each.exists())
+        raise ConfigError(f"{file} is a file; give the path of a folder") from None
+
+
+@contextmanager
+def run_folder(folder: Path, config: dict[str, Any], may_change: Iterable[str] = ()) -> Iterator[None]:
+    """Hold a run folder for the time of the block, made or reopened as `open_run` does.
+
+    Raises ConfigError when another process has it, and as `open_run` does.
+    """
+    make_folder(folder)
+    with locked(folder):
+        open_run(folder, config, may_change)
+        yield
 
 
 def open_run(folder: Path, config: dict[str, Any], may_change: Iterable[str] = ()) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from advcore.ask.errors import REFUSALS
 from advcore.ask.journal import key
 from advcore.ask.prices import CHARS_PER_TOKEN, prompt_bytes
 from advcore.promptfile import Row
-from advcore.runs import open_run, write_json
+from advcore.runs import read_json, run_folder, write_json
 from advcore.settings import resolved
 from advgen.config import MAY_CHANGE, AnswerConfig
 from advgen.crew import Crew
@@ -37,8 +36,7 @@ def answer(config: AnswerConfig, prompts: Path, out: Path) -> dict[str, Any]:
     """
     check_model(config.teacher)
     promptfile.files(prompts)
-    with Journal(out / "journal.sqlite") as journal:  # first: another run's config is not ours to change
-        open_run(out, resolved(config), MAY_CHANGE)
+    with run_folder(out, resolved(config), MAY_CHANGE), Journal(out / "journal.sqlite") as journal:
         return asyncio.run(_Answers(config, prompts, out, journal).run())
 
 
@@ -119,9 +117,8 @@ class _Answers:
     # --- writing --------------------------------------------------------------------------------------------
 
     def _write(self, seconds: float) -> dict[str, Any]:
-        file, before = self.out / "summary.json", {}
-        if file.exists():
-            before = json.loads(file.read_text())
+        file = self.out / "summary.json"
+        before = read_json(file, {})
         self.digest.update(promptfile.digest(self.prompts).encode())
         digest = self.digest.hexdigest()
         written = all(any((self.out / "dataset" / name).glob("*.parquet")) for name in contract.ANSWERS)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sqlite3
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from advcore import ConfigError, DataError, TeacherError
+from advcore import ConfigError, DataError, TeacherError, cli
 
 if TYPE_CHECKING:  # read when a command needs it
     from advgen.config import SandboxConfig
@@ -183,9 +182,11 @@ def export(run: Run) -> None:
 @journal.command()
 def vacuum(run: Run) -> None:
     """Give the file's unused space back."""
+    from advcore import runs
     from advcore.ask import Journal
 
-    with Journal(_journal_of(run)) as opened:
+    file = _journal_of(run)
+    with runs.locked(run), Journal(file) as opened:
         _print({"bytes_won": opened.vacuum()})
 
 
@@ -319,13 +320,13 @@ def push(
     anyway: Annotated[bool, typer.Option(help="Also what the audit calls not fit to be published.")] = False,
 ) -> None:
     """Upload a run's dataset with its card and tag the round (`round-N`)."""
-    from advcore import contract, hub
+    from advcore import contract, hub, runs
 
     folder, funnel = run / "dataset", run / "funnel.json"
     if not (folder.is_dir() and funnel.is_file()):
         raise ConfigError(f"{run} holds no finished build (dataset/ and funnel.json)")
     try:
-        measured = json.loads(funnel.read_text())
+        measured = runs.read_json(funnel)
         number, verdict, finished = measured["round"], measured["audit"], measured["finished"]
         errors = verdict["errors"] if verdict and not verdict["publishable"] else []
     except (ValueError, LookupError, TypeError):
@@ -346,7 +347,7 @@ def fetch(
     from advcore.engine import names, weights
 
     for each in [name] if name else names.embedded():
-        print(weights.fetch(each, report=_say))
+        print(weights.fetch(each, report=cli.say))
 
 
 @models.command("list")
@@ -379,34 +380,6 @@ def _print(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 done, 1 failed, 2 something to correct."""
-    try:
-        app(args=None if argv is None else list(argv))
-    except SystemExit as end:  # Typer's own end, also of --help and of wrong usage
-        if end.code == 130:
-            _say("stopped; run the same command again to resume")
-        return int(end.code or 0)
-    except (ConfigError, DataError) as error:
-        _say(f"error: {error}")
-        return 2
-    except sqlite3.Error as error:  # the journal's disk
-        _say(f"error: {error}; what was committed is safe, run the same command again to go on")
-        return 1
-    except BrokenPipeError:  # whoever read our output has enough
-        return 1
-    except OSError as error:  # a disk that is full, a folder that cannot be made
-        _say(f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
-        return 1
-    except RuntimeError as error:
-        from sandbox import SandboxUnavailable  # here, since only a run that failed needs to know it
-
-        if not isinstance(error, TeacherError | SandboxUnavailable):
-            raise
-        _say(f"error: {error}")
-        return 1
-    return 0
+    """Run the command line and return the exit code, as `advcore.cli.run` does."""
+    return cli.run(app, argv)

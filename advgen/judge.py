@@ -19,7 +19,7 @@ from advcore import DataError, TeacherError, answers, chat
 from advcore.answers import Answer
 from advcore.ask import Budget, Client, Journal, ReplyError, check_model, estimate
 from advcore.ask.prices import CHARS_PER_TOKEN, prompt_bytes
-from advcore.runs import open_run, sha256_of, write_atomic, write_json
+from advcore.runs import run_folder, sha256_of, write_atomic, write_json
 from advcore.settings import resolved
 from advgen import prompts, verdicts
 from advgen.answer import refusal
@@ -42,26 +42,34 @@ def judge(config: JudgeConfig, path: Path, out: Path, reference: Path | None = N
     check_model(config.judge)
     given = _answers(path)
     known = None if reference is None else _references(reference)
-    with Journal(out / "journal.sqlite") as journal:  # first: another run's config is not ours to change
-        open_run(out, resolved(config), MAY_CHANGE)
+    with run_folder(out, resolved(config), MAY_CHANGE):
+        judged, spent = _judged(config, given, known, out)
+        lines = "".join(json.dumps(verdict.as_json()) + "\n" for verdict in judged)
+        write_atomic(out / "verdicts.jsonl", lines)
+        if all(verdict.status != "judged" for verdict in judged):
+            raise TeacherError(f"no answer was judged; {out / 'verdicts.jsonl'} has the reasons")
+        unanswered = answers.unanswered(path)
+        result = {
+            **verdicts.summary(judged), "unanswered": unanswered,
+            "warnings": verdicts.warnings(judged, unanswered), **_origin(config, given, reference),
+            "requests": len({request for verdict in judged for request in verdict.requests}), **spent,
+        }  # fmt: skip
+        write_json(out / "judge.json", result)
+    return result
+
+
+def _judged(
+    config: JudgeConfig, given: list[Answer], known: dict[str, str] | None, out: Path
+) -> tuple[list[Verdict], dict[str, Any]]:
+    """A verdict for each answer, and what they took."""
+    with Journal(out / "journal.sqlite") as journal:
         run = _Judging(config, given, known, journal)
         started = time.monotonic()
         asyncio.run(run.run())
         usage = {"judge": run.teacher.usage.as_json(), "flow": run.teacher.flow.describe()}
         write_json(out / "cost.json", {"seconds": round(time.monotonic() - started, 1), **usage})
         spent = {"references_truncated": run.truncated, "spent_usd": round(journal.spent_usd, 6)}
-    judged = [run.verdicts[at] for at in range(len(given))]
-    write_atomic(out / "verdicts.jsonl", "".join(json.dumps(verdict.as_json()) + "\n" for verdict in judged))
-    if all(verdict.status != "judged" for verdict in judged):
-        raise TeacherError(f"no answer was judged; {out / 'verdicts.jsonl'} has the reasons")
-    unanswered = answers.unanswered(path)
-    result = {
-        **verdicts.summary(judged), "unanswered": unanswered,
-        "warnings": verdicts.warnings(judged, unanswered), **_origin(config, given, reference),
-        "requests": len({request for verdict in judged for request in verdict.requests}), **spent,
-    }  # fmt: skip
-    write_json(out / "judge.json", result)
-    return result
+    return [run.verdicts[at] for at in range(len(given))], spent
 
 
 def _origin(config: JudgeConfig, given: list[Answer], reference: Path | None) -> dict[str, Any]:

@@ -7,6 +7,8 @@ module can forget it.
 
 import os
 
+from advcore import AdvdistillError
+
 # Read once, when huggingface_hub and the trainers are imported. Not `setdefault`: nothing is ever reported.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["DO_NOT_TRACK"] = "1"
@@ -17,5 +19,5 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
-class CheckpointError(RuntimeError):
-    """What a run keeps could not be written, as a rule for want of room; checkpoints are as they were. Exit code 1."""
+class CheckpointError(AdvdistillError, RuntimeError):
+    """What a run keeps could not be written, as a rule for want of room; checkpoints are as they were."""

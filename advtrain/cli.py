@@ -1,13 +1,12 @@
 """The command line of the student side: `advtrain run`, `report`, `push` and `eval`.
 
-Parses, prints and turns errors into one line and an exit code; the work is in `run` and `evaluate`.
+Parses and prints; the work is in `run` and `evaluate`.
 Training libraries are imported inside the commands, so that `--help` is quick.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from collections.abc import Sequence
 from enum import StrEnum
@@ -16,8 +15,7 @@ from typing import Annotated
 
 import typer
 
-from advcore import ConfigError, DataError, TeacherError, runs
-from advtrain import CheckpointError
+from advcore import cli, runs
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -104,23 +102,6 @@ def eval_command(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0 ok, 1 failed, 2 wrong usage or input."""
+    """Run the command line and return the exit code, as `advcore.cli.run` does."""
     warnings.filterwarnings("ignore", category=FutureWarning)  # of one training library to another
-    try:
-        app(args=None if argv is None else list(argv))
-    except SystemExit as end:  # Typer's own end, also of --help and of wrong usage
-        return int(end.code or 0)
-    except (ConfigError, DataError) as error:
-        return _fail(error, 2)
-    except RuntimeError as error:
-        from sandbox import SandboxUnavailable  # here, since only a run that failed needs to know it
-
-        if not isinstance(error, TeacherError | CheckpointError | SandboxUnavailable):
-            raise
-        return _fail(error, 1)
-    return 0
-
-
-def _fail(error: Exception, code: int) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return code
+    return cli.run(app, argv)

@@ -111,3 +111,5 @@ class Output:
 
 class SandboxUnavailable(RuntimeError):
     """This machine cannot contain untrusted code well enough; the text names the layer and the cures."""
+
+    exit_code = 1  # of a command that ends by it

@@ -1,11 +1,22 @@
 """Run folders: nothing half-written, and one run a folder."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
-from advcore import ConfigError
-from advcore.runs import open_run, write_atomic, write_json
+from advcore import ConfigError, DataError
+from advcore.runs import (
+    append_json,
+    locked,
+    open_run,
+    read_json,
+    read_jsonl,
+    run_folder,
+    write_atomic,
+    write_json,
+)
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
@@ -28,3 +39,80 @@ def test_a_folder_keeps_to_one_config_and_the_first_difference_is_named(tmp_path
 def test_atomic_write_makes_its_folders(tmp_path):
     write_atomic(tmp_path / "x" / "y.txt", "text")
     assert (tmp_path / "x" / "y.txt").read_text() == "text"
+
+
+def test_a_line_torn_by_a_kill_is_as_good_as_none_and_the_next_one_takes_its_place(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    assert read_jsonl(file) == []
+    append_json(file, {"a": 1})
+    append_json(file, {"a": "\u2028"})
+    with open(file, "a") as torn:
+        torn.write('{"a": 3')
+    assert read_jsonl(file) == [{"a": 1}, {"a": "\u2028"}]
+    append_json(file, {"a": 4})
+    assert read_jsonl(file) == [{"a": 1}, {"a": "\u2028"}, {"a": 4}]
+    file.write_text('{"a": 1')
+    append_json(file, {"a": 5})
+    assert file.read_text() == '{"a": 5}\n'
+
+
+def test_a_broken_file_is_one_line_that_names_it(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"a": 1}\nnot json\n{"a": 2}\n')
+    with pytest.raises(DataError, match=r"rows\.jsonl is broken"):
+        read_jsonl(file)
+    with pytest.raises(DataError, match=r"rows\.jsonl is broken"):
+        read_json(file)
+    with pytest.raises(DataError, match="there is no file"):
+        read_json(tmp_path / "none.json")
+    assert read_json(tmp_path / "none.json", {}) == {}
+
+
+def test_a_run_folder_is_held_by_one_process_and_free_when_that_ends(tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+from advcore.runs import run_folder
+with run_folder(Path({str(tmp_path / "run")!r}), {{"a": 1}}):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    with (
+        pytest.raises(ConfigError, match="run is in use by another run"),
+        run_folder(tmp_path / "run", {"a": 2}),
+    ):
+        pass
+    holder.kill()
+    holder.communicate()
+    with run_folder(tmp_path / "run", {"a": 1}):
+        pass
+    with pytest.raises(ConfigError, match="another a"), run_folder(tmp_path / "run", {"a": 2}):
+        pass
+
+
+def test_a_lock_that_may_be_waited_for_says_so_once(tmp_path):
+    said = []
+    with locked(tmp_path / "file"):
+        waiter = subprocess.Popen(
+            [sys.executable, "-c", f"""
+from pathlib import Path
+from advcore.runs import locked
+with locked(Path({str(tmp_path / "file")!r}), lambda: print("waiting", flush=True)):
+    print("mine", flush=True)
+"""], stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        said.append(waiter.stdout.readline())
+        assert waiter.poll() is None
+    said.append(waiter.communicate(timeout=30)[0])
+    assert said == ["waiting\n", "mine\n"]
+
+
+def test_a_folder_that_is_a_file_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(ConfigError, match="is a file"), run_folder(folder, {}):
+            pass

@@ -213,7 +213,7 @@ def test_a_hub_that_never_answers_costs_seconds_only(shop: Path, monkeypatch: py
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         start = time.monotonic()
         path = weights.fetch(make_entry(parts=1, hub_repo="maker/toy", hub_file="toy.gguf"))
-        assert time.monotonic() - start < 8
+        assert time.monotonic() - start < 20
     assert path.read_bytes() == CONTENT
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import itertools
 import json
 import queue
@@ -24,8 +23,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from advcore import ConfigError, DataError
-from advcore.runs import sha256_of
+from advcore import DataError
+from advcore.runs import locked, make_folder, sha256_of
 
 VERSION = 1
 """Of the tables' form; stands in `PRAGMA user_version`."""
@@ -174,14 +173,11 @@ class Journal(JournalReader):
     """Every bill, also for replies that were not kept, and all open intents, those of killed processes too."""
 
     def __init__(self, path: Path) -> None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise ConfigError(f"{path.parent} is a file; give the path of a folder") from None
+        make_folder(path.parent)
         self._path, self._failure = path, ""
         self._taken: dict[str, str] = {}
         with contextlib.ExitStack() as opened:
-            opened.enter_context(_locked(path))
+            opened.enter_context(locked(path))
             self._writer = opened.enter_context(_connected(path))
             self._reader = opened.enter_context(_connected(path))
             self._open_ledger()
@@ -382,19 +378,6 @@ def _resolve(futures: list[asyncio.Future[str]], failure: str) -> None:
     for future in futures:
         if not future.done():  # it is when its task was cancelled
             future.set_result(failure)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold `path`.lock; the kernel lets go of it however the process ends."""
-    with open(f"{path}.lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"{path} is in use by another run; wait for it, or use another folder"
-            ) from None
-        yield
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ Running models is the engine's job.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -26,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from advcore import ConfigError, DataError, hub
+from advcore import ConfigError, DataError, hub, runs
 from advcore.runs import write_json
 from advcore.settings import build, nearest, shipped
 
@@ -103,7 +102,7 @@ def fetch(name: str | Entry, *, report: Report | None = None) -> Path:
     entry, say = _entry(name), report or _silent
     if entry.cached:
         return entry.path
-    with _lock(entry.path, say):
+    with _locked(entry.path, say):
         if not entry.cached:
             start = time.monotonic()
             source = _download(entry, say)
@@ -134,15 +133,9 @@ def _marker(entry: Entry) -> Path:
 
 
 @contextmanager
-def _lock(path: Path, say: Report) -> Iterator[None]:
-    """Hold the lock of `path` among processes; it falls with the process, so a kill leaves nothing locked."""
+def _locked(path: Path, say: Report) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.lock"), "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"{path.name}: another process is working on it; waiting")
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with runs.locked(path, lambda: say(f"{path.name}: another process is working on it; waiting")):
         yield
 
 
@@ -319,7 +312,7 @@ def _derived(entry: Entry, suffix: str) -> Path:
 @contextmanager
 def _made_once(target: Path, say: Report) -> Iterator[Path | None]:
     """A temporary path that becomes `target` when the block succeeds; None if another process was faster."""
-    with _lock(target, say):
+    with _locked(target, say):
         if target.exists():
             yield None
             return

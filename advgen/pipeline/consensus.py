@@ -20,7 +20,7 @@ from typing import Any
 from advcore import DataError, TeacherError, contract, tasks
 from advcore.ask import FlowStopped, Journal, ReplyError, together
 from advcore.chat import fenced
-from advcore.runs import interruptible, open_run, progress, sha256_of, write_json
+from advcore.runs import interruptible, progress, run_folder, sha256_of, write_json
 from advcore.settings import resolved
 from advcore.stats import bootstrap
 from advcore.tasks import Task
@@ -109,10 +109,15 @@ def consensus(config: BuildConfig, benchmarks: Sequence[Path], out: Path, limit:
     """
     check_models(config)
     chosen = [item for path in benchmarks for item in _chosen(path, limit)]
-    with Journal(out / "journal.sqlite") as journal:
-        names = [path.name for path in benchmarks]
-        open_run(out, {**resolved(config), "benchmarks": names, "items": len(chosen)}, MAY_CHANGE)
-        verdicts = asyncio.run(_judged(config, journal, chosen))
+    names = [path.name for path in benchmarks]
+    described = {**resolved(config), "benchmarks": names, "items": len(chosen)}
+    with run_folder(out, described, MAY_CHANGE):
+        with Journal(out / "journal.sqlite") as journal:
+            verdicts = asyncio.run(_judged(config, journal, chosen))
+        return _written(config, names, verdicts, out)
+
+
+def _written(config: BuildConfig, names: list[str], verdicts: list[Verdict], out: Path) -> dict[str, Any]:
     models = f"{config.teacher.model} and {config.student.model} on {', '.join(names)}"
     verdicts, trust = fitted(verdicts, models)
     floors = config.curation.min_p_wrong, config.curation.min_p_true
