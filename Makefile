@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 RUNS ?= runs/quickstart
 # Of the tests: one more than cores, since many wait for a time to run out.
 PROCESSES ?= $(shell expr $$(nproc) + 1)
-# Folder of public benchmark files (HumanEval.jsonl.gz, mbpp.jsonl, ...); the tests that need one are skipped without it.
-export BENCHMARKS ?= $(wildcard $(CURDIR)/../shared/data/code)
+# BENCHMARKS names a folder of public benchmark files (HumanEval.jsonl.gz, mbpp.jsonl, ...); the tests that need one are
+# skipped without it.
 
 .PHONY: install quickstart test lint soak clean
 
@@ -29,7 +29,7 @@ lint: install
 	$(BIN)/mypy
 
 test: install lint
-	$(BIN)/python -m pytest -q -m "not soak" --numprocesses $(PROCESSES) --dist worksteal
+	$(BIN)/python -m pytest -q -m "not soak" --numprocesses $(PROCESSES) --dist worksteal --durations 10
 
 # Longer than `make test` allows; run by hand before a release.
 soak: install

@@ -1,4 +1,4 @@
-"""The teacher over real HTTP: LiteLLM against a mock server on loopback."""
+"""The client over real HTTP, directly and through LiteLLM: against a mock server on loopback."""
 
 import asyncio
 import json

@@ -10,7 +10,7 @@ import pytest
 
 from advcore import DataError, contract, literals
 
-GOLDEN = Path(__file__).parent.parent / "data" / "golden.jsonl"
+GOLDEN = Path(__file__).parents[2] / "data" / "golden.jsonl"
 
 
 def golden():
