@@ -15,9 +15,11 @@ from typing import Any
 
 from advcore import runs, settings
 from advcore.engine import loading, names
-from advtrain import gad, losses, models
+from advtrain import models
 from advtrain.config import RunConfig
-from advtrain.data import Dataset, Example
+from advtrain.encoding.rows import Dataset, Example
+from advtrain.methods import losses
+from advtrain.methods.gad import method
 
 LIBRARIES = ("advdistill", "torch", "trl", "transformers", "peft", "accelerate", "datasets")
 
@@ -60,7 +62,7 @@ def counts(examples: Sequence[Example], config: RunConfig) -> dict[str, Any]:
     trained = [example for example in examples if not example.dropped]
     held: dict[str, int] = {}
     if config.method == "gad":
-        trained, others = gad.split(config, examples)
+        trained, others = method.split(config, examples)
         held = {"held_out": len(others)}
     return {
         "rows": {

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
+
 from advcore import settings
 from advcore.engine import loading
-from advtrain import gad, manifest, models, rollout, run
+from advtrain import manifest, models, run
 from advtrain.config import RunConfig
-from advtrain.data import Example
+from advtrain.encoding.rows import Example
+from advtrain.forward import rollout
+from advtrain.methods.gad import method
 
 
 def plan(config: RunConfig) -> dict[str, Any]:
@@ -39,7 +43,7 @@ def plan(config: RunConfig) -> dict[str, Any]:
 
 def _steps(config: RunConfig, rows: int) -> int:
     if config.method == "gad":
-        return gad.steps(config, rows)[1]
+        return method.steps(config, rows)[1]
     per_step = config.train.batch_size * config.train.gradient_accumulation
     return math.ceil(math.ceil(rows / per_step) * config.train.epochs)
 
@@ -66,7 +70,9 @@ def _memory(config: RunConfig, size: models.Size, tokens: int) -> dict[str, int]
     dtype, _ = loading.precision()
     parameters = size.parameters + _other_model(config)
     kept = size.hidden * 8 + (6 * size.hidden + 4 * size.feed_forward) * dtype.itemsize
-    a_token = kept + size.layers * size.hidden * dtype.itemsize if models.on_gpu() else size.layers * kept
+    a_token = (
+        kept + size.layers * size.hidden * dtype.itemsize if torch.cuda.is_available() else size.layers * kept
+    )
     parts = {
         "weights": parameters * dtype.itemsize,
         "adapter": size.trainable * (16 if config.method != "gad" else 32 + 4 * (config.gad.beta > 0)),

@@ -16,9 +16,10 @@ from typing import Any
 
 from advcore import ConfigError, DataError, contract, runs, settings
 from advcore.engine import names
-from advtrain import data, ranks
+from advtrain import encoding, ranks
 from advtrain.config import RunConfig
-from advtrain.data import Dataset, Example
+from advtrain.encoding.rows import Dataset, Example
+from advtrain.methods import margins
 
 MAY_CHANGE = ("report_to", "evaluation")  # of a resumed run: they change nothing of what is trained
 LISTED = 5  # rows named one by one before the rest is only counted
@@ -70,7 +71,7 @@ def prepare(config: RunConfig) -> tuple[Dataset, Any, list[Example]]:
     dataset = read_dataset(config)
     tokenizer = models.load_tokenizer(config.model)
     reply = config.gad.max_new_tokens if _samples(config) else 0
-    examples = data.encode(tokenizer, dataset.rows, _dataset_config(config), config.max_length, reply)
+    examples = encoding.encode(tokenizer, dataset.rows, _dataset_config(config), config.max_length, reply)
     _report_lengths(examples, config)
     if all(example.dropped for example in examples):
         raise DataError(f"no prompt of {dataset.source} fits max_length = {config.max_length}")
@@ -84,7 +85,7 @@ def with_measured_flips(config: RunConfig) -> RunConfig:
     """`dpo.label_smoothing` as the dataset has it, where the config says so. Raises DataError where it has none."""
     if config.method != "dpo" or config.dpo.smoothing != "measured":
         return config
-    rate = data.flip_rate(config.dataset)
+    rate = encoding.flip_rate(config.dataset)
     if rate is None:
         raise DataError(
             f"{config.dataset} has no {contract.CALIBRATION}: run advgen calibrate, or leave dpo.smoothing out"
@@ -95,8 +96,8 @@ def with_measured_flips(config: RunConfig) -> RunConfig:
 
 
 def read_dataset(config: RunConfig) -> Dataset:
-    """The rows that this run trains on. Raises DataError as `data.load` does."""
-    return data.load(config.dataset, _dataset_config(config), config.rounds)
+    """The rows that this run trains on. Raises DataError as `encoding.load` does."""
+    return encoding.load(config.dataset, _dataset_config(config), config.rounds)
 
 
 def _dataset_config(config: RunConfig) -> str:
@@ -110,9 +111,10 @@ def _samples(config: RunConfig) -> bool:
 
 def _method(config: RunConfig) -> ModuleType:
     """The module of the method: each has `options` and `build`."""
-    from advtrain import dpo, gad, sft
+    from advtrain.methods import dpo, sft
+    from advtrain.methods.gad import method
 
-    return {"dpo": dpo, "sft": sft, "gad": gad}[config.method]
+    return {"dpo": dpo, "sft": sft, "gad": method}[config.method]
 
 
 def _report_lengths(examples: Sequence[Example], config: RunConfig) -> None:
@@ -132,7 +134,10 @@ def _report_lengths(examples: Sequence[Example], config: RunConfig) -> None:
 def _train(
     config: RunConfig, folder: Path, dataset: Dataset, tokenizer: Any, examples: list[Example]
 ) -> dict[str, Any]:
-    from advtrain import dpo, gad, manifest, models, soda, trainer
+    from advtrain import manifest, models
+    from advtrain.loop import checkpoints, log
+    from advtrain.methods import dpo, soda
+    from advtrain.methods.gad import method
 
     adapter = folder / "adapter"
     trained = ranks.agreed(adapter.exists())
@@ -144,10 +149,10 @@ def _train(
     if not trained:
         if config.method == "dpo":
             dpo.with_reference(built, examples, models.content_id(models.reference(config), config.model))
-        trainer.fit(built, folder, config.method)
-        with trainer.writing(adapter):
+        log.fit(built, folder, config.method)
+        with checkpoints.writing(adapter):
             if config.method == "gad":
-                gad.keep(built, config, folder)
+                method.keep(built, config, folder)
             else:
                 models.save_adapter(built, adapter, names.base_name(config.model))
     rows = _scored(config, folder, built, examples) if config.method == "dpo" else []
@@ -155,7 +160,7 @@ def _train(
     if ranks.is_main():
         results = _margins(config, folder, dataset, examples, rows) if rows else {}
         if config.method == "gad":
-            results = gad.outcome(folder)
+            results = method.outcome(folder)
         runs.write_json(file, {**manifest.described(config, dataset, examples, folder), **results})
     _clear(folder)
     ranks.wait()
@@ -172,7 +177,7 @@ def _clear(folder: Path) -> None:
 
 def _scored(config: RunConfig, folder: Path, built: Any, examples: Sequence[Example]) -> list[dict[str, Any]]:
     """The rows of the `margins` config; all ranks share the work, and each has them all."""
-    from advtrain import manifest, margins, models
+    from advtrain import manifest, models
 
     names = {
         "model": manifest.policy_id(config, str(folder / "adapter")),
@@ -186,7 +191,7 @@ def _margins(
     config: RunConfig, folder: Path, dataset: Dataset, examples: Sequence[Example], rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Write `margins/round-NNNN.parquet`, and tell what the margins look like."""
-    from advtrain import manifest, margins
+    from advtrain import manifest
 
     file = contract.write_round(folder, "margins", dataset.round, rows)
     signature = margins.signature(rows)
@@ -195,7 +200,7 @@ def _margins(
         f"accuracy {signature.accuracy:.2f}, effective samples {signature.effective_samples:.1f}"
     )
     found = margins.warnings(
-        signature, manifest.margins_before(config), data.near_copies(examples), signature.count
+        signature, manifest.margins_before(config), margins.near_copies(examples), signature.count
     )
     for warning in found:
         ranks.say(f"warning: {warning}")

@@ -30,11 +30,15 @@ import torch
 from advcore import ConfigError, DataError, chat, stats
 from advcore.runs import Progress, progress, write_atomic, write_json
 from advtrain import config as configs
-from advtrain import data, gad, held_out, losses, models, probe, replies, report, rollout, run
+from advtrain import encoding, models, report, run
 from advtrain.config import Discriminator as Rival
 from advtrain.config import Lora, RunConfig, Sft
-from advtrain.discriminator import Discriminator, Group
-from advtrain.replies import Reply
+from advtrain.encoding import replies
+from advtrain.encoding.replies import Reply
+from advtrain.forward import rollout
+from advtrain.methods import losses
+from advtrain.methods.gad import held_out, method, probe
+from advtrain.methods.gad.discriminator import Discriminator, Group
 
 FOLDS, EPOCHS, RATE, BATCH = 2, 3, 1e-3, 8  # of the fresh discriminator
 DEALS = 2  # of the prompts to folds: one moves the share that is told apart by 4 points
@@ -48,7 +52,7 @@ CURVES = {
     "Held-out prompts: ROUGE-L to the teacher": ("held_out.jsonl", "rouge_l"),
 }
 OPTIMISER = {
-    "lr_scheduler_type": "constant", "max_grad_norm": gad.GRAD_CLIP, "weight_decay": gad.WEIGHT_DECAY,
+    "lr_scheduler_type": "constant", "max_grad_norm": method.GRAD_CLIP, "weight_decay": method.WEIGHT_DECAY,
 }  # fmt: skip
 
 
@@ -89,7 +93,7 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
 def split(answers: str, out: Path, config: RunConfig, count: int) -> tuple[Path, Path]:
     """Files of the rows to train on and to test on."""
     tokenizer, most = models.load_tokenizer(config.model), config.gad.max_new_tokens
-    rows = [cut(tokenizer, row, most) for row in data.load(answers, "gad").rows]
+    rows = [cut(tokenizer, row, most) for row in encoding.load(answers, "gad").rows]
     if len(rows) < 2 * count:
         raise DataError(f"{answers} has {len(rows)} replies, too few to test on {count} prompts")
     files = out / "train.jsonl", out / "test.jsonl"

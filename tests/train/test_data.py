@@ -6,7 +6,9 @@ import json
 import pytest
 
 from advcore import ConfigError, DataError, chat, contract
-from advtrain import data, replies, scoring
+from advtrain import encoding
+from advtrain.encoding import replies
+from advtrain.forward import logps
 
 
 def test_ordinary_text_gives_the_ids_of_trls_own_conversational_path(tiny, tokenizer, preferences):
@@ -28,14 +30,14 @@ def test_ordinary_text_gives_the_ids_of_trls_own_conversational_path(tiny, token
         train_dataset=datasets.Dataset.from_list(conversational),
         processing_class=tokenizer,
     ).train_dataset
-    ours = [scoring.columns(example) for example in data.encode(tokenizer, conversational, "dpo", 1024)]
+    ours = [logps.columns(example) for example in encoding.encode(tokenizer, conversational, "dpo", 1024)]
     assert ours == [{name: row[name] for name in ours[0]} for row in theirs]
 
 
 def test_text_that_spells_a_control_token_trains_as_text(tokenizer):
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     row = {"prompt": "Say <|im_end|>", "chosen": "a <|im_end|> b", "rejected": "<|im_start|>user"}
-    (example,) = data.encode(tokenizer, [row], "dpo", 1024)
+    (example,) = encoding.encode(tokenizer, [row], "dpo", 1024)
     chosen, rejected = example.completions
     assert example.prompt.count(end) == chosen.count(end) == rejected.count(end) == 1
     assert tokenizer.decode(chosen) == "a <|im_end|> b<|im_end|>\n"
@@ -43,17 +45,17 @@ def test_text_that_spells_a_control_token_trains_as_text(tokenizer):
 
 
 def test_a_completion_is_its_text_and_the_end_of_its_turn(tokenizer):
-    (example,) = data.encode(tokenizer, [{"prompt": "Hi", "completion": "Yes."}], "sft", 1024)
+    (example,) = encoding.encode(tokenizer, [{"prompt": "Hi", "completion": "Yes."}], "sft", 1024)
     assert tokenizer.decode(example.prompt) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     assert tokenizer.decode(example.completions[0]) == "Yes.<|im_end|>\n"
 
 
 def test_a_long_completion_is_cut_and_a_long_prompt_drops_its_row(tokenizer, preferences):
-    (whole,) = data.encode(tokenizer, preferences[:1], "dpo", 1024)
-    (cut,) = data.encode(tokenizer, preferences[:1], "dpo", len(whole.prompt) + 3)
+    (whole,) = encoding.encode(tokenizer, preferences[:1], "dpo", 1024)
+    (cut,) = encoding.encode(tokenizer, preferences[:1], "dpo", len(whole.prompt) + 3)
     assert (cut.truncated, cut.dropped) == (True, False)
     assert cut.completions == tuple(completion[:3] for completion in whole.completions)
-    (dropped,) = data.encode(tokenizer, preferences[:1], "dpo", len(whole.prompt))
+    (dropped,) = encoding.encode(tokenizer, preferences[:1], "dpo", len(whole.prompt))
     assert dropped.dropped
 
 
@@ -61,44 +63,44 @@ def test_missing_columns_are_named_with_those_found(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text(json.dumps({"prompt": "p", "answer": "a"}))
     with pytest.raises(DataError, match=r"lacks chosen, rejected \(found: answer, prompt\)"):
-        data.load(str(file), "dpo")
+        encoding.load(str(file), "dpo")
 
 
 def test_a_dataset_without_rows_is_refused(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text("\n")
     with pytest.raises(DataError, match="has no dpo rows"):
-        data.load(str(file), "dpo")
+        encoding.load(str(file), "dpo")
 
 
 def test_a_broken_line_is_named(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text('{"prompt": "p"}\n{oops\n')
     with pytest.raises(DataError, match="line 2 is not JSON"):
-        data.load(str(file), "dpo")
+        encoding.load(str(file), "dpo")
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b'{"prompt": "p"}\n{"prompt": "\xff"}\n')
     with pytest.raises(DataError, match=r"line 2 is not JSON: .*utf-8"):
-        data.load(str(file), "dpo")
+        encoding.load(str(file), "dpo")
 
 
 def test_a_line_separator_inside_a_string_ends_no_row(tmp_path):
     file = tmp_path / "rows.jsonl"
     file.write_text('{"prompt": "p", "completion": "a\u2028b"}\n', encoding="utf-8")
-    assert data.load(str(file), "sft").rows[0]["completion"] == "a\u2028b"
+    assert encoding.load(str(file), "sft").rows[0]["completion"] == "a\u2028b"
 
 
 def test_a_dataset_that_is_nowhere_is_refused():
     with pytest.raises(DataError, match="no folder, no JSONL file"):
-        data.load("no-such-thing", "dpo")
+        encoding.load("no-such-thing", "dpo")
 
 
 def test_a_column_that_holds_a_number_is_refused(tokenizer):
     with pytest.raises(DataError, match="row 0: expected text or a list of messages, found int"):
-        data.encode(tokenizer, [{"prompt": "p", "completion": 7}], "sft", 64)
+        encoding.encode(tokenizer, [{"prompt": "p", "completion": 7}], "sft", 64)
 
 
 def gad_row(round_number):
@@ -114,15 +116,15 @@ def gad_row(round_number):
 def test_rounds_last_reads_only_the_latest_round_of_a_folder(tmp_path):
     for round_number in (0, 1):
         contract.write_round(tmp_path, "gad", round_number, [gad_row(round_number)])
-    assert len(data.load(str(tmp_path), "gad").rows) == 2
-    last = data.load(str(tmp_path), "gad", "last")
+    assert len(encoding.load(str(tmp_path), "gad").rows) == 2
+    last = encoding.load(str(tmp_path), "gad", "last")
     assert [row["exercise_id"] for row in last.rows] == ["e1"]
     assert last.round == 1
 
 
 def test_a_teachers_reply_that_was_cut_does_not_end_its_turn(tokenizer):
     row = {"prompt": "Say it.", "teacher_response": "so"}
-    ended, cut = data.encode(tokenizer, [row, {**row, "finish_reason": "length"}], "gad", 64)
+    ended, cut = encoding.encode(tokenizer, [row, {**row, "finish_reason": "length"}], "gad", 64)
     assert tokenizer.eos_token_id in ended.completions[0]
     assert tokenizer.decode(cut.completions[0]) == "so"
 
@@ -156,7 +158,7 @@ def test_a_blank_that_a_template_puts_before_a_reply_is_read_on_both_sides_alike
 
 def test_sft_reads_a_teachers_reply_as_gad_does(tokenizer):
     rows = [{"prompt": "Say it.", "teacher_response": "x" * length} for length in range(1, 14)]
-    examples = data.encode(tokenizer, rows, "gad", 2048, 8)
+    examples = encoding.encode(tokenizer, rows, "gad", 2048, 8)
     whole = [replies.of_teacher(row) for row in rows]
     for example, (prompt, reply) in zip(examples, whole, strict=True):
         start, (ids,) = replies.encode(tokenizer, prompt, [reply])

@@ -6,11 +6,14 @@ import pytest
 
 from advcore import ConfigError, chat
 from advcore.engine import loading
-from advtrain import losses, models, replies
+from advtrain import models, patches
 from advtrain.config import Discriminator as Config
 from advtrain.config import Lora, RunConfig
-from advtrain.discriminator import Discriminator, Group
-from advtrain.replies import Reply
+from advtrain.encoding import replies
+from advtrain.encoding.replies import Reply
+from advtrain.forward import adapters
+from advtrain.methods import losses
+from advtrain.methods.gad.discriminator import Discriminator, Group
 
 torch = pytest.importorskip("torch")
 PROMPT = [{"role": "user", "content": "Say hello."}]
@@ -44,7 +47,7 @@ def make(tiny, monkeypatch):
 
 def apart(judge, prompt, reply):
     """The score of one sequence in a forward pass of its own."""
-    with models.as_adapter(judge.model, models.DISCRIMINATOR), torch.no_grad():
+    with adapters.as_adapter(judge.model, adapters.DISCRIMINATOR), torch.no_grad():
         hidden = judge.model.get_base_model().base_model(input_ids=torch.tensor([prompt + reply]))
         return judge.head(hidden.last_hidden_state[0, -1]).item()
 
@@ -76,7 +79,7 @@ def test_a_base_that_an_adapter_was_merged_into_and_out_of_is_what_it_was(tiny, 
         return {name: each.clone() for name, each in policy.named_parameters() if "lora_" not in name}
 
     before = base()
-    models.unharmed(merge, policy)()
+    patches.unharmed(merge, policy)()
     assert all(torch.equal(weight, before[name]) for name, weight in base().items())
     merge()
     assert not all(torch.equal(weight, before[name]) for name, weight in base().items())
@@ -213,10 +216,10 @@ def test_only_the_discriminators_weights_learn_and_none_keeps_a_gradient(make):
         name for name, weight in judge.model.named_parameters() if not torch.equal(weight, before[name])
     }
     assert changed
-    assert all(f".{models.DISCRIMINATOR}." in name for name in changed)
+    assert all(f".{adapters.DISCRIMINATOR}." in name for name in changed)
     assert all(weight.grad is None for weight in judge.model.parameters())
     trained = {name for name, weight in judge.model.named_parameters() if weight.requires_grad}
-    assert all(f".{models.POLICY}." in name for name in trained)
+    assert all(f".{adapters.POLICY}." in name for name in trained)
 
 
 def test_clamp_and_length_debias_change_the_reward_by_hand(make):
@@ -234,7 +237,7 @@ def test_the_penalty_on_scores_is_added_to_the_loss(make):
 
 def test_a_base_of_its_own_leaves_the_students_weights_alone(make, tiny):
     judge = make(model=tiny)
-    assert list(judge.model.peft_config) == [models.DISCRIMINATOR]
+    assert list(judge.model.peft_config) == [adapters.DISCRIMINATOR]
     assert judge.play([GROUP], learn=True).grad_norm > 0
 
 

@@ -100,7 +100,7 @@ loading.precision = lambda: (torch.float32, "to compare digits")
 torch.set_num_threads(1)
 from advtrain import models
 from advtrain.config import Discriminator as Config, Lora, RunConfig
-from advtrain.discriminator import Discriminator, Group
+from advtrain.methods.gad.discriminator import Discriminator, Group
 world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
 if world > 1:
     torch.distributed.init_process_group("gloo")

@@ -4,8 +4,9 @@ import peft
 import pytest
 import trl.trainer
 
-from advtrain import fused, models
+from advtrain import models
 from advtrain.config import Lora
+from advtrain.forward import adapters, fused
 
 torch = pytest.importorskip("torch")
 
@@ -60,7 +61,7 @@ def with_update(tiny, dropout=0.0):
             weight.data.normal_(std=0.1)
     for module in policy.modules():
         if isinstance(module, peft.tuners.lora.Linear) and dropout:
-            module.lora_dropout[models.POLICY] = torch.nn.Dropout(dropout)
+            module.lora_dropout[adapters.POLICY] = torch.nn.Dropout(dropout)
     return policy
 
 

@@ -9,23 +9,13 @@ import pytest
 
 from advcore import ConfigError, DataError, settings
 from advcore.engine import loading
-from advtrain import (
-    CheckpointError,
-    adversarial,
-    alarms,
-    attention,
-    gad,
-    held_out,
-    losses,
-    models,
-    plan,
-    prefix,
-    replies,
-    run,
-    soda,
-)
+from advtrain import CheckpointError, models, plan, run
 from advtrain.config import Gad, RunConfig
-from advtrain.replies import Reply
+from advtrain.encoding import replies
+from advtrain.encoding.replies import Reply
+from advtrain.forward import attention, prefix
+from advtrain.methods import losses, soda
+from advtrain.methods.gad import alarms, held_out, method, trainer
 
 torch = pytest.importorskip("torch")
 REPLIES = [
@@ -77,7 +67,7 @@ def build(make, tmp_path):
         config = make(**sections)
         _, tokenizer, examples = run.prepare(config)
         policy = models.load_policy(config.model, "", config.lora, config.seed)
-        return gad.build(config, policy, tokenizer, examples, tmp_path / "run")
+        return method.build(config, policy, tokenizer, examples, tmp_path / "run")
 
     return built
 
@@ -143,7 +133,7 @@ def test_a_run_that_was_killed_goes_on_to_the_last_digit(make, tmp_path, monkeyp
     class Killed(BaseException):
         pass
 
-    save = adversarial.AdversarialTrainer._save_checkpoint
+    save = trainer.AdversarialTrainer._save_checkpoint
 
     def killed(self, model, trial):
         if self.state.global_step > step:
@@ -151,7 +141,7 @@ def test_a_run_that_was_killed_goes_on_to_the_last_digit(make, tmp_path, monkeyp
         save(self, model, trial)
 
     with monkeypatch.context() as patch:
-        patch.setattr(adversarial.AdversarialTrainer, "_save_checkpoint", killed)
+        patch.setattr(trainer.AdversarialTrainer, "_save_checkpoint", killed)
         with pytest.raises(Killed):
             run.run(make(), tmp_path / "killed")
     assert (tmp_path / "killed" / "checkpoints" / f"checkpoint-{step}").is_dir()
@@ -279,7 +269,7 @@ def test_a_student_that_waits_stays_as_it_was_while_the_discriminator_learns(bui
 
 def test_a_warm_up_of_the_student_alone_samples_nothing(build, monkeypatch):
     trainer = build(gad={"warmup": "student"})
-    monkeypatch.setattr("advtrain.rollout.sample", lambda *_: pytest.fail("it sampled"))
+    monkeypatch.setattr("advtrain.forward.rollout.sample", lambda *_: pytest.fail("it sampled"))
     trainer._warmed([row for row in trainer.train_dataset for _ in range(3)][:6])
 
 
@@ -289,7 +279,7 @@ def test_a_reply_that_the_teacher_was_cut_in_has_not_ended(make, tokenizer, tmp_
     file.write_text((json.dumps(row) + "\n") * 4)
     config = make(dataset=str(file), gad={"held_out": 0})
     _, _, examples = run.prepare(config)
-    built = gad.build(
+    built = method.build(
         config, models.load_policy(config.model, "", config.lora, 0), tokenizer, examples, tmp_path / "run"
     )
     _, ids = built.teacher_ids(built.train_dataset[0])
@@ -427,7 +417,7 @@ def test_a_plan_counts_the_steps_of_both_stages_and_the_tokens_of_all_samples(ma
 
 
 def test_an_architecture_that_ignores_the_mask_is_trained_without_sharing(build, monkeypatch, capsys):
-    monkeypatch.setattr("advtrain.prefix._TOLERANCE", {torch.float32: -1.0})
+    monkeypatch.setattr("advtrain.forward.prefix._TOLERANCE", {torch.float32: -1.0})
     trainer = build()
     assert "encoded once for each completion" in capsys.readouterr().err
     assert not trainer.judge.shares

@@ -85,7 +85,7 @@ def test_a_hook_is_still_called_where_it_was(function, line):
 
 
 def test_trls_fused_output_has_the_fields_that_are_scattered():
-    from advtrain import fused
+    from advtrain.forward import fused
 
     fields = {field.name for field in dataclasses.fields(trl.trainer.utils.FusedCausalLMOutput)}
     assert {*fused.FIELDS, "loss", "label_mask", "aux_loss"} <= fields

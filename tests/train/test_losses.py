@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from advtrain import losses
+from advtrain.methods import losses
 
 
 def test_zero_margins_cost_ln_2():

@@ -13,8 +13,10 @@ from torch.nn import functional
 
 from advcore import DataError, settings
 from advcore.engine import loading
-from advtrain import data, dpo, fused, models, prefix, scoring, sft
+from advtrain import encoding, models
 from advtrain.config import Lora, RunConfig
+from advtrain.forward import adapters, fused, logps, prefix
+from advtrain.methods import dpo, sft
 
 torch = pytest.importorskip("torch")
 
@@ -29,7 +31,7 @@ def examples():
     rng = random.Random(0)
     lengths = [(rng.randint(2, 40), rng.randint(1, 30), rng.randint(1, 30)) for _ in range(23)] + [(3, 1, 25)]
     return [
-        data.Example(
+        encoding.Example(
             exercise_id=str(number), prompt=ids(prompt, rng), completions=(ids(chosen, rng), ids(rejected, rng)),
             truncated=False, dropped=False,
         )
@@ -59,7 +61,7 @@ def test_a_batch_is_laid_out_by_hand():
 
 def collated(examples):
     collate = trl.trainer.dpo_trainer.DataCollatorForPreference(pad_token_id=0)
-    inputs = collate([scoring.columns(example) for example in examples])
+    inputs = collate([logps.columns(example) for example in examples])
     mask = inputs.pop("completion_mask")
     return {**inputs, "labels": inputs["input_ids"].masked_fill(mask == 0, -100)}
 
@@ -165,9 +167,9 @@ def test_the_loss_is_that_of_trls_own_trainer_for_twenty_steps(run_config, examp
 
     plain = Plain(
         model=policy(), args=dpo.options(config, tmp_path / "trl"), processing_class=tokenizer,
-        train_dataset=datasets.Dataset.from_list([scoring.columns(example) for example in examples]),
+        train_dataset=datasets.Dataset.from_list([logps.columns(example) for example in examples]),
     )  # fmt: skip
-    models.set_reference(plain.model, "")
+    adapters.set_reference(plain.model, "")
     ours = dpo.build(config, policy(), tokenizer, examples, tmp_path / "ours")
     dpo.with_reference(ours, examples, f"tiny {tmp_path}")
     theirs, mine = losses_of(plain), losses_of(ours)
@@ -285,7 +287,7 @@ def test_an_architecture_that_does_not_obey_the_mask_is_trained_the_long_way(
     backbone.register_forward_pre_hook(forgetful, with_kwargs=True)
     built = dpo.build(config, policy, models.load_tokenizer(config.model), examples, tmp_path)
     assert "does not take a mask of ours" in capsys.readouterr().err
-    logps = scoring.token_logps(built, built.model, examples[:3])
-    assert logps.shape == (6, max(example.length for example in examples[:3]) - 1)
-    alone = scoring.token_logps(built, built.model, examples[:1])
-    torch.testing.assert_close(logps[0, : alone.shape[1]], alone[0])
+    found = logps.token_logps(built, built.model, examples[:3])
+    assert found.shape == (6, max(example.length for example in examples[:3]) - 1)
+    alone = logps.token_logps(built, built.model, examples[:1])
+    torch.testing.assert_close(found[0, : alone.shape[1]], alone[0])

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from advtrain import CheckpointError, cli, models, run, trainer
+from advtrain import CheckpointError, cli, models, run
+from advtrain.loop import checkpoints, log
 
 SAME = ("step", "loss", "grad_norm", "learning_rate", "rewards/margins", "logps/chosen", "entropy")
 # Weights, moments of the optimizer, learning rate, and the generators of Python, NumPy and torch.
@@ -58,7 +59,7 @@ def train(settings, folder):
     built = method.build(settings, policy, tokenizer, examples, folder)
     if settings.method == "dpo":
         method.with_reference(built, examples, "base")
-    trainer.fit(built, folder, settings.method)
+    log.fit(built, folder, settings.method)
     last = folder / "checkpoints" / "checkpoint-8"
     return {name: (last / name).read_bytes() for name in STATE}, steps(folder)
 
@@ -111,7 +112,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_is_whole_again_at_the_end(
     capsys.readouterr()
     assert train(settings, tmp_path / "run") == first
     assert capsys.readouterr().err.count("warning: checkpoint-8 is not whole and is passed over\n") == 1
-    assert trainer.last_checkpoint(tmp_path / "run" / "checkpoints") == str(damaged)
+    assert checkpoints.last_checkpoint(tmp_path / "run" / "checkpoints") == str(damaged)
 
 
 def checkpoint(folder, step):
@@ -120,29 +121,29 @@ def checkpoint(folder, step):
     (made / "optimizer_0").mkdir(parents=True)
     for name in ("adapter_model.safetensors", "optimizer_0/shard"):
         (made / name).write_bytes(b"x" * 100)
-    (made / trainer.WHOLE).write_text(json.dumps(trainer._sizes(made)))
+    (made / checkpoints.WHOLE).write_text(json.dumps(checkpoints._sizes(made)))
     return made
 
 
 @pytest.mark.parametrize("harm", ["truncated", "missing", "unfinished", "garbled"])
 def test_a_checkpoint_that_is_not_whole_is_passed_over_with_a_word(tmp_path, capsys, harm):
     good, bad = checkpoint(tmp_path, 9), checkpoint(tmp_path, 10)
-    assert trainer.last_checkpoint(tmp_path) == str(bad)
+    assert checkpoints.last_checkpoint(tmp_path) == str(bad)
     if harm == "truncated":
         (bad / "optimizer_0" / "shard").write_bytes(b"x" * 60)
     elif harm == "missing":
         (bad / "adapter_model.safetensors").unlink()
     elif harm == "unfinished":
-        (bad / trainer.WHOLE).unlink()
+        (bad / checkpoints.WHOLE).unlink()
     else:
-        (bad / trainer.WHOLE).write_text('{"optimiz')
+        (bad / checkpoints.WHOLE).write_text('{"optimiz')
     capsys.readouterr()
-    assert trainer.last_checkpoint(tmp_path) == str(good)
+    assert checkpoints.last_checkpoint(tmp_path) == str(good)
     assert capsys.readouterr().err == "warning: checkpoint-10 is not whole and is passed over\n"
 
 
 def test_no_checkpoint_is_no_trouble(tmp_path):
-    assert trainer.last_checkpoint(tmp_path / "none") is None
+    assert checkpoints.last_checkpoint(tmp_path / "none") is None
 
 
 def stopped(toml, folder, name, capsys):
@@ -166,7 +167,7 @@ def test_a_full_disk_stops_with_one_line_and_leaves_the_checkpoint_before(
     target.parent.mkdir(parents=True)
     target.symlink_to("/dev/full")
     stopped(toml, folder, "checkpoint-6", capsys)
-    assert trainer.last_checkpoint(folder / "checkpoints").endswith("checkpoint-3")
+    assert checkpoints.last_checkpoint(folder / "checkpoints").endswith("checkpoint-3")
     target.unlink()
     resumed = run.run(config(train=TRAIN), folder)
     assert steps(folder) == steps(tmp_path / "whole")
@@ -188,7 +189,7 @@ def test_wherever_in_a_file_the_room_ends_one_line_says_so(toml, tmp_path, capsy
     folder = tmp_path / "run"
     file_limit(room)
     stopped(toml, folder, "checkpoint-3", capsys)
-    assert trainer.last_checkpoint(folder / "checkpoints") is None
+    assert checkpoints.last_checkpoint(folder / "checkpoints") is None
 
 
 def test_an_adapter_that_finds_no_room_is_told_and_written_by_the_next_start(config, toml, tmp_path, capsys):
@@ -196,7 +197,7 @@ def test_an_adapter_that_finds_no_room_is_told_and_written_by_the_next_start(con
     (folder / ".adapter.tmp").mkdir(parents=True)
     (folder / ".adapter.tmp" / "adapter_config.json").symlink_to("/dev/full")
     stopped(toml, folder, "adapter", capsys)
-    assert trainer.last_checkpoint(folder / "checkpoints").endswith("checkpoint-8")
+    assert checkpoints.last_checkpoint(folder / "checkpoints").endswith("checkpoint-8")
     (folder / ".adapter.tmp" / "adapter_config.json").unlink()
     assert run.run(config(train=TRAIN), folder)["rows"]["trained"] == 6
     assert len(steps(folder)) == len(STEPS)
@@ -204,13 +205,13 @@ def test_an_adapter_that_finds_no_room_is_told_and_written_by_the_next_start(con
 
 def test_a_log_line_that_finds_no_room_stops_the_run():
     state = SimpleNamespace(is_world_process_zero=True, global_step=1)
-    log = trainer.RunLog(Path("/dev/full"), "dpo", ExitStack())
+    logged = log.RunLog(Path("/dev/full"), "dpo", ExitStack())
     with pytest.raises(CheckpointError, match=r"full cannot be written \(\[Errno 28\]"):
-        log.on_log(None, state, None, {"loss": 1.0})
+        logged.on_log(None, state, None, {"loss": 1.0})
 
 
 def test_a_line_that_a_full_disk_cut_short_is_dropped(tmp_path):
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"ste')
-    trainer.keep_until(file, 2)
+    checkpoints.keep_until(file, 2)
     assert file.read_text() == '{"step": 1}\n{"step": 2}\n'

@@ -4,7 +4,8 @@ import copy
 
 import pytest
 
-from advtrain import CheckpointError, models, rollout
+from advtrain import CheckpointError, models
+from advtrain.forward import rollout
 
 torch = pytest.importorskip("torch")
 PROMPTS = [[5, 6, 7, 8, 9], [11], [20, 21, 22]]

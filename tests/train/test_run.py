@@ -7,8 +7,10 @@ import torch
 
 from advcore import ConfigError, DataError, contract, settings
 from advcore.engine import names
-from advtrain import data, dpo, manifest, margins, models, plan, run, trainer
+from advtrain import encoding, manifest, models, plan, run
 from advtrain.config import load
+from advtrain.loop import log
+from advtrain.methods import dpo, margins
 
 
 def test_dpo_trains_a_public_preference_set_and_leaves_margins(config, tmp_path):
@@ -91,8 +93,8 @@ def test_margins_equal_those_computed_one_pair_at_a_time(config, tmp_path):
         .float()
         .eval()
     )
-    examples = data.encode(
-        models.load_tokenizer(settings_.model), data.load(settings_.dataset, "dpo").rows, "dpo", 2048
+    examples = encoding.encode(
+        models.load_tokenizer(settings_.model), encoding.load(settings_.dataset, "dpo").rows, "dpo", 2048
     )
 
     def logp(prompt, completion):
@@ -112,8 +114,8 @@ def test_margins_equal_those_computed_one_pair_at_a_time(config, tmp_path):
 def test_rows_that_do_not_fit_are_told_before_training_and_marked(config, tmp_path, capsys):
     lengths = [
         (len(example.prompt), example.length)
-        for example in data.encode(
-            models.load_tokenizer(config().model), data.load(config().dataset, "dpo").rows, "dpo", 2048
+        for example in encoding.encode(
+            models.load_tokenizer(config().model), encoding.load(config().dataset, "dpo").rows, "dpo", 2048
         )
     ]
     fits = max(prompt for prompt, _ in lengths) + 4
@@ -216,7 +218,7 @@ def test_previous_stays_frozen_while_the_policy_trains(config, tmp_path):
     frozen = {name: weight.clone() for name, weight in policy.named_parameters() if ".ref." in name}
     assert frozen
     assert not any(policy.get_parameter(name).requires_grad for name in frozen)
-    trainer.fit(built, tmp_path, "dpo")
+    log.fit(built, tmp_path, "dpo")
     for name, weight in frozen.items():
         assert torch.equal(policy.get_parameter(name), weight)
 

@@ -9,15 +9,18 @@ import torch
 from accelerate.data_loader import SeedableRandomSampler
 
 from advcore import settings
-from advtrain import data, dpo, models, scoring, trainer
+from advtrain import encoding, models
 from advtrain.config import Lora, RunConfig
+from advtrain.forward import logps, packing
+from advtrain.loop import order
+from advtrain.methods import dpo
 
 TRAIN = {"batch_size": 2, "learning_rate": 1e-3}
 
 
 def example(number, prompt=4, chosen=3, rejected=3):
     ids = [3 + (number * 31 + at) % 290 for at in range(prompt + chosen + rejected)]
-    return data.Example(
+    return encoding.Example(
         exercise_id=str(number), prompt=ids[:prompt], truncated=False, dropped=False,
         completions=(ids[prompt : prompt + chosen], ids[prompt + chosen :]),
     )  # fmt: skip
@@ -46,15 +49,15 @@ def build(tiny, tmp_path):
 def test_a_pair_is_scored_once_for_all_runs_on_the_same_reference(build):
     examples = [example(number) for number in range(3)]
     first = build(examples)
-    known = scoring.reference_logps(first, examples, "a reference")
+    known = logps.reference_logps(first, examples, "a reference")
     assert len(first.passes) == 1
-    assert set(known) == {scoring.key(each) for each in examples}
+    assert set(known) == {logps.key(each) for each in examples}
     later = build([*examples, example(9)])
-    again = scoring.reference_logps(later, [*examples, example(9)], "a reference")
+    again = logps.reference_logps(later, [*examples, example(9)], "a reference")
     assert later.passes == [(1, 10)]  # the new one alone
     assert all(again[key] == pair for key, pair in known.items())
     other = build(examples)
-    scoring.reference_logps(other, examples, "another reference")
+    logps.reference_logps(other, examples, "another reference")
     assert len(other.passes) == 1
 
 
@@ -62,9 +65,9 @@ def test_another_precision_is_another_number(build):
     examples = [example(number) for number in range(3)]
     built = build(examples)
     built.model.bfloat16()
-    rough = scoring.reference_logps(built, examples, "a reference")
+    rough = logps.reference_logps(built, examples, "a reference")
     built.model.float()
-    fine = scoring.reference_logps(built, examples, "a reference")
+    fine = logps.reference_logps(built, examples, "a reference")
     assert len(built.passes) == 2
     assert rough != fine
     assert all(rough[key] == pytest.approx(pair, rel=0.02) for key, pair in fine.items())
@@ -73,11 +76,11 @@ def test_another_precision_is_another_number(build):
 def test_a_line_that_was_cut_short_is_scored_again(build):
     examples = [example(number) for number in range(3)]
     built = build(examples)
-    whole = scoring.reference_logps(built, examples, "a reference")
-    (file,) = (scoring.weights.home() / "reference").iterdir()
+    whole = logps.reference_logps(built, examples, "a reference")
+    (file,) = (logps.weights.home() / "reference").iterdir()
     lines = file.read_text().splitlines()
     file.write_text("\n".join([lines[0], lines[1][:30], json.dumps({"key": "x"}), "[]", ""]))
-    again = scoring.reference_logps(built, examples, "a reference")
+    again = logps.reference_logps(built, examples, "a reference")
     assert all(again[key] == pytest.approx(pair) for key, pair in whole.items())
     assert len(built.passes) == 2
 
@@ -104,19 +107,19 @@ def test_tokens_that_are_weighted_one_by_one_take_trls_own_reference(build):
 def test_a_forward_pass_without_gradients_stays_within_its_budget():
     tokens = operator.attrgetter("tokens")
     examples = [example(number, prompt=number) for number in range(100, 1000, 30)]
-    found = list(data.batches(examples, tokens))
+    found = list(packing.batches(examples, tokens))
     assert sorted(each.exercise_id for batch in found for each in batch) == sorted(
         e.exercise_id for e in examples
     )
-    assert all(len(batch) * max(e.tokens for e in batch) <= data.BATCH_TOKENS for batch in found)
-    assert [len(batch) for batch in data.batches([example(1, prompt=5000), example(2)], tokens)] == [1, 1]
+    assert all(len(batch) * max(e.tokens for e in batch) <= packing.BATCH_TOKENS for batch in found)
+    assert [len(batch) for batch in packing.batches([example(1, prompt=5000), example(2)], tokens)] == [1, 1]
 
 
 def test_the_rows_of_a_step_stay_its_own_and_come_longest_first():
     lengths = random.Random(0).choices(range(10, 500), k=23)
     rows = list(range(23))
     drawn = list(SeedableRandomSampler(rows, data_seed=5))
-    ours = list(trainer.StepSorted(SeedableRandomSampler(rows, data_seed=5), lengths, batch=2, step=8))
+    ours = list(order.StepSorted(SeedableRandomSampler(rows, data_seed=5), lengths, batch=2, step=8))
     for start in (0, 8, 16):
         assert sorted(ours[start : start + 8]) == sorted(drawn[start : start + 8])
     for start in (0, 8):
@@ -152,9 +155,9 @@ def test_rows_that_do_not_move_are_drawn_as_trl_draws_them(build, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "whose"),
     [
-        ({"dpo": {"loss_type": ["sigmoid", "sft"]}}, trainer.EpochSeeded),
+        ({"dpo": {"loss_type": ["sigmoid", "sft"]}}, order.EpochSeeded),
         ({"trl": {"train_sampling_strategy": "sequential"}}, torch.utils.data.SequentialSampler),
-        ({}, trainer.StepSorted),
+        ({}, order.StepSorted),
     ],
 )
 def test_pairs_move_only_where_the_loss_does_not_see_their_neighbours(build, options, whose):

@@ -1,7 +1,8 @@
 """The signs by which AKD's loop goes wrong without an error, each with its numbers."""
 
-from advtrain import data, margins
-from advtrain.losses import Signature
+from advtrain import encoding
+from advtrain.methods import margins
+from advtrain.methods.losses import Signature
 
 
 def signature(mean=0.5, std=0.2, count=50, near_zero=0.0):
@@ -28,14 +29,14 @@ def test_a_drop_is_told_only_beyond_chance():
 
 def test_near_copies_are_counted_once_an_exercise():
     def example(name, ids):
-        return data.Example(
+        return encoding.Example(
             exercise_id=name, prompt=ids, completions=([1, 2], [3]), truncated=False, dropped=False
         )
 
     first, other = list(range(100, 160)), list(range(300, 360))
     reworded = [*first[:30], 7, *first[31:]]
     examples = [example("a", first), example("a", first), example("b", other), example("c", reworded)]
-    assert data.near_copies(examples) == 1
-    assert data.near_copies([example("a", first), example("b", other)]) == 0
+    assert margins.near_copies(examples) == 1
+    assert margins.near_copies([example("a", first), example("b", other)]) == 0
     (found,) = margins.warnings(signature(), None, copies=20, exercises=50)
     assert found == "20 of 50 exercises are near-copies of earlier ones"

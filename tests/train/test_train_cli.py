@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from advtrain import fused, models, plan, run
+from advtrain import models, plan, run
 from advtrain.cli import main
 from advtrain.config import Lora, load
+from advtrain.forward import fused
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 

@@ -19,8 +19,12 @@ from typing import Any, TypeVar
 
 from advcore import rouge, runs, stats
 from advcore.engine import names
-from advtrain import CheckpointError, models, probe, ranks, replies, rollout, trainer
-from advtrain.replies import Reply
+from advtrain import CheckpointError, models, ranks
+from advtrain.encoding import replies
+from advtrain.encoding.replies import Reply
+from advtrain.forward import rollout
+from advtrain.loop import checkpoints
+from advtrain.methods.gad import probe
 
 SHOWN = 3  # answers with the discriminator's scores, for the report
 Row = dict[str, Any]
@@ -69,7 +73,7 @@ class HeldOut:
 
     def forget_after(self, step: int) -> None:
         """Drop what a resumed run is about to measure again."""
-        trainer.keep_until(self.folder / "held_out.jsonl", step)
+        checkpoints.keep_until(self.folder / "held_out.jsonl", step)
 
     def knows(self, step: int) -> bool:
         return step in [row["step"] for row in measured(self.folder)]

@@ -18,12 +18,16 @@ import trl
 
 from advcore import ConfigError, chat
 from advcore.engine import names
-from advtrain import alarms, fused, held_out, models, prefix, ranks, replies, trainer
-from advtrain.adversarial import AdversarialTrainer
+from advtrain import models, ranks
 from advtrain.config import RunConfig
-from advtrain.data import Example
-from advtrain.held_out import HeldOut
-from advtrain.replies import Reply
+from advtrain.encoding import replies
+from advtrain.encoding.replies import Reply
+from advtrain.encoding.rows import Example
+from advtrain.forward import fused, prefix
+from advtrain.loop.options import trl_options
+from advtrain.methods.gad import alarms, held_out
+from advtrain.methods.gad.held_out import HeldOut
+from advtrain.methods.gad.trainer import AdversarialTrainer
 
 # The paper's; TRL's are 1 and 0.
 GRAD_CLIP, WEIGHT_DECAY = 0.2, 0.01
@@ -52,7 +56,7 @@ def options(config: RunConfig, folder: Path) -> trl.GRPOConfig:
         "weight_decay": WEIGHT_DECAY,
         "disable_dropout": True,
     } | config.trl
-    return trainer.options(
+    return trl_options(
         dataclasses.replace(config, trl=defaults), folder, trl.GRPOConfig, beta=config.gad.beta,
         temperature=config.gad.temperature, num_generations=config.gad.samples,
         max_completion_length=config.gad.max_new_tokens, use_vllm=config.gad.rollouts == "vllm",

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from advtrain import attention, fused, ranks
-from advtrain.losses import IGNORED
+from advtrain import ranks
+from advtrain.encoding.rows import IGNORED
+from advtrain.forward import attention, fused
 
 # Nats a token. Rounding of other matrix shapes stays far below, a model that does not obey the mask far above.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}

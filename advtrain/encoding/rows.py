@@ -7,7 +7,7 @@ a forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,8 @@ import jinja2
 from advcore import DataError, chat, contract, hub
 from advcore.runs import sha256_of
 
+IGNORED = -100  # the label of what is not scored, in PyTorch's cross-entropy and in TRL
+
 # The columns of each config that training reads: the prompt first, then the completions. The paper's data for GAD
 # (ytz20/LMSYS-Chat-GPT-5-Chat-Response) calls its prompt `content`.
 NEEDED = {
@@ -24,9 +26,6 @@ NEEDED = {
     "sft": ("prompt", "completion"),
     "gad": ("prompt", "teacher_response"),
 }
-
-# Positions, padding included, of one forward pass; a prompt with all its completions is one row.
-BATCH_TOKENS = 4096
 
 Message = dict[str, str]
 Row = dict[str, Any]
@@ -174,22 +173,6 @@ def encode(
     return examples
 
 
-def near_copies(examples: Sequence[Example]) -> int:
-    """How many exercises nearly say what an earlier one says: Jaccard over 0.7 of the runs of five tokens in prompt and
-    first completion, by MinHash (128 permutations)."""
-    from rensa import RMinHash, RMinHashDeduplicator
-
-    first = {example.exercise_id: example for example in reversed(examples)}
-    seen = RMinHashDeduplicator(0.7, 128, True)
-    copies = 0
-    for name, example in first.items():
-        ids = example.prompt + example.completions[0]
-        sketch = RMinHash(128, 42)  # the seed that the deduplicator compares with
-        sketch.update([str(ids[at : at + 5]) for at in range(max(1, len(ids) - 4))])
-        copies += not seen.add(name, sketch)
-    return copies
-
-
 def _encode_row(
     tokenizer: Any, prompt: list[Message], completions: list[list[Message]]
 ) -> tuple[int, list[list[int]]]:
@@ -226,15 +209,3 @@ def messages(value: Any, role: str) -> list[Message]:
 
 def _is_message(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(key), str) for key in ("role", "content"))
-
-
-def batches(items: Iterable[T], tokens: Callable[[T], int], most: int = BATCH_TOKENS) -> Iterator[list[T]]:
-    """Items of like length together, longest first, as many as `most` tokens hold with padding; at least one."""
-    batch: list[T] = []
-    for item in sorted(items, key=tokens, reverse=True):
-        if batch and tokens(batch[0]) * (len(batch) + 1) > most:
-            yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch

@@ -24,28 +24,21 @@ import trl
 from torch.nn.utils.rnn import pad_sequence
 
 from advcore import ConfigError, chat
-from advtrain import (
-    alarms,
-    discriminator,
-    fused,
-    held_out,
-    losses,
-    models,
-    prefix,
-    ranks,
-    replies,
-    rollout,
-    trainer,
-)
+from advtrain import patches, ranks
 from advtrain.config import Gad, RunConfig
-from advtrain.discriminator import Discriminator, Group
-from advtrain.held_out import HeldOut
-from advtrain.replies import Reply
+from advtrain.encoding import replies
+from advtrain.encoding.replies import Reply
+from advtrain.forward import adapters, fused, prefix, rollout
+from advtrain.loop import checkpoints, order
+from advtrain.methods import losses
+from advtrain.methods.gad import alarms, discriminator, held_out
+from advtrain.methods.gad.discriminator import Discriminator, Group
+from advtrain.methods.gad.held_out import HeldOut
 
 STATE = "discriminator.pt"  # in a checkpoint
 
 
-class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ignore[misc]
+class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type: ignore[misc]
     """GRPOTrainer against a discriminator that shares its samples.
 
     Its rows have `prompt` (messages), and of the teacher's reply `text` and `finished`. `player` is the PeftModel with
@@ -77,7 +70,9 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
         self.add_callback(alarms.Sayer())
         self.add_callback(_Stages(self))
         if self.use_vllm:
-            self.vllm_generation.sync_weights = models.unharmed(self.vllm_generation.sync_weights, self.model)
+            self.vllm_generation.sync_weights = patches.unharmed(
+                self.vllm_generation.sync_weights, self.model
+            )
         base = self.model.get_base_model()
         self.eos_token_ids = sorted(chat.stop_ids(base, self._tokenizer))
         del base.forward  # TRL's head, whose temperature is fixed: the warm-up has another
@@ -127,7 +122,7 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         """TRL's, whose order would hang on how many epochs this process has gone through."""
-        return trainer.EpochSeeded(super()._get_train_sampler(dataset), self.args.seed, self)
+        return order.EpochSeeded(super()._get_train_sampler(dataset), self.args.seed, self)
 
     # --- one step ----------------------------------------------------------------------------------------------
 
@@ -176,8 +171,8 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
 
     def _played(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Samples with their advantages. Groups of like length share a forward pass."""
-        if self.state.global_step == self.warm_steps and models.REFERENCE in self.model.peft_config:
-            models.copy_adapter(self.model, models.POLICY, models.REFERENCE)
+        if self.state.global_step == self.warm_steps and adapters.REFERENCE in self.model.peft_config:
+            adapters.copy_adapter(self.model, adapters.POLICY, adapters.REFERENCE)
         self.beta = self.gad.beta
         self.vllm_importance_sampling_correction = self.args.vllm_importance_sampling_correction
         whole = self._generate_and_score_completions(batch)
@@ -282,7 +277,7 @@ class AdversarialTrainer(trainer.WholeCheckpoints, trl.GRPOTrainer):  # type: ig
     def _measure(self) -> None:
         """After a checkpoint, so that an evaluation that fails can be mended and made up for."""
         if self.held:
-            with trainer.writing(self.held.folder):
+            with checkpoints.writing(self.held.folder):
                 self.held.measure(self)
             if ranks.is_main():
                 self.held.prune()

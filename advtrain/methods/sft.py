@@ -12,20 +12,21 @@ from typing import Any
 import datasets
 import trl
 
-from advtrain import fused, trainer
 from advtrain.config import RunConfig
-from advtrain.data import Example
-from advtrain.losses import IGNORED
+from advtrain.encoding.rows import IGNORED, Example
+from advtrain.forward import fused
+from advtrain.loop import checkpoints, order
+from advtrain.loop.options import trl_options
 
 
-class CompletionTrainer(trainer.WholeCheckpoints, trl.SFTTrainer):  # type: ignore[misc]
+class CompletionTrainer(checkpoints.WholeCheckpoints, trl.SFTTrainer):  # type: ignore[misc]
     """SFTTrainer that sorts within optimizer steps; rows with `input_ids` and `labels` it takes as they are.
 
     TRL divides a step's loss by all its tokens, whichever forward pass they were in.
     """
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        return trainer.step_sorted(self, super()._get_train_sampler(train_dataset))
+        return order.step_sorted(self, super()._get_train_sampler(train_dataset))
 
 
 def columns(example: Example) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def columns(example: Example) -> dict[str, Any]:
 
 def options(config: RunConfig, folder: Path) -> trl.SFTConfig:
     """TRL's options for this run. Raises ConfigError for a `[trl]` key that cannot be used."""
-    return trainer.options(config, folder, trl.SFTConfig, max_length=config.max_length)
+    return trl_options(config, folder, trl.SFTConfig, max_length=config.max_length)
 
 
 def build(

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-IGNORED = -100  # the label of what is not scored, in PyTorch's cross-entropy and in TRL
-
 
 def dpo_loss(margins_B: Tensor) -> Tensor:
     """Mean of -log sigma(margin), a scalar (arXiv 2305.18290, equation 7); ln 2 where all are zero."""

@@ -19,8 +19,9 @@ import torch
 
 from advcore import runs
 from advcore.engine import weights
-from advtrain import data, losses, models, ranks
-from advtrain.data import Example
+from advtrain import ranks
+from advtrain.encoding.rows import IGNORED, Example
+from advtrain.forward import adapters, packing
 
 Pair = tuple[float, float]
 """Log-probability of the chosen and of the rejected completion, in nats, summed over the tokens."""
@@ -48,7 +49,7 @@ def reference_logps(trainer: Any, examples: Sequence[Example], reference: str) -
     if missing:
         whole = trainer.ref_model and trainer.accelerator.unwrap_model(trainer.ref_model)
         policy = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)
-        with nullcontext() if whole else models.as_reference(policy):
+        with nullcontext() if whole else adapters.as_reference(policy):
             found = _logps(trainer, whole or policy, missing, "reference")
         if ranks.is_main():
             for name, pair in found.items():
@@ -83,7 +84,7 @@ def _logps(trainer: Any, model: Any, examples: Sequence[Example], label: str) ->
     accelerator = trainer.accelerator
     distinct = list({key(example): example for example in examples}.values())
     mine = _share(
-        list(data.batches(distinct, lambda each: each.tokens)),
+        list(packing.batches(distinct, lambda each: each.tokens)),
         accelerator.process_index,
         accelerator.num_processes,
     )
@@ -106,7 +107,7 @@ def _share(items: list[Any], rank: int, world: int) -> list[Any]:
 def token_logps(trainer: Any, model: Any, batch: Sequence[Example]) -> torch.Tensor:
     """Of the completions' tokens, chosen first, then rejected, in TRL's layout (2B, T - 1); 0 elsewhere."""
     inputs = trainer._prepare_inputs(trainer.data_collator([columns(example) for example in batch]))
-    labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, losses.IGNORED)
+    labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, IGNORED)
     training = model.training
     model.eval()
     with torch.no_grad(), trainer.accelerator.autocast():

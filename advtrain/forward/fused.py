@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 from trl.trainer.utils import FusedCausalLMOutput
 
-from advtrain.losses import IGNORED
+from advtrain.encoding.rows import IGNORED
 
 Arrangement = Callable[[Tensor, Tensor, Tensor], tuple[dict[str, Tensor], tuple[Tensor, Tensor]]]
 """Of `input_ids`, `attention_mask` and `labels`: other inputs, and per label the row and column that predict it."""

@@ -22,8 +22,10 @@ from torch import Tensor
 
 from advcore import ConfigError
 from advcore.engine import loading
-from advtrain import CheckpointError, losses, models, prefix, ranks
+from advtrain import CheckpointError, ranks
 from advtrain.config import Discriminator as Config
+from advtrain.forward import adapters, prefix
+from advtrain.methods import losses
 
 LOSSES = {"bradley_terry": losses.bradley_terry, "cross_entropy": losses.real_or_fake}
 
@@ -53,7 +55,7 @@ class Scores:
 
 
 class Discriminator:
-    """`model` is a PeftModel that has the adapter `models.DISCRIMINATOR`, the student's or one of its own."""
+    """`model` is a PeftModel that has the adapter `adapters.DISCRIMINATOR`, the student's or one of its own."""
 
     def __init__(
         self,
@@ -78,7 +80,7 @@ class Discriminator:
         with torch.no_grad():
             self.head.weight.copy_(drawn[None] * base.config.get_text_config().initializer_range)
         self.weights = {
-            name: weight for name, weight in model.named_parameters() if f".{models.DISCRIMINATOR}." in name
+            name: weight for name, weight in model.named_parameters() if f".{adapters.DISCRIMINATOR}." in name
         } | {"head": self.head.weight}
         # Not one that accelerate prepared: its steps would be skipped within a gradient accumulation.
         self.optimizer = torch.optim.AdamW(
@@ -92,7 +94,7 @@ class Discriminator:
         """
         found: dict[int, tuple[Tensor, Tensor]] = {}
         total = 0.0
-        with models.as_adapter(self.model, models.DISCRIMINATOR), torch.set_grad_enabled(learn):
+        with adapters.as_adapter(self.model, adapters.DISCRIMINATOR), torch.set_grad_enabled(learn):
             for places in self._batches(groups):
                 teacher_B, student_BN = self._scores([groups[place] for place in places])
                 loss = self._loss(teacher_B, student_BN).sum() / len(groups)

@@ -16,10 +16,12 @@ import torch
 from accelerate import PartialState
 
 from advcore import chat, runs
-from advtrain import ranks, replies, rollout
+from advtrain import ranks
 from advtrain.config import RunConfig
-from advtrain.data import Example
-from advtrain.replies import Reply
+from advtrain.encoding import replies
+from advtrain.encoding.replies import Reply
+from advtrain.encoding.rows import Example
+from advtrain.forward import rollout
 
 AT_ONCE = 16  # prompts that are answered together, and entered together
 

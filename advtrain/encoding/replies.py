@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from advcore import ConfigError, DataError, chat
-from advtrain import data
-from advtrain.data import Message, Row
+from advtrain.encoding import rows
+from advtrain.encoding.rows import Message, Row
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # what a character decodes to that was cut in two
 
@@ -27,13 +27,13 @@ class Reply:
 
 def of_teacher(row: Row) -> tuple[list[Message], Reply]:
     """Prompt and reply of a row of the `gad` config. Raises DataError where there is no one reply."""
-    found = data.messages(row["teacher_response"], "assistant")
+    found = rows.messages(row["teacher_response"], "assistant")
     if len(found) != 1 or not found[0]["content"].strip():
         raise DataError(
             f"teacher_response is {len(found)} messages or empty, not one reply: {str(found)[:80]}"
         )
     finished = row.get("finish_reason") != "length"
-    return data.messages(row["prompt"], "user"), Reply(found[0]["content"], finished)
+    return rows.messages(row["prompt"], "user"), Reply(found[0]["content"], finished)
 
 
 def end_of_turn(tokenizer: Any) -> int:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from advtrain import CheckpointError, data
+from advtrain import CheckpointError
+from advtrain.forward import packing
 
 BATCH_TOKENS = (
     1 << 17
@@ -64,7 +65,7 @@ def sample(
     found: dict[int, list[list[int]]] = {}
     try:
         with torch.no_grad():
-            for places in data.batches(
+            for places in packing.batches(
                 range(len(prompts)), lambda at: count * (len(prompts[at]) + most), BATCH_TOKENS
             ):
                 some = [prompts[at] for at in places]

@@ -18,8 +18,9 @@ from typing import Any
 import torch
 
 from advcore import contract
-from advtrain import dpo, losses, scoring
-from advtrain.data import Example
+from advtrain.encoding.rows import Example
+from advtrain.forward import logps
+from advtrain.methods import dpo, losses
 
 # From these shares on a warning.
 NEAR_ZERO_SHARE = 0.5  # ours
@@ -44,11 +45,11 @@ def score(
         if model is not None:
             trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False).float()
     with _products(matmul):
-        after = scoring.policy_logps(trainer, kept, "margins")
-        before = scoring.reference_logps(trainer, kept, content)
+        after = logps.policy_logps(trainer, kept, "margins")
+        before = logps.reference_logps(trainer, kept, content)
     by_exercise: dict[str, list[Row]] = defaultdict(list)
     for example in examples:
-        key = scoring.key(example)
+        key = logps.key(example)
         row = _dropped_row() if example.dropped else _pair_row(example, after[key], before[key], trainer.beta)
         by_exercise[example.exercise_id].append(row)
     columns = {**names, "schema_version": contract.SCHEMA_VERSION}
@@ -66,7 +67,7 @@ def _products(precision: str) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _pair_row(example: Example, after: scoring.Pair, before: scoring.Pair, beta: float) -> Row:
+def _pair_row(example: Example, after: logps.Pair, before: logps.Pair, beta: float) -> Row:
     chosen, rejected = (beta * (policy - reference) for policy, reference in zip(after, before, strict=True))
     chosen_tokens, rejected_tokens = (len(completion) for completion in example.completions)
     return {
@@ -122,3 +123,19 @@ def warnings(
     if copies > NEAR_COPY_SHARE * exercises:
         found.append(f"{copies} of {exercises} exercises are near-copies of earlier ones")
     return found
+
+
+def near_copies(examples: Sequence[Example]) -> int:
+    """How many exercises nearly say what an earlier one says: Jaccard over 0.7 of the runs of five tokens in prompt and
+    first completion, by MinHash (128 permutations)."""
+    from rensa import RMinHash, RMinHashDeduplicator
+
+    first = {example.exercise_id: example for example in reversed(examples)}
+    seen = RMinHashDeduplicator(0.7, 128, True)
+    copies = 0
+    for name, example in first.items():
+        ids = example.prompt + example.completions[0]
+        sketch = RMinHash(128, 42)  # the seed that the deduplicator compares with
+        sketch.update([str(ids[at : at + 5]) for at in range(max(1, len(ids) - 4))])
+        copies += not seen.add(name, sketch)
+    return copies

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from advtrain import data
+from advtrain.forward import packing
 
 FOLDS = 5
 DECAY = 1e-2
@@ -26,7 +26,7 @@ Reply = tuple[list[int], list[int]]
 def features(base: Any, replies: Sequence[Reply]) -> Tensor:
     """(P, H) in float64: of each reply the mean of the last hidden states of its tokens, behind its prompt."""
     found: dict[int, Tensor] = {}
-    for places in data.batches(range(len(replies)), lambda at: sum(map(len, replies[at]))):
+    for places in packing.batches(range(len(replies)), lambda at: sum(map(len, replies[at]))):
         sequences = [torch.tensor(replies[at][0] + replies[at][1], device=base.device) for at in places]
         ids = pad_sequence(sequences, batch_first=True)
         lengths = torch.tensor([len(each) for each in sequences], device=base.device)

@@ -1,7 +1,7 @@
 """Direct preference optimisation: TRL's DPOTrainer on rows that are ids already, with an explicit reference.
 
 Adds what TRL lacks, and no loss: each prompt goes through the model once (`prefix`), the pairs of an optimizer step
-are grouped by length (`trainer.StepSorted`), and the reference is worked out once a pair (`scoring`). Trains on the
+are grouped by length (`order.StepSorted`), and the reference is worked out once a pair (`scoring`). Trains on the
 pairs that TRL would draw, to the same loss. Called by `run`. Source: arXiv 2305.18290; TRL 1.16 `DPOTrainer`.
 """
 
@@ -17,9 +17,12 @@ import torch
 import trl
 
 from advcore import DataError
-from advtrain import fused, models, prefix, scoring, trainer
+from advtrain import models
 from advtrain.config import RunConfig
-from advtrain.data import Example
+from advtrain.encoding.rows import Example
+from advtrain.forward import adapters, fused, logps, prefix
+from advtrain.loop import checkpoints, order
+from advtrain.loop.options import trl_options
 
 # These losses look at the other pairs of their forward pass, so that pairs cannot be moved to another one.
 _JOINT = frozenset(("sft", "aot", "aot_unpaired"))
@@ -30,7 +33,7 @@ SMOOTHING = "smoothing"
 """Column and input: s of conservative DPO for each pair, (B,)."""
 
 
-class PairTrainer(trainer.WholeCheckpoints, trl.DPOTrainer):  # type: ignore[misc]
+class PairTrainer(checkpoints.WholeCheckpoints, trl.DPOTrainer):  # type: ignore[misc]
     """DPOTrainer that neither renders nor encodes text, sorts within optimizer steps, and smooths pair by pair."""
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:
@@ -50,14 +53,14 @@ class PairTrainer(trainer.WholeCheckpoints, trl.DPOTrainer):  # type: ignore[mis
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         drawn = super()._get_train_sampler(train_dataset)
-        order = trainer.epoch_seeded if _JOINT & set(self.loss_types) else trainer.step_sorted
-        return order(self, drawn)
+        sampler = order.epoch_seeded if _JOINT & set(self.loss_types) else order.step_sorted
+        return sampler(self, drawn)
 
 
 def options(config: RunConfig, folder: Path) -> trl.DPOConfig:
     """TRL's options for this run. Raises ConfigError for a `[trl]` key that cannot be used."""
     losses = ["robust"] if config.dpo.smoothing == "rows" else list(config.dpo.loss_type)
-    return trainer.options(
+    return trl_options(
         config, folder, trl.DPOConfig, max_length=config.max_length, beta=config.dpo.beta,
         loss_type=losses, label_smoothing=config.dpo.label_smoothing,
     )  # fmt: skip
@@ -77,14 +80,14 @@ def build(
     if adapter:
         models.check_adapter(adapter, config.model)
     kept = [example for example in examples if not example.dropped]
-    rows = datasets.Dataset.from_list([scoring.columns(example) for example in kept])
+    rows = datasets.Dataset.from_list([logps.columns(example) for example in kept])
     built = PairTrainer(
         model=policy, ref_model=whole, args=options(config, folder), train_dataset=rows,
         processing_class=tokenizer,
     )  # fmt: skip
     if config.dpo.smoothing == "rows":
         _smooth_rows(built, kept)
-    models.set_reference(policy, adapter)
+    adapters.set_reference(policy, adapter)
     fused.fuse_lora(policy)
     _share_prompts(built, kept)
     return built
@@ -129,8 +132,8 @@ def with_reference(built: PairTrainer, examples: Sequence[Example], reference: s
     if built.ld_alpha is not None:
         return
     kept = [example for example in examples if not example.dropped]
-    known = scoring.reference_logps(built, kept, reference)
-    pairs = [known[scoring.key(example)] for example in kept]
+    known = logps.reference_logps(built, kept, reference)
+    pairs = [known[logps.key(example)] for example in kept]
     chosen, rejected = ([pair[side] for pair in pairs] for side in (0, 1))
     rows = built.train_dataset.add_column("ref_chosen_logps", chosen)
     built.train_dataset = rows.add_column("ref_rejected_logps", rejected)
