@@ -124,8 +124,8 @@ def _ours(config: Any, policy: Any, tokenizer: Any, examples: Any, folder: Path,
     from advtrain.methods import dpo
 
     def prepare() -> Any:
-        trainer = dpo.build(config, policy, tokenizer, examples, folder)
-        dpo.with_reference(trainer, examples, models.content_id("", config.model))
+        trainer = dpo.Dpo(config).build(policy, tokenizer, examples, folder)
+        dpo.with_reference(trainer, examples, models.reference(config).content)
         return trainer
 
     return prepare
@@ -149,7 +149,7 @@ def _trls(
 
     if arm != "trl":
         trl.trainer.utils._use_triton = lambda device: True
-    options = dpo.options(config, folder)
+    options = dpo.Dpo(config).options(folder)
     options.precompute_ref_log_probs = arm == "trl-precomputed"
     file = str(folder / "pairs")  # TRL's cache of the reference lies beside its dataset
     datasets.Dataset.from_list([logps.columns(example) for example in examples]).save_to_disk(file)

@@ -217,10 +217,10 @@ def _ours(
 ) -> tuple[Any, list[Any]]:
     from advtrain.methods.gad import method
 
-    trainer = method.build(config, policy, tokenizer, examples, folder)
+    trainer = method.Gad(config).build(policy, tokenizer, examples, folder)
     if fixed:
         trainer.eos_token_ids = []
-    bases = {id(model): model.get_base_model() for model in (policy, trainer.judge.model)}
+    bases = {id(model): model.get_base_model() for model in (policy, trainer.discriminator.model)}
     return trainer, [base.base_model for base in bases.values()]
 
 
@@ -239,7 +239,7 @@ def _plain(
     ALL_ATTENTION_FUNCTIONS.register(
         "sdpa", sdpa_attention_forward
     )  # without what `advtrain.attention` spares
-    options = method.options(config, folder)
+    options = method.Gad(config).options(folder)
     if fixed:
         options.generation_kwargs = {"min_new_tokens": config.gad.max_new_tokens}
     rows = [

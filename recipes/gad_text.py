@@ -109,7 +109,7 @@ def write_rows(file: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def cut(tokenizer: Any, row: dict[str, Any], most: int) -> dict[str, Any]:
     """The row with its reply cut where a student's would be."""
-    prompt, reply = replies.of_teacher(row)
+    prompt, reply = encoding.of_teacher(row)
     reply = replies.cut(tokenizer, prompt, reply, most)
     reason = "stop" if reply.finished else "length"
     return {"prompt": prompt, "teacher_response": reply.text, "finish_reason": reason}
@@ -179,7 +179,7 @@ def measured(
     if file.exists():
         return dict(json.loads(file.read_text()))
     tokenizer = models.load_tokenizer(config.model)
-    sides = [replies.of_teacher(row) for row in teacher]
+    sides = [encoding.of_teacher(row) for row in teacher]
     said = answered(config, adapter, tokenizer, [prompt for prompt, _ in sides])
     groups = []
     for (prompt, reply), student in zip(sides, said, strict=True):
@@ -225,7 +225,7 @@ def fresh(config: RunConfig, groups: Sequence[Group]) -> list[float]:
                 judge = taught(
                     config, [groups[at] for at in order if at not in held], deal * FOLDS + fold, bar
                 )
-                scores = judge.play([groups[at] for at in held], learn=False)
+                scores = judge.score_and_step([groups[at] for at in held], learn=False)
                 shares = losses.told_apart(scores.teacher_B, scores.student_BN).tolist()
                 for at, share in zip(held, shares, strict=True):
                     told[at] += share / DEALS
@@ -242,7 +242,7 @@ def taught(config: RunConfig, groups: Sequence[Group], seed: int, bar: Progress)
     for epoch in range(EPOCHS):
         drawn = random.Random(epoch).sample(groups, len(groups))
         for at in range(0, len(drawn), BATCH):
-            judge.play(drawn[at : at + BATCH], learn=True)
+            judge.score_and_step(drawn[at : at + BATCH], learn=True)
         bar.advance()
     return judge
 

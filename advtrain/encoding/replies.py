@@ -1,8 +1,8 @@
 """A reply to a prompt, as text and as token ids: the teacher's and the student's go through here, so that both are cut
 and read alike.
 
-Renders and encodes through `advcore.chat`: what spells a control token stays text. Loads no model. Called by `gad`,
-`adversarial`, `held_out` and `soda`.
+Renders and encodes through `advcore.chat`: what spells a control token stays text. Loads no model. Called by `rows` for
+teachers' replies and by whoever samples for students'.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from advcore import ConfigError, DataError, chat
-from advtrain.encoding import rows
-from advtrain.encoding.rows import Message, Row
+from advcore import ConfigError, chat
 
+Message = dict[str, str]
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # what a character decodes to that was cut in two
 
 
@@ -23,17 +22,6 @@ class Reply:
     text: str
     finished: bool
     """It ended by itself and was not cut."""
-
-
-def of_teacher(row: Row) -> tuple[list[Message], Reply]:
-    """Prompt and reply of a row of the `gad` config. Raises DataError where there is no one reply."""
-    found = rows.messages(row["teacher_response"], "assistant")
-    if len(found) != 1 or not found[0]["content"].strip():
-        raise DataError(
-            f"teacher_response is {len(found)} messages or empty, not one reply: {str(found)[:80]}"
-        )
-    finished = row.get("finish_reason") != "length"
-    return rows.messages(row["prompt"], "user"), Reply(found[0]["content"], finished)
 
 
 def end_of_turn(tokenizer: Any) -> int:
@@ -46,20 +34,47 @@ def end_of_turn(tokenizer: Any) -> int:
     )
 
 
+def ending(tokenizer: Any) -> list[int]:
+    """What ends a reply in this tokenizer's template: one control token, or else whatever text it puts there."""
+    token = chat.end_of_turn(tokenizer)
+    return chat.frame(tokenizer).end if token is None else [token]
+
+
 def encode(
     tokenizer: Any, prompt: Sequence[Message], replies: Sequence[Reply]
 ) -> tuple[list[int], list[list[int]]]:
-    """Ids of the prompt, and of each reply its text and, if it is finished, the token that ends it."""
-    start, end = chat.prompt_ids(tokenizer, prompt), end_of_turn(tokenizer)
-    return start, [
-        chat.reply_ids(tokenizer, prompt, start, reply.text) + [end] * reply.finished for reply in replies
-    ]
+    """Ids of the prompt, and of each reply its text and, if it is finished, the token that ends it.
+
+    Raises ConfigError where the template has no such token.
+    """
+    start, end = chat.prompt_ids(tokenizer, prompt), [end_of_turn(tokenizer)]
+    return start, [encode_after(tokenizer, prompt, start, reply, end) for reply in replies]
+
+
+def encode_after(
+    tokenizer: Any, prompt: Sequence[Message], start: list[int], reply: Reply, end: list[int] | None = None
+) -> list[int]:
+    """Ids of one reply behind `start`, those of its prompt; `end` follows one that is finished."""
+    ids = chat.reply_ids(tokenizer, prompt, start, reply.text)
+    return ids + (ending(tokenizer) if end is None else end) if reply.finished else ids
+
+
+def encode_cut(
+    tokenizer: Any, prompt: Sequence[Message], start: list[int], reply: Reply, most: int
+) -> tuple[Reply, list[int]]:
+    """The reply and its ids as they are when it is cut at `most` tokens, its end included, as a student's is: the ids
+    are those of the text that is left, which is encoded anew."""
+    end = [end_of_turn(tokenizer)]
+    ids = encode_after(tokenizer, prompt, start, reply, end)
+    if len(ids) <= most:
+        return reply, ids
+    left = decode(tokenizer, ids[:most], ())
+    return left, encode_after(tokenizer, prompt, start, left, end)
 
 
 def cut(tokenizer: Any, prompt: Sequence[Message], reply: Reply, most: int) -> Reply:
-    """The reply as it is when it is cut at `most` tokens, its end included, as a student's is."""
-    _, (ids,) = encode(tokenizer, prompt, [reply])
-    return reply if len(ids) <= most else decode(tokenizer, ids[:most], ())
+    """As `encode_cut`, the text alone."""
+    return encode_cut(tokenizer, prompt, chat.prompt_ids(tokenizer, prompt), reply, most)[0]
 
 
 def decode(tokenizer: Any, ids: list[int], stop: Collection[int]) -> Reply:

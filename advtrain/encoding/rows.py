@@ -1,8 +1,7 @@
-"""A dataset revision to token ids: where rows come from, what they must hold, how they become ids, masks and batches.
+"""A dataset revision to token ids: where rows come from, what they must hold, how they become examples.
 
-The text is rendered and encoded here and nowhere else, through `advcore.chat`, so that text which spells a
-control token stays text. Trains nothing and loads no model. Called by `run`; `batches` by whoever packs
-a forward pass.
+Each row is rendered and encoded once, through `advcore.chat`, so that text which spells a control token stays text.
+Trains nothing and loads no model. Called by `methods.base`.
 """
 
 from __future__ import annotations
@@ -10,26 +9,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jinja2
 
 from advcore import DataError, chat, contract, hub
 from advcore.runs import sha256_of
+from advtrain.encoding import replies
+from advtrain.encoding.replies import Message, Reply
 
 IGNORED = -100  # the label of what is not scored, in PyTorch's cross-entropy and in TRL
 
+REPLY = "teacher_response"
+"""The column of a reply as a model gave it, text that may have been cut, where others hold turns that are whole."""
 # The columns of each config that training reads: the prompt first, then the completions. The paper's data for GAD
 # (ytz20/LMSYS-Chat-GPT-5-Chat-Response) calls its prompt `content`.
 NEEDED = {
     "dpo": ("prompt", "chosen", "rejected"),
     "sft": ("prompt", "completion"),
-    "gad": ("prompt", "teacher_response"),
+    "gad": ("prompt", REPLY),
 }
 
-Message = dict[str, str]
 Row = dict[str, Any]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +50,15 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One row as ids. `completions` holds (chosen, rejected) for DPO and the one completion for SFT."""
+    """One row as text and as ids, made once. `completions` holds (chosen, rejected) for DPO, else the one there is."""
 
     exercise_id: str
     prompt: list[int]
     completions: tuple[list[int], ...]
+    messages: list[Message] = field(default_factory=list, repr=False)
+    """The prompt's."""
+    replies: tuple[Reply, ...] = field(default=(), repr=False)
+    """What each completion says, and whether it ended; of one that `max_length` cuts, all that it said."""
     truncated: bool
     """A completion was cut at max_length."""
     dropped: bool
@@ -80,7 +85,7 @@ def load(dataset: str, config: str, rounds: str = "all") -> Dataset:
     """
     path, commit = _located(dataset)
     rows = _read(dataset, path, config, foreign=bool(commit))
-    if config == "gad":
+    if REPLY in NEEDED[config]:
         rows = [{"prompt": row.get("content"), **row} for row in rows]
     check_columns(dataset, rows, config)
     if rounds == "last":
@@ -139,15 +144,15 @@ def _read_foreign(spec: str, folder: Path) -> list[Row]:
 
 
 def encode(
-    tokenizer: Any, rows: Iterable[Row], config: str, max_length: int, max_completion: int = 0
+    tokenizer: Any, rows: Iterable[Row], config: str, max_length: int, reply_tokens: int = 0
 ) -> list[Example]:
     """Every row as an `Example`, in order; rows that do not fit are marked, not left out.
 
-    A prompt must leave room for `max_completion` tokens, where completions are cut then; 0 cuts at `max_length` alone.
     A completion is what the chat template adds after the generation prompt: its tokens and the end of its turn. Of the
-    `gad` config it is the reply's text and the token that ends it, as GAD reads it, without that token where its
-    `finish_reason` is `length`. Raises DataError, naming the row, for a prompt or completion that is neither text nor
-    messages.
+    `gad` config it is the reply's text and the token that ends it, without that token where its `finish_reason` is
+    `length`. With `reply_tokens` a prompt must leave room for so many, and a reply is cut there as a student's samples
+    are; 0 cuts at `max_length` alone. Raises DataError, naming the row, for a prompt or completion that is neither text
+    nor messages.
     """
     prompt_column, *columns = NEEDED[config]
     examples = []
@@ -155,47 +160,75 @@ def encode(
         try:
             prompt = messages(row[prompt_column], "user")
             completions = [messages(row[column], "assistant") for column in columns]
-            if config == "gad":
-                ended = row.get("finish_reason") != "length"
-                start, whole = _encode_reply(tokenizer, prompt, completions[0], ended)
+            if REPLY in columns:
+                read = _read_reply(tokenizer, prompt, completions[0], row, reply_tokens)
             else:
-                start, whole = _encode_row(tokenizer, prompt, completions)
+                read = _read_completions(tokenizer, prompt, completions)
         except (TypeError, jinja2.TemplateError) as error:  # a template can refuse an order of roles
             raise DataError(f"row {number}: {error}") from None
-        end = min(max_length, start + max_completion) if max_completion else max_length
-        examples.append(
-            Example(
-                exercise_id=str(row.get("exercise_id", number)), prompt=whole[0][:start],
-                completions=tuple(ids[start:end] for ids in whole), truncated=any(len(ids) > end for ids in whole),
-                dropped=start + max(1, max_completion) > max_length, row=row,
-            )
-        )  # fmt: skip
+        name = str(row.get("exercise_id", number))
+        examples.append(_fitted(name, row, prompt, read, max_length, reply_tokens))
     return examples
 
 
-def _encode_row(
-    tokenizer: Any, prompt: list[Message], completions: list[list[Message]]
-) -> tuple[int, list[list[int]]]:
-    """Ids of the prompt with each completion, and where the completion starts: a template may render the prompt
-    otherwise once a reply follows; it then starts where they part."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A row's prompt and completions as ids, before `max_length` cuts them."""
+
+    start: list[int]
+    completions: list[list[int]]
+    replies: list[Reply]
+    cut: bool = False
+    """A reply was cut already."""
+
+
+def _fitted(
+    name: str, row: Row, prompt: list[Message], read: _Read, max_length: int, reply_tokens: int
+) -> Example:  # fmt: skip
+    room = max_length - len(read.start)
+    return Example(
+        exercise_id=name, prompt=read.start, completions=tuple(ids[: max(0, room)] for ids in read.completions),
+        messages=prompt, replies=tuple(read.replies), row=row, dropped=room < max(1, reply_tokens),
+        truncated=read.cut or any(len(ids) > room for ids in read.completions),
+    )  # fmt: skip
+
+
+def _read_completions(tokenizer: Any, prompt: list[Message], completions: list[list[Message]]) -> _Read:
+    """A template may render the prompt otherwise once a completion follows; that then starts where they part."""
     prompt_ids = chat.encode(tokenizer, prompt, add_generation_prompt=True)
     whole = [
         chat.encode(tokenizer, prompt + completion, add_generation_prompt=False) for completion in completions
     ]
-    return min(chat.common_prefix(prompt_ids, ids) for ids in whole), whole
+    start = min(chat.common_prefix(prompt_ids, ids) for ids in whole)
+    said = ["".join(message["content"] for message in completion) for completion in completions]
+    return _Read(whole[0][:start], [ids[start:] for ids in whole], [Reply(text, True) for text in said])
 
 
-def _encode_reply(
-    tokenizer: Any, prompt: list[Message], reply: list[Message], ended: bool
-) -> tuple[int, list[list[int]]]:
-    """As `_encode_row`, of a teacher's reply."""
-    if len(reply) != 1:
-        raise TypeError(f"teacher_response is {len(reply)} messages, not one reply")
-    start, end = chat.prompt_ids(tokenizer, prompt), chat.end_of_turn(tokenizer)
-    ending = chat.frame(tokenizer).end if end is None else [end]
-    return len(start), [
-        start + chat.reply_ids(tokenizer, prompt, start, reply[0]["content"]) + ending * ended
-    ]
+def _read_reply(tokenizer: Any, prompt: list[Message], found: list[Message], row: Row, most: int) -> _Read:
+    reply = _only(found, row, may_be_empty=not most)
+    start = chat.prompt_ids(tokenizer, prompt)
+    if not most:
+        return _Read(start, [replies.encode_after(tokenizer, prompt, start, reply)], [reply])
+    short, ids = replies.encode_cut(tokenizer, prompt, start, reply, most)
+    return _Read(start, [ids], [short], cut=short is not reply)
+
+
+def of_teacher(row: Row) -> tuple[list[Message], Reply]:
+    """Prompt and reply of a row of the `gad` config. Raises DataError where there is no one reply."""
+    try:
+        reply = _only(messages(row[REPLY], "assistant"), row, may_be_empty=False)
+    except TypeError as error:
+        raise DataError(str(error)) from None
+    return messages(row["prompt"], "user"), reply
+
+
+def _only(found: list[Message], row: Row, may_be_empty: bool) -> Reply:
+    text = found[0]["content"]
+    if len(found) != 1 or not (text.strip() or may_be_empty):
+        raise TypeError(
+            f"teacher_response is {len(found)} messages or empty, not one reply: {str(found)[:80]}"
+        )
+    return Reply(text, row.get("finish_reason") != "length")
 
 
 def messages(value: Any, role: str) -> list[Message]:

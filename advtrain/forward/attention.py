@@ -1,10 +1,10 @@
-"""Runs in the place of transformers' `sdpa` attention: the same numbers, less work.
+"""Attention of our models in the place of transformers' `sdpa`: the same numbers, less work.
 
 - Rows of `prefix` are taken apart, every completion with its prompt's keys: what their mask hides is not computed.
 - A single token's query heads share the keys and values that they have in common, also where nothing is masked.
 
-Registered for all models when it is imported; a mask or a model that it does not know goes transformers' way. Shapes: B
-rows of M positions, with a prompt of at most P and K completions of at most C.
+`patches.use_our_attention` sets it on a model; a mask that it does not know goes transformers' way. Shapes: B rows of M
+positions, with a prompt of at most P and K completions of at most C.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
 @dataclass(slots=True)
@@ -56,9 +55,6 @@ def sdpa(
         attention_mask = torch.ones(1, 1, 1, key.shape[2], dtype=torch.bool)
     output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     return output
-
-
-ALL_ATTENTION_FUNCTIONS.register("sdpa", sdpa)
 
 
 def _apart(

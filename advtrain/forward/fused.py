@@ -1,10 +1,10 @@
 """What a forward pass runs in the place of TRL's and PEFT's general code: the same numbers, less work.
 
-- `score_selected`: the language model's head sees the positions that predict a label, and no others.
+- `selected`: the language model's head sees the positions that predict a label, and no others.
 - `TokenLogps`: that head where TRL 1.16 has no kernel of its own, which is everywhere but on a GPU.
-- `fuse_lora`: an adapter's update added by one matrix product, without PEFT's copies to float32 and back.
+- `lora`: an adapter's update added by one matrix product, without PEFT's copies to float32 and back.
 
-Patches models, loads none. Called by `dpo`, `sft` and `gad`. Shapes: K scored tokens, H hidden size, V vocabulary.
+`patches` puts them into models. Shapes: K scored tokens, H hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from peft.tuners.lora import Linear
 from torch import Tensor
 from torch.nn import functional
 from trl.trainer.utils import FusedCausalLMOutput
@@ -36,29 +35,20 @@ _SCALES = (
 _CHUNK = 256  # tokens whose logits are there at a time
 
 
-def score_selected(
-    model: Any, arrange: Arrangement | None = None, temperature: Callable[[], float] | None = None
-) -> None:
-    """Let TRL's fused head see the positions of `model` that predict a label, and no others.
-
-    With `arrange` the backbone gets other rows than TRL's batch; logits are divided by what `temperature` gives at the
-    time. Only calls with `fused_lm_head=True` change, and
-    their fields come back in the shape of `labels[:, 1:]`, zero where there is none. Without it nothing is done on a
-    GPU, where TRL selects by itself (`trl.trainer.utils.add_fused_lm_head`); elsewhere it would project every
-    position, prompts and padding too. Values are unchanged up to the rounding of another matrix shape.
-    """
-    if arrange is None and temperature is None and model.device.type in ("cuda", "xpu"):
-        return
-    fused = model.forward
+def selected(
+    model: Any, trls: Any, arrange: Arrangement | None, temperature: Callable[[], float] | None
+) -> Callable[..., Any]:  # fmt: skip
+    """A forward function for `model` that projects the positions that predict a label, and no others; `trls` is TRL's,
+    which it stands for (`patches.score_selected`)."""
 
     def select(hidden: Tensor, where: tuple[Tensor, Tensor]) -> Tensor:
         return hidden[where] if temperature is None else hidden[where] / temperature()
 
-    @functools.wraps(fused)
+    @functools.wraps(trls)
     def forward(*args: Any, fused_lm_head: bool = False, labels: Tensor | None = None, **options: Any) -> Any:
         # A mixture of experts is balanced over the tokens of a batch: those of TRL's, then.
         if not fused_lm_head or labels is None or options.get("output_router_logits"):
-            return fused(*args, fused_lm_head=fused_lm_head, labels=labels, **options)
+            return trls(*args, fused_lm_head=fused_lm_head, labels=labels, **options)
         scored = labels[:, 1:] != IGNORED
         where = scored.nonzero(as_tuple=True)
         if arrange:
@@ -68,10 +58,10 @@ def score_selected(
         if _is_plain(model):
             output = _scored_here(model, args, options, select, where, targets)
         else:
-            output = _scored_by_trl(model, fused, args, options, select, where, targets)
+            output = _scored_by_trl(model, trls, args, options, select, where, targets)
         return _scattered(output, scored)
 
-    model.forward = forward
+    return forward
 
 
 def is_linear(model: Any) -> bool:
@@ -166,19 +156,13 @@ def _fields(logits: Tensor, target: Tensor) -> tuple[Tensor, ...]:
     return chosen - normaliser, entropy, mean, top, normaliser
 
 
-def fuse_lora(model: Any) -> None:
-    """One product for `base(x) + scaling * B(A(x))`: no copy of `x` in the adapter's dtype, no sum of its own.
+def lora(module: Any, general: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
+    """`base(x) + scaling * B(A(x))` as one product: no copy of `x` in the adapter's dtype, no sum of its own.
 
     The weights of the adapter stay float32 and are rounded to the base's dtype for the product, as autocast does.
-    What is no plain LoRA (several adapters, dropout, a variant) goes PEFT's way. Two products in bf16 and a rounding
-    between them replace float32 ones; in float32 nothing but the order of a sum changes.
+    What is no plain LoRA (several adapters, dropout, a variant) goes PEFT's way, `general`. Two products in bf16 and a
+    rounding between them replace float32 ones; in float32 nothing but the order of a sum changes.
     """
-    for module in model.modules():
-        if type(module) is Linear:
-            module.forward = functools.partial(_lora, module, module.forward)
-
-
-def _lora(module: Any, general: Any, x: Tensor, *args: Any, **options: Any) -> Tensor:
     if module.disable_adapters or module.merged or not _is_plain_lora(module) or options or args:
         result: Tensor = general(x, *args, **options)
         return result

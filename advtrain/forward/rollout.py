@@ -2,7 +2,7 @@
 
 Beside `generate` of transformers: a prompt is read once for all its samples, keys and values are written into room
 that is there instead of being copied for every token, and a reply that has ended leaves the batch. Knows no text and no
-reward. Called by `adversarial`, `held_out` and `soda`. Shapes: P prompts, S samples in the batch, T positions so far,
+reward. Called by `methods.gad.trainer` and `soda`. Shapes: P prompts, S samples in the batch, T positions so far,
 V vocabulary.
 """
 
@@ -24,7 +24,7 @@ BATCH_TOKENS = (
 LEFT = 0.75  # of the batch: with fewer still going on, those that have ended are taken out, at the price of one copy
 
 
-class Roomy(DynamicLayer):  # type: ignore[misc]
+class GrowingLayer(DynamicLayer):  # type: ignore[misc]
     """A layer of the cache that grows by half when it is full, not by one copy a token."""
 
     keys: Tensor
@@ -83,7 +83,7 @@ def _sampled(
     rows = [[0] * (width - len(ids)) + ids for ids in prompts]  # padding is masked: any id will do
     kept = [[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts]
     ids, mask = torch.tensor(rows, device=model.device), torch.tensor(kept, device=model.device)
-    cache = _roomy_cache(model)
+    cache = _growing_cache(model)
     logits = _next(model, cache, ids, mask)  # (P, V)
     cache.batch_repeat_interleave(count)
     logits, mask = logits.repeat_interleave(count, 0), mask.repeat_interleave(count, 0)
@@ -106,10 +106,10 @@ def _sampled(
     return [[token for token in row if token >= 0] for row in tokens.tolist()]
 
 
-def _roomy_cache(model: Any) -> DynamicCache:
+def _growing_cache(model: Any) -> DynamicCache:
     """The model's own kinds of layers (sliding windows, recurrent states), the plain ones with room."""
     cache = DynamicCache(config=model.config)
-    cache.layers = [Roomy() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
 
 

@@ -6,11 +6,18 @@ Knows no loss and no dataset. Called by the methods.
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import datasets
 import transformers
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 
 from advcore import runs
 from advtrain import ranks
@@ -18,6 +25,29 @@ from advtrain.loop import checkpoints
 
 NOTED = {"rewards/margins": "margin", "discriminator/accuracy": "told apart", "length/student": "length"}
 """What the progress line says beside the loss, where it is measured."""
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Within the block datasets and transformers draw no progress bars of their own, of an instant each."""
+    logging = transformers.utils.logging
+    bars = [
+        (logging.is_progress_bar_enabled(), logging.disable_progress_bar, logging.enable_progress_bar),
+        # transformers takes the Hub's along
+        (not are_progress_bars_disabled(), disable_progress_bars, enable_progress_bars),
+        (
+            not datasets.are_progress_bars_disabled(),
+            datasets.disable_progress_bars,
+            datasets.enable_progress_bars,
+        ),
+    ]
+    for _, off, _ in bars:
+        off()
+    try:
+        yield
+    finally:
+        for were_on, off, on in bars:
+            (on if were_on else off)()
 
 
 class RunLog(transformers.TrainerCallback):  # type: ignore[misc]

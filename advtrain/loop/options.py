@@ -29,12 +29,6 @@ OWN_KEY = {
     "save_steps": "train.checkpoint_steps",
     "report_to": "report_to",
 }
-# Those of GRPOConfig, where the names differ.
-GAD_KEY = {
-    "num_generations": "gad.samples", "max_completion_length": "gad.max_new_tokens", "use_vllm": "gad.rollouts",
-    "steps_per_generation": "train.gradient_accumulation",
-    "generation_batch_size": "train.batch_size",
-}  # fmt: skip
 # TRL options about text and loading, which are done here before TRL sees the rows: they would be ignored.
 DONE_HERE = {
     "truncation_mode", "chat_template_path", "dataset_text_field", "assistant_only_loss",
@@ -45,8 +39,11 @@ DONE_HERE = {
 REFERENCE_HERE = {"precompute_ref_log_probs", "sync_ref_model"}
 
 
-def trl_options(config: RunConfig, folder: Path, cls: Any, **method: Any) -> Any:
-    """A `cls` (DPOConfig, SFTConfig or GRPOConfig) for this run; `method` holds what only that method has.
+def trl_options(
+    config: RunConfig, folder: Path, cls: Any, own_keys: dict[str, str] | None = None, **method: Any
+) -> Any:
+    """A `cls` (DPOConfig, SFTConfig or GRPOConfig) for this run; `method` holds what only that method has,
+    `own_keys` which of our keys set an option of another name.
 
     Raises ConfigError for a `[trl]` key that TRL does not know, that has its own key here, or that TRL
     refuses.
@@ -60,7 +57,7 @@ def trl_options(config: RunConfig, folder: Path, cls: Any, **method: Any) -> Any
             raise ConfigError(f"unknown key trl.{key}{nearest(key, known)}")
         if key in OWN_KEY or key in method:
             own = {field.name for field in dataclasses.fields(getattr(config, config.method))}
-            named = {name: f"{config.method}.{name}" for name in own} | OWN_KEY | GAD_KEY
+            named = {name: f"{config.method}.{name}" for name in own} | OWN_KEY | (own_keys or {})
             raise ConfigError(f"trl.{key} is set by {named.get(key, f'method = {config.method}')}")
         if key in DONE_HERE:
             raise ConfigError(f"trl.{key} would do nothing: advtrain loads the model and tokenises by itself")

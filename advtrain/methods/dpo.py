@@ -1,28 +1,31 @@
 """Direct preference optimisation: TRL's DPOTrainer on rows that are ids already, with an explicit reference.
 
 Adds what TRL lacks, and no loss: each prompt goes through the model once (`prefix`), the pairs of an optimizer step
-are grouped by length (`order.StepSorted`), and the reference is worked out once a pair (`scoring`). Trains on the
-pairs that TRL would draw, to the same loss. Called by `run`. Source: arXiv 2305.18290; TRL 1.16 `DPOTrainer`.
+are grouped by length (`order.StepSorted`), and the reference is worked out once a pair (`forward.logps`). Trains on
+the pairs that TRL would draw, to the same loss. Source: arXiv 2305.18290; TRL 1.16 `DPOTrainer`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import datasets
 import torch
 import trl
 
-from advcore import DataError
-from advtrain import models
-from advtrain.config import RunConfig
-from advtrain.encoding.rows import Example
-from advtrain.forward import adapters, fused, logps, prefix
+from advcore import DataError, contract
+from advcore.engine import loading
+from advtrain import encoding, models, patches, ranks
+from advtrain.encoding import Dataset, Example
+from advtrain.forward import adapters, logps, prefix
 from advtrain.loop import checkpoints, order
 from advtrain.loop.options import trl_options
+from advtrain.methods import base, margins
 
 # These losses look at the other pairs of their forward pass, so that pairs cannot be moved to another one.
 _JOINT = frozenset(("sft", "aot", "aot_unpaired"))
@@ -57,46 +60,91 @@ class PairTrainer(checkpoints.WholeCheckpoints, trl.DPOTrainer):  # type: ignore
         return sampler(self, drawn)
 
 
-def options(config: RunConfig, folder: Path) -> trl.DPOConfig:
-    """TRL's options for this run. Raises ConfigError for a `[trl]` key that cannot be used."""
-    losses = ["robust"] if config.dpo.smoothing == "rows" else list(config.dpo.loss_type)
-    return trl_options(
-        config, folder, trl.DPOConfig, max_length=config.max_length, beta=config.dpo.beta,
-        loss_type=losses, label_smoothing=config.dpo.label_smoothing,
-    )  # fmt: skip
+class Dpo(base.Method):
+    """DPO on preference pairs against an explicit reference, then a margin for each exercise."""
+
+    def settled(self) -> Self:
+        """`dpo.label_smoothing` as the dataset has it, where the config says so. Raises DataError where it has none."""
+        if self.config.dpo.smoothing != "measured":
+            return self
+        rate = encoding.flip_rate(self.config.dataset)
+        if rate is None:
+            raise DataError(
+                f"{self.config.dataset} has no {contract.CALIBRATION}: run advgen calibrate, or leave dpo.smoothing out"
+            )
+        ranks.say(f"label_smoothing = {rate:.4f}, as the dataset's {contract.CALIBRATION} says")
+        measured = dataclasses.replace(self.config.dpo, smoothing="fixed", label_smoothing=rate)
+        return type(self)(dataclasses.replace(self.config, dpo=measured))
+
+    @cached_property
+    def reference(self) -> models.Reference:
+        """What the policy is compared with, for training, margins and the manifest alike."""
+        return models.reference(self.config)
+
+    def options(self, folder: Path) -> trl.DPOConfig:
+        dpo = self.config.dpo
+        return trl_options(
+            self.config, folder, trl.DPOConfig, max_length=self.config.max_length, beta=dpo.beta,
+            loss_type=["robust"] if dpo.smoothing == "rows" else list(dpo.loss_type),
+            label_smoothing=dpo.label_smoothing,
+        )  # fmt: skip
+
+    @property
+    def companion(self) -> str:
+        return self.reference.path if self.reference.kind == "model" else ""
+
+    def other_phases(self, size: models.Size, parts: Mapping[str, int], tokens: int) -> dict[str, int]:
+        """The margins are taken in float32."""
+        dtype, _ = loading.precision()
+        return {"margin_pass": parts["weights"] // dtype.itemsize * 4}
+
+    def build(
+        self, policy: Any, tokenizer: Any, examples: Sequence[Example], folder: Path
+    ) -> PairTrainer:  # fmt: skip
+        """A trainer over the examples that were not dropped, with its reference: the base with its adapter off, a
+        frozen adapter, or a whole model. Raises ConfigError for a `[trl]` key or a reference that cannot be used."""
+        adapter = self.reference.path if self.reference.kind == "adapter" else ""
+        whole = models.load_base(self.companion) if self.companion else None
+        if adapter:
+            models.check_adapter(adapter, self.config.model)
+        kept = [example for example in examples if not example.dropped]
+        rows = datasets.Dataset.from_list([logps.columns(example) for example in kept])
+        trainer = PairTrainer(
+            model=policy, ref_model=whole, args=self.options(folder), train_dataset=rows,
+            processing_class=tokenizer,
+        )  # fmt: skip
+        if self.config.dpo.smoothing == "rows":
+            _smooth_rows(trainer, kept)
+        adapters.set_reference(policy, adapter)
+        patches.fuse_lora(policy)
+        _share_prompts(trainer, kept)
+        return trainer
+
+    def fit(self, trainer: PairTrainer, examples: Sequence[Example], folder: Path) -> None:
+        with_reference(trainer, examples, self.reference.content)
+        super().fit(trainer, examples, folder)
+
+    def results(
+        self, trainer: PairTrainer, dataset: Dataset, examples: Sequence[Example], folder: Path
+    ) -> dict[str, Any]:  # fmt: skip
+        """The margins, written into `folder/margins`; all ranks share the forward passes."""
+        policy = models.policy_id(self.config.model, str(folder / "adapter"))
+        rows = margins.score(
+            trainer, examples, {"model": policy, "reference": self.reference.id}, self.reference.content,
+            self.config.dpo.margin_matmul,
+        )  # fmt: skip
+        if not ranks.is_main():
+            return {}
+        return margins.written(rows, folder, dataset.round, examples, self.config.adapter)
+
+    def lineage(self) -> dict[str, Any]:
+        return {**super().lineage(), "reference": self.reference.id}
 
 
-def build(
-    config: RunConfig, policy: Any, tokenizer: Any, examples: Sequence[Example], folder: Path
-) -> PairTrainer:
-    """A trainer over the examples that were not dropped.
-
-    The reference is settled here: the base with its adapter off, a frozen adapter, or a whole model. Raises
-    ConfigError for a `[trl]` key or a reference that cannot be used.
-    """
-    reference = models.reference(config)
-    adapter = reference if models.is_adapter(reference) else ""
-    whole = models.load_base(reference) if reference and not adapter else None
-    if adapter:
-        models.check_adapter(adapter, config.model)
-    kept = [example for example in examples if not example.dropped]
-    rows = datasets.Dataset.from_list([logps.columns(example) for example in kept])
-    built = PairTrainer(
-        model=policy, ref_model=whole, args=options(config, folder), train_dataset=rows,
-        processing_class=tokenizer,
-    )  # fmt: skip
-    if config.dpo.smoothing == "rows":
-        _smooth_rows(built, kept)
-    adapters.set_reference(policy, adapter)
-    fused.fuse_lora(policy)
-    _share_prompts(built, kept)
-    return built
-
-
-def _smooth_rows(built: PairTrainer, kept: Sequence[Example]) -> None:
+def _smooth_rows(trainer: PairTrainer, kept: Sequence[Example]) -> None:
     shares = [(1 - _p_true(example)) / 2 for example in kept]
-    built.train_dataset = built.train_dataset.add_column(SMOOTHING, shares)
-    built.data_collator = functools.partial(_collated, built.data_collator)
+    trainer.train_dataset = trainer.train_dataset.add_column(SMOOTHING, shares)
+    trainer.data_collator = functools.partial(_collated, trainer.data_collator)
 
 
 def _p_true(example: Example) -> float:
@@ -116,25 +164,25 @@ def _collated(plain: Any, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return batch
 
 
-def _share_prompts(built: PairTrainer, kept: Sequence[Example]) -> None:
+def _share_prompts(trainer: PairTrainer, kept: Sequence[Example]) -> None:
     """For the policy and a whole reference, where they take a mask of ours; the longest pair tells."""
     example = max(kept, key=lambda each: each.length)
-    for model in (built.model.get_base_model(), built.ref_model):
+    for model in (trainer.model.get_base_model(), trainer.ref_model):
         if model is not None and prefix.takes_masks(model, example.prompt, example.completions):
-            fused.score_selected(model, prefix.share)
+            patches.score_selected(model, prefix.share)
 
 
-def with_reference(built: PairTrainer, examples: Sequence[Example], reference: str) -> None:
+def with_reference(trainer: PairTrainer, examples: Sequence[Example], reference: str) -> None:
     """Give the training rows what the reference says of them, so that it need not run at every step.
 
     `reference` is the id of its content. With `trl.ld_alpha` tokens are weighted one by one: TRL's own way stands.
     """
-    if built.ld_alpha is not None:
+    if trainer.ld_alpha is not None:
         return
     kept = [example for example in examples if not example.dropped]
-    known = logps.reference_logps(built, kept, reference)
+    known = logps.reference_logps(trainer, kept, reference)
     pairs = [known[logps.key(example)] for example in kept]
     chosen, rejected = ([pair[side] for pair in pairs] for side in (0, 1))
-    rows = built.train_dataset.add_column("ref_chosen_logps", chosen)
-    built.train_dataset = rows.add_column("ref_rejected_logps", rejected)
-    built.precompute_ref_logps = True
+    rows = trainer.train_dataset.add_column("ref_chosen_logps", chosen)
+    trainer.train_dataset = rows.add_column("ref_rejected_logps", rejected)
+    trainer.precompute_ref_logps = True

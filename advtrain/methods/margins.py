@@ -3,24 +3,28 @@
 Runs in evaluation mode without gradients, on the same ids that were trained on; TRL only logs means over
 batches. And in float32, whatever was trained in: a young adapter moves activations by less than bf16 can
 hold, so that the difference of two bf16 passes is rounding noise. Computes no statistics itself (`losses`
-does). Called by `run`.
+does). Called by `dpo`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
 
-from advcore import contract
+from advcore import contract, runs
+from advtrain import ranks
 from advtrain.encoding.rows import Example
 from advtrain.forward import logps
-from advtrain.methods import dpo, losses
+from advtrain.methods import losses
 
 # From these shares on a warning.
 NEAR_ZERO_SHARE = 0.5  # ours
@@ -30,7 +34,7 @@ Row = dict[str, Any]
 
 
 def score(
-    trainer: dpo.PairTrainer, examples: Sequence[Example], names: dict[str, str], content: str, matmul: str
+    trainer: Any, examples: Sequence[Example], names: dict[str, str], content: str, matmul: str
 ) -> list[Row]:
     """Rows of the `margins` config, one per exercise, in the order of the first pair of each.
 
@@ -99,6 +103,34 @@ def _mean(rows: list[Row]) -> Row:
         "truncated": any(row["truncated"] for row in rows),
         "dropped": all(row["dropped"] for row in rows),
     }
+
+
+def written(
+    rows: list[Row], folder: Path, number: int, examples: Sequence[Example], parent: str
+) -> dict[str, Any]:  # fmt: skip
+    """Write `folder/margins/round-NNNN.parquet`; tells on stderr, and returns for the manifest, what the margins look
+    like. `parent` is the adapter that the run went on with."""
+    file = contract.write_round(folder, "margins", number, rows)
+    now = signature(rows)
+    ranks.say(
+        f"margins of {now.count} exercises: mean {now.mean:+.4f}, std {now.std:.4f}, "
+        f"accuracy {now.accuracy:.2f}, effective samples {now.effective_samples:.1f}"
+    )
+    found = warnings(now, _before(parent), near_copies(examples), now.count)
+    for warning in found:
+        ranks.say(f"warning: {warning}")
+    described = {"file": str(file.relative_to(folder)), "sha256": runs.sha256_of_files([file])}
+    return {"margins": {**described, **dataclasses.asdict(now)}, "warnings": found}
+
+
+def _before(adapter: str) -> losses.Signature | None:
+    """Of the round that left this adapter, where its run folder still stands around it."""
+    file = Path(adapter).parent / "manifest.json"
+    if not adapter or not file.exists():
+        return None
+    before = json.loads(file.read_text()).get("margins") or {}
+    names = [field.name for field in dataclasses.fields(losses.Signature)]
+    return losses.Signature(**{name: before[name] for name in names}) if before else None
 
 
 def signature(rows: Sequence[Row]) -> losses.Signature:

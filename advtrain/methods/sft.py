@@ -1,6 +1,6 @@
 """Supervised fine-tuning on completions: TRL's SFTTrainer on ids and labels. On the `gad` config it is SeqKD.
 
-The loss covers the completion and the end of its turn, never the prompt. Called by `run`.
+The loss covers the completion and the end of its turn, never the prompt.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 import datasets
 import trl
 
-from advtrain.config import RunConfig
-from advtrain.encoding.rows import IGNORED, Example
-from advtrain.forward import fused
+from advtrain import patches
+from advtrain.encoding import IGNORED, Example
 from advtrain.loop import checkpoints, order
 from advtrain.loop.options import trl_options
+from advtrain.methods import base
 
 
 class CompletionTrainer(checkpoints.WholeCheckpoints, trl.SFTTrainer):  # type: ignore[misc]
@@ -29,6 +29,26 @@ class CompletionTrainer(checkpoints.WholeCheckpoints, trl.SFTTrainer):  # type: 
         return order.step_sorted(self, super()._get_train_sampler(train_dataset))
 
 
+class Sft(base.Method):
+    """Cross-entropy on the completions."""
+
+    flash = True
+
+    def options(self, folder: Path) -> trl.SFTConfig:
+        return trl_options(self.config, folder, trl.SFTConfig, max_length=self.config.max_length)
+
+    def build(
+        self, policy: Any, tokenizer: Any, examples: Sequence[Example], folder: Path
+    ) -> CompletionTrainer:  # fmt: skip
+        rows = datasets.Dataset.from_list([columns(example) for example in examples if not example.dropped])
+        trainer = CompletionTrainer(
+            model=policy, args=self.options(folder), train_dataset=rows, processing_class=tokenizer
+        )
+        patches.score_selected(policy.get_base_model())
+        patches.fuse_lora(policy)
+        return trainer
+
+
 def columns(example: Example) -> dict[str, Any]:
     """The columns that TRL takes as prepared: ids, and labels on the completion only."""
     (completion,) = example.completions
@@ -36,21 +56,3 @@ def columns(example: Example) -> dict[str, Any]:
         "input_ids": example.prompt + completion,
         "labels": [IGNORED] * len(example.prompt) + completion,
     }
-
-
-def options(config: RunConfig, folder: Path) -> trl.SFTConfig:
-    """TRL's options for this run. Raises ConfigError for a `[trl]` key that cannot be used."""
-    return trl_options(config, folder, trl.SFTConfig, max_length=config.max_length)
-
-
-def build(
-    config: RunConfig, policy: Any, tokenizer: Any, examples: Sequence[Example], folder: Path
-) -> CompletionTrainer:
-    """A trainer over the examples that were not dropped. Raises ConfigError for a `[trl]` key it cannot
-    use."""
-    arguments = options(config, folder)
-    rows = datasets.Dataset.from_list([columns(example) for example in examples if not example.dropped])
-    built = CompletionTrainer(model=policy, args=arguments, train_dataset=rows, processing_class=tokenizer)
-    fused.score_selected(policy.get_base_model())
-    fused.fuse_lora(policy)
-    return built

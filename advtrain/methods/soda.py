@@ -1,6 +1,6 @@
 """SODA: pairs of the teacher's reply and one that the student gave before it was trained, for DPO.
 
-The cheap rival of GAD: one snapshot of the student and no discriminator. Called by `run`. Source: arXiv 2604.03873.
+The cheap rival of GAD: one snapshot of the student and no discriminator. Source: arXiv 2604.03873.
 """
 
 from __future__ import annotations
@@ -18,12 +18,22 @@ from accelerate import PartialState
 from advcore import chat, runs
 from advtrain import ranks
 from advtrain.config import RunConfig
-from advtrain.encoding import replies
-from advtrain.encoding.replies import Reply
-from advtrain.encoding.rows import Example
+from advtrain.encoding import Example, Reply, replies
 from advtrain.forward import rollout
+from advtrain.methods.dpo import Dpo
 
 AT_ONCE = 16  # prompts that are answered together, and entered together
+
+
+class Soda(Dpo):
+    """DPO whose rejected side is sampled; `gad.temperature` and `gad.max_new_tokens` say how."""
+
+    @property
+    def reply_tokens(self) -> int:
+        return self.config.gad.max_new_tokens
+
+    def sampled(self, policy: Any, tokenizer: Any, examples: list[Example], folder: Path) -> list[Example]:
+        return pairs(self.config, policy, tokenizer, examples, folder)
 
 
 def pairs(
@@ -39,9 +49,9 @@ def pairs(
     rank, count = ranks.number(), ranks.count()
     _sample(config, policy, tokenizer, examples, batches[rank::count], folder / f"snapshot-{rank}.jsonl")
     ranks.wait()
-    said = _read(folder)
+    sampled = _read(folder)
     return [
-        example if example.dropped else _pair(config, tokenizer, example, said[at])
+        example if example.dropped else _pair(tokenizer, example, sampled[at])
         for at, example in enumerate(examples)
     ]
 
@@ -57,7 +67,7 @@ def _sample(
     with runs.progress("snapshot", sum(map(len, batches))) if ranks.is_main() else nullcontext() as progress:
         for rows in batches:
             torch.manual_seed(config.seed + rows[0])
-            prompts = [chat.prompt_ids(tokenizer, replies.of_teacher(examples[at].row)[0]) for at in rows]
+            prompts = [examples[at].prompt for at in rows]
             most, temperature = config.gad.max_new_tokens, config.gad.temperature
             drawn = rollout.sample(base, prompts, 1, temperature, most, stop)
             for at, ids in zip(rows, drawn, strict=True):
@@ -78,9 +88,11 @@ def _read(folder: Path) -> dict[int, Reply]:
     return {row["row"]: Reply(row["text"], row["finished"]) for row in rows}
 
 
-def _pair(config: RunConfig, tokenizer: Any, example: Example, reply: Reply) -> Example:
-    prompt, teacher = replies.of_teacher(example.row)
-    teacher = replies.cut(tokenizer, prompt, teacher, config.gad.max_new_tokens)
-    start, ids = replies.encode(tokenizer, prompt, [teacher, reply])
+def _pair(tokenizer: Any, example: Example, reply: Reply) -> Example:
+    end = [replies.end_of_turn(tokenizer)]
+    ids = replies.encode_after(tokenizer, example.messages, example.prompt, reply, end)
+    both = (*example.completions, ids)
     # A sample of nothing but a cut is no reply that a teacher's could be preferred to.
-    return dataclasses.replace(example, prompt=start, completions=tuple(ids), dropped=not all(ids))
+    return dataclasses.replace(
+        example, completions=both, replies=(*example.replies, reply), dropped=not all(both)
+    )

@@ -13,8 +13,10 @@ import transformers
 
 from advcore import ConfigError
 from advcore.engine import loading
+from advtrain import patches
 from advtrain.config import Lora, RunConfig
 from advtrain.forward import adapters
+from advtrain.loop import log
 from advtrain.models.folders import check_adapter, lora_config
 from advtrain.models.names import locate
 
@@ -35,14 +37,16 @@ def load_base(model: str, flash: bool = False) -> Any:
     """
     flash = flash and torch.cuda.is_available() and transformers.utils.is_flash_attn_2_available()
     dtype, _ = loading.precision()
-    return from_pretrained(
+    loaded = from_pretrained(
         transformers.AutoModelForCausalLM, model, dtype=dtype,
         attn_implementation="flash_attention_2" if flash else "sdpa",
     )  # fmt: skip
+    patches.use_our_attention(loaded)
+    return loaded
 
 
 def from_pretrained(cls: Any, model: str, **options: Any) -> Any:
-    with loading.loading(model):
+    with loading.loading(model), log.without_bars():
         return cls.from_pretrained(locate(model), **options)
 
 

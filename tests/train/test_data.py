@@ -159,7 +159,7 @@ def test_a_blank_that_a_template_puts_before_a_reply_is_read_on_both_sides_alike
 def test_sft_reads_a_teachers_reply_as_gad_does(tokenizer):
     rows = [{"prompt": "Say it.", "teacher_response": "x" * length} for length in range(1, 14)]
     examples = encoding.encode(tokenizer, rows, "gad", 2048, 8)
-    whole = [replies.of_teacher(row) for row in rows]
+    whole = [encoding.of_teacher(row) for row in rows]
     for example, (prompt, reply) in zip(examples, whole, strict=True):
         start, (ids,) = replies.encode(tokenizer, prompt, [reply])
         assert (example.prompt, example.completions[0]) == (start, ids[:8])

@@ -1,6 +1,7 @@
 """The discriminator of GAD: one score for one text, whoever wrote it, and a step that is the one worked out by hand."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,7 +80,12 @@ def test_a_base_that_an_adapter_was_merged_into_and_out_of_is_what_it_was(tiny, 
         return {name: each.clone() for name, each in policy.named_parameters() if "lora_" not in name}
 
     before = base()
-    patches.unharmed(merge, policy)()
+    vllm = SimpleNamespace(sync_weights=merge)
+    patches.preserve_base_weights(vllm, policy)
+    once = vllm.sync_weights
+    patches.preserve_base_weights(vllm, policy)
+    assert vllm.sync_weights is once
+    vllm.sync_weights()
     assert all(torch.equal(weight, before[name]) for name, weight in base().items())
     merge()
     assert not all(torch.equal(weight, before[name]) for name, weight in base().items())
@@ -100,7 +106,7 @@ def test_what_a_template_would_swallow_of_a_reply_is_read_all_the_same(tokenizer
 
 def test_scores_are_those_of_a_forward_pass_for_every_sequence(make):
     judge = stirred(make())
-    scores = judge.play([GROUP, OTHER], learn=False)
+    scores = judge.score_and_step([GROUP, OTHER], learn=False)
     for at, group in enumerate((GROUP, OTHER)):
         assert scores.teacher_B[at].item() == pytest.approx(
             apart(judge, group.prompt, group.teacher), abs=1e-5
@@ -113,7 +119,7 @@ def test_the_same_text_scores_the_same_on_both_paths(make, tokenizer):
     judge = stirred(make())
     reply = Reply("def f(x):\n    return x", finished=True)
     prompt, (teacher, first, second) = replies.encode(tokenizer, PROMPT, [reply] * 3)
-    scores = judge.play([Group(prompt, teacher, [first, second])], learn=False)
+    scores = judge.score_and_step([Group(prompt, teacher, [first, second])], learn=False)
     torch.testing.assert_close(scores.student_BN[0], scores.teacher_B.expand(2), atol=1e-5, rtol=0)
 
 
@@ -122,15 +128,15 @@ def test_the_prompt_and_the_teachers_reply_go_through_the_model_once(make):
     judge.model.get_base_model().base_model.register_forward_pre_hook(
         lambda _module, _args, inputs: positions.append(inputs["input_ids"].numel()), with_kwargs=True
     )
-    judge.play([GROUP], learn=True)
+    judge.score_and_step([GROUP], learn=True)
     assert positions == [3 + 4 + 2 + 6 + 1]
 
 
 def test_a_model_that_takes_no_mask_of_ours_scores_the_same_apart(make):
     judge = stirred(make())
-    shared = judge.play([GROUP, OTHER], learn=False)
+    shared = judge.score_and_step([GROUP, OTHER], learn=False)
     judge.shares = False
-    apart_ = judge.play([GROUP, OTHER], learn=False)
+    apart_ = judge.score_and_step([GROUP, OTHER], learn=False)
     torch.testing.assert_close(apart_.student_BN, shared.student_BN, atol=1e-5, rtol=0)
 
 
@@ -159,7 +165,7 @@ def test_half_a_character_is_on_neither_side(tokenizer):
 
 def test_an_empty_reply_has_the_score_of_its_prompt_and_not_of_its_neighbour(make):
     judge = stirred(make())
-    scores = judge.play([Group([5, 6, 7], TEACHER, [[], [50, 51]])], learn=False)
+    scores = judge.score_and_step([Group([5, 6, 7], TEACHER, [[], [50, 51]])], learn=False)
     assert scores.student_BN[0, 0].item() == pytest.approx(apart(judge, [5, 6, 7], []), abs=1e-5)
 
 
@@ -171,16 +177,16 @@ def test_text_that_spells_a_control_token_stays_text(tokenizer):
 
 def test_rewards_are_the_scores_before_the_step_that_learns_from_them(make):
     judge = make()
-    before = judge.play([GROUP, OTHER], learn=False)
-    learnt = judge.play([GROUP, OTHER], learn=True)
-    after = judge.play([GROUP, OTHER], learn=False)
+    before = judge.score_and_step([GROUP, OTHER], learn=False)
+    learnt = judge.score_and_step([GROUP, OTHER], learn=True)
+    after = judge.score_and_step([GROUP, OTHER], learn=False)
     torch.testing.assert_close(learnt.student_BN, before.student_BN, atol=1e-6, rtol=0)
     assert learnt.loss == pytest.approx(before.loss, abs=1e-6)
     assert after.loss < before.loss
 
 
 def test_the_loss_is_the_mean_over_prompts_of_what_the_pure_function_gives(make):
-    scores = make().play([GROUP, OTHER], learn=False)
+    scores = make().score_and_step([GROUP, OTHER], learn=False)
     expected = losses.bradley_terry(scores.teacher_B, scores.student_BN).mean().item()
     assert scores.loss == pytest.approx(expected, abs=1e-6)
 
@@ -189,7 +195,7 @@ def test_a_norm_of_zero_clips_nothing(make):
     unclipped, judge = make(), make()
     unclipped.max_grad_norm, judge.max_grad_norm = 1e9, 0.0
     for each in (unclipped, judge):
-        each.play([GROUP], learn=True)
+        each.score_and_step([GROUP], learn=True)
     for name, weight in judge.state()["weights"].items():
         torch.testing.assert_close(weight, unclipped.state()["weights"][name])
 
@@ -201,7 +207,7 @@ def test_how_groups_are_batched_changes_no_step(make):
         backbone = judge.model.get_base_model().base_model
         backbone.register_forward_pre_hook(lambda *_, size=batch_size: passes.append(size))
         for _ in range(3):
-            judge.play([GROUP, OTHER], learn=True)
+            judge.score_and_step([GROUP, OTHER], learn=True)
         weights.append(judge.state()["weights"])
     assert passes == [2] * 3 + [1] * 6
     for name, weight in weights[0].items():
@@ -211,7 +217,7 @@ def test_how_groups_are_batched_changes_no_step(make):
 def test_only_the_discriminators_weights_learn_and_none_keeps_a_gradient(make):
     judge = make()
     before = {name: weight.clone() for name, weight in judge.model.named_parameters()}
-    judge.play([GROUP], learn=True)
+    judge.score_and_step([GROUP], learn=True)
     changed = {
         name for name, weight in judge.model.named_parameters() if not torch.equal(weight, before[name])
     }
@@ -230,7 +236,7 @@ def test_clamp_and_length_debias_change_the_reward_by_hand(make):
 
 
 def test_the_penalty_on_scores_is_added_to_the_loss(make):
-    plain, penalised = (make(score_l2=weight).play([GROUP], learn=False) for weight in (0.0, 0.5))
+    plain, penalised = (make(score_l2=weight).score_and_step([GROUP], learn=False) for weight in (0.0, 0.5))
     squares = (plain.teacher_B**2 + (plain.student_BN**2).mean(dim=1)).item() / 2
     assert penalised.loss == pytest.approx(plain.loss + 0.5 * squares, abs=1e-6)
 
@@ -238,16 +244,18 @@ def test_the_penalty_on_scores_is_added_to_the_loss(make):
 def test_a_base_of_its_own_leaves_the_students_weights_alone(make, tiny):
     judge = make(model=tiny)
     assert list(judge.model.peft_config) == [adapters.DISCRIMINATOR]
-    assert judge.play([GROUP], learn=True).grad_norm > 0
+    assert judge.score_and_step([GROUP], learn=True).grad_norm > 0
 
 
 def test_a_saved_discriminator_goes_on_and_one_of_another_base_or_shape_is_refused(make, tmp_path):
     judge = make()
-    judge.play([GROUP], learn=True)
+    judge.score_and_step([GROUP], learn=True)
     judge.save(tmp_path / "judge.safetensors", "base")
     again = make()
     again.load(tmp_path / "judge.safetensors", "base")
-    torch.testing.assert_close(again.play([GROUP], False).student_BN, judge.play([GROUP], False).student_BN)
+    torch.testing.assert_close(
+        again.score_and_step([GROUP], False).student_BN, judge.score_and_step([GROUP], False).student_BN
+    )
     with pytest.raises(ConfigError, match="trained on base, not on other"):
         again.load(tmp_path / "judge.safetensors", "other")
     (tmp_path / "broken.safetensors").write_bytes(b"no such thing")

@@ -109,7 +109,7 @@ player = models.load_discriminator(config, models.load_policy(config.model, "", 
 judge = Discriminator(player, config.discriminator, batch_size=4, weight_decay=0.0, max_grad_norm=0.2, seed=0)
 groups = [Group([5, 6], [40 + at, 41], [[50], [60, 61 + at, 62]]) for at in range(4)]
 for _ in range(3):
-    judge.play(groups[rank::world], learn=True)
+    judge.score_and_step(groups[rank::world], learn=True)
 torch.save(judge.state()["weights"], f"{sys.argv[2]}-{rank}")
 if world > 1:
     torch.distributed.destroy_process_group()

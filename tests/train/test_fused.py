@@ -4,7 +4,7 @@ import peft
 import pytest
 import trl.trainer
 
-from advtrain import models
+from advtrain import models, patches
 from advtrain.config import Lora
 from advtrain.forward import adapters, fused
 
@@ -38,7 +38,7 @@ def test_scoring_labelled_positions_alone_changes_no_value_and_no_gradient(tiny,
         model.get_output_embeddings().requires_grad_(not frozen)
         trl.trainer.add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
         if only_labelled:
-            fused.score_selected(model)
+            patches.score_selected(model)
         ids = torch.arange(3, 23).view(2, 10)
         labels = ids.clone()
         labels[0, :6], labels[1, 7:] = -100, -100
@@ -73,7 +73,7 @@ def outcome(policy):
 
 def test_an_adapter_in_one_product_gives_pefts_values_and_gradients(tiny):
     (plain, plain_grads), policy = outcome(with_update(tiny)), with_update(tiny)
-    fused.fuse_lora(policy)
+    patches.fuse_lora(policy)
     ours, our_grads = outcome(policy)
     torch.testing.assert_close(ours, plain)
     assert len(our_grads) == len(plain_grads) > 0
@@ -84,7 +84,7 @@ def test_an_adapter_in_one_product_gives_pefts_values_and_gradients(tiny):
 def test_an_adapter_that_is_off_or_merged_is_so(tiny):
     ids = torch.arange(3, 13)[None]
     policy = with_update(tiny)
-    fused.fuse_lora(policy)
+    patches.fuse_lora(policy)
     trained = policy(ids).logits
     with policy.disable_adapter():
         base = policy(ids).logits
@@ -96,7 +96,7 @@ def test_an_adapter_that_is_off_or_merged_is_so(tiny):
 
 def test_what_is_no_plain_adapter_goes_pefts_way(tiny):
     policy = with_update(tiny, dropout=0.5)
-    fused.fuse_lora(policy)
+    patches.fuse_lora(policy)
     ids = torch.arange(3, 13)[None]
     policy.train()
     torch.manual_seed(3)

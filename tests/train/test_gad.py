@@ -9,13 +9,13 @@ import pytest
 
 from advcore import ConfigError, DataError, settings
 from advcore.engine import loading
-from advtrain import CheckpointError, models, plan, run
+from advtrain import CheckpointError, methods, models, plan, run
 from advtrain.config import Gad, RunConfig
 from advtrain.encoding import replies
 from advtrain.encoding.replies import Reply
 from advtrain.forward import attention, prefix
 from advtrain.methods import losses, soda
-from advtrain.methods.gad import alarms, held_out, method, trainer
+from advtrain.methods.gad import alarms, held_out, trainer
 
 torch = pytest.importorskip("torch")
 REPLIES = [
@@ -65,9 +65,9 @@ def build(make, tmp_path):
 
     def built(**sections):
         config = make(**sections)
-        _, tokenizer, examples = run.prepare(config)
+        _, tokenizer, examples = methods.of(config).prepare()
         policy = models.load_policy(config.model, "", config.lora, config.seed)
-        return method.build(config, policy, tokenizer, examples, tmp_path / "run")
+        return methods.of(config).build(policy, tokenizer, examples, tmp_path / "run")
 
     return built
 
@@ -199,7 +199,8 @@ def test_the_warm_up_is_plain_cross_entropy_on_the_teachers_tokens(build):
     loss = sum(trainer._compute_loss(trainer.model, part).item() for part in inputs)
     total, count = 0.0, 0
     for row in batch[::3]:
-        prompt, reply = trainer.teacher_ids(row)
+        read = trainer.pairs[row["pair"]].student
+        prompt, reply = read.prompt, read.reply
         scores = logits(trainer, prompt + reply)[len(prompt) - 1 : -1]  # at temperature 1
         total += torch.nn.functional.cross_entropy(scores, torch.tensor(reply), reduction="sum").item()
         count += len(reply)
@@ -211,7 +212,7 @@ def test_the_policy_gradient_is_that_of_advantages_by_hand(build, monkeypatch):
     trainer.current_gradient_accumulation_steps = 2  # as in training
     batch = [row for row in trainer.train_dataset for _ in range(3)][:6]
     rewards = torch.tensor([[1.0, 2.0, 4.0], [0.0, -1.0, 3.0]])
-    monkeypatch.setattr(trainer.judge, "rewards", lambda scores, groups: rewards)
+    monkeypatch.setattr(trainer.discriminator, "rewards", lambda scores, groups: rewards)
     parts = trainer._played(batch)
     loss = sum(trainer._compute_loss(trainer.model, part) for part in parts)
     loss.backward()
@@ -239,10 +240,10 @@ def test_a_frozen_discriminator_learns_in_the_warm_up_only(build):
     assert trainer.discriminator_learns
     trainer.state.global_step = trainer.warm_steps
     assert not trainer.discriminator_learns
-    before = trainer.judge.state()["weights"]
+    before = trainer.discriminator.state()["weights"]
     before = {name: weight.clone() for name, weight in before.items()}
     trainer._played([row for row in trainer.train_dataset for _ in range(3)][:6])
-    after = trainer.judge.state()["weights"]
+    after = trainer.discriminator.state()["weights"]
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -259,11 +260,11 @@ def test_one_player_alone_can_warm_up(build, who, student, judge):
 def test_a_student_that_waits_stays_as_it_was_while_the_discriminator_learns(build):
     trainer = build(gad={"warmup": "discriminator"}, trl={"max_steps": 2, "weight_decay": 0.5})
     student = {name: each.clone() for name, each in trainer.model.named_parameters() if ".default." in name}
-    judge = {name: each.clone() for name, each in trainer.judge.weights.items()}
+    judge = {name: each.clone() for name, each in trainer.discriminator.weights.items()}
     trainer.train()
     for name, weight in trainer.model.named_parameters():
         assert name not in student or torch.equal(weight, student[name])
-    assert any(not torch.equal(weight, judge[name]) for name, weight in trainer.judge.weights.items())
+    assert any(not torch.equal(weight, judge[name]) for name, weight in trainer.discriminator.weights.items())
     assert not trainer.optimizer.state
 
 
@@ -278,12 +279,11 @@ def test_a_reply_that_the_teacher_was_cut_in_has_not_ended(make, tokenizer, tmp_
     row = {"prompt": "Say it.", "teacher_response": "so", "finish_reason": "length"}
     file.write_text((json.dumps(row) + "\n") * 4)
     config = make(dataset=str(file), gad={"held_out": 0})
-    _, _, examples = run.prepare(config)
-    built = method.build(
-        config, models.load_policy(config.model, "", config.lora, 0), tokenizer, examples, tmp_path / "run"
+    _, _, examples = methods.of(config).prepare()
+    built = methods.of(config).build(
+        models.load_policy(config.model, "", config.lora, 0), tokenizer, examples, tmp_path / "run"
     )
-    _, ids = built.teacher_ids(built.train_dataset[0])
-    assert tokenizer.eos_token_id not in ids
+    assert tokenizer.eos_token_id not in built.pairs[0].student.reply
 
 
 def test_the_papers_dataset_is_read_by_its_own_column(make, tmp_path):
@@ -291,7 +291,7 @@ def test_the_papers_dataset_is_read_by_its_own_column(make, tmp_path):
     row = {"content": [{"role": "user", "content": "Hi."}], "teacher_response": "Hello."}
     file.write_text((json.dumps(row) + "\n") * 3)
     config = make(dataset=str(file), gad={"held_out": 0}, discriminator={"alone_steps": 0})
-    _, _, examples = run.prepare(config)
+    _, _, examples = methods.of(config).prepare()
     assert len(examples) == 3
 
 
@@ -394,7 +394,7 @@ def test_soda_prefers_the_teacher_to_what_the_student_said_before_it_was_trained
     assert [json.loads(line)["row"] for line in snapshot] == list(range(14))
     assert manifest["margins"]["count"] == 14
     assert manifest["margins"]["mean"] > 0
-    _, _, examples = run.prepare(config)
+    _, _, examples = methods.of(config).prepare()
     policy = models.load_policy(config.model, "", config.lora, config.seed)
     (tmp_path / "run" / "snapshot-0.jsonl").write_text("\n".join(snapshot[:3]) + "\n" + snapshot[3][:9])
     again = soda.pairs(config, policy, tokenizer, examples, tmp_path / "run")
@@ -420,14 +420,14 @@ def test_an_architecture_that_ignores_the_mask_is_trained_without_sharing(build,
     monkeypatch.setattr("advtrain.forward.prefix._TOLERANCE", {torch.float32: -1.0})
     trainer = build()
     assert "encoded once for each completion" in capsys.readouterr().err
-    assert not trainer.judge.shares
+    assert not trainer.discriminator.shares
     assert not trainer.shares
     batch = [row for row in trainer.train_dataset for _ in range(3)][:6]
     trainer.state.global_step = trainer.warm_steps
     torch.manual_seed(0)
-    apart = trainer.judge.play([trainer.grouped(row["prompt"], sides(row)) for row in batch[::3]], False)
-    trainer.judge.shares = True
-    shared = trainer.judge.play([trainer.grouped(row["prompt"], sides(row)) for row in batch[::3]], False)
+    apart = trainer.discriminator.score_and_step(groups(trainer, batch), False)
+    trainer.discriminator.shares = True
+    shared = trainer.discriminator.score_and_step(groups(trainer, batch), False)
     torch.testing.assert_close(apart.student_BN, shared.student_BN, atol=1e-5, rtol=0)
 
 
@@ -446,16 +446,14 @@ def test_sharing_is_tried_on_the_longest_prompt_with_replies_as_long_as_they_may
 
     monkeypatch.setattr(prefix, "takes_masks", watched)
     trainer = build()
-    prompts = [len(trainer.teacher_ids(row)[0]) for row in [*trainer.train_dataset, *trainer.held.rows]]
+    prompts = [len(pair.student.prompt) for pair in [*trainer.pairs, *trainer.held.pairs]]
     assert seen == [(max(prompts), [8, 8])]
 
 
-def sides(row):
-    return [
-        Reply(row["text"], True),
-        Reply("no", False),
-        Reply("yes", True),
-    ]
+def groups(trainer, batch):
+    """Two samples beside the teacher's reply."""
+    samples = [Reply("no", False), Reply("yes", True)]
+    return [trainer.grouped(trainer.pairs[row["pair"]], samples) for row in batch[::3]]
 
 
 def test_the_defaults_are_the_papers():

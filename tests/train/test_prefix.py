@@ -13,10 +13,12 @@ from torch.nn import functional
 
 from advcore import DataError, settings
 from advcore.engine import loading
-from advtrain import encoding, models
+from advtrain import encoding, models, patches
 from advtrain.config import Lora, RunConfig
-from advtrain.forward import adapters, fused, logps, prefix
+from advtrain.forward import adapters, logps, prefix
 from advtrain.methods import dpo, sft
+from advtrain.methods.dpo import Dpo
+from advtrain.methods.sft import Sft
 
 torch = pytest.importorskip("torch")
 
@@ -82,7 +84,7 @@ def test_log_probabilities_and_gradients_are_those_of_separate_passes(tiny, exam
         model.get_output_embeddings().requires_grad_(not frozen)
         trl.trainer.add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
         if arrange:
-            fused.score_selected(model, arrange)
+            patches.score_selected(model, arrange)
         results.append(scored(model, collated(examples)))
     (plain, plain_grad), (ours, our_grad) = results
     for name in ("log_probs", "entropy", "mean_logits", "is_top1", "label_mask"):
@@ -93,7 +95,7 @@ def test_log_probabilities_and_gradients_are_those_of_separate_passes(tiny, exam
 def test_each_prompt_is_forwarded_once(tiny, examples):
     model = models.load_base(tiny)
     trl.trainer.add_fused_lm_head(model)
-    fused.score_selected(model, prefix.share)
+    patches.score_selected(model, prefix.share)
     seen = []
     model.base_model.register_forward_pre_hook(
         lambda _module, _args, inputs: seen.append(inputs["input_ids"].shape), with_kwargs=True
@@ -166,11 +168,11 @@ def test_the_loss_is_that_of_trls_own_trainer_for_twenty_steps(run_config, examp
         return models.load_policy(config.model, "", Lora(), seed=0)
 
     plain = Plain(
-        model=policy(), args=dpo.options(config, tmp_path / "trl"), processing_class=tokenizer,
+        model=policy(), args=Dpo(config).options(tmp_path / "trl"), processing_class=tokenizer,
         train_dataset=datasets.Dataset.from_list([logps.columns(example) for example in examples]),
     )  # fmt: skip
     adapters.set_reference(plain.model, "")
-    ours = dpo.build(config, policy(), tokenizer, examples, tmp_path / "ours")
+    ours = Dpo(config).build(policy(), tokenizer, examples, tmp_path / "ours")
     dpo.with_reference(ours, examples, f"tiny {tmp_path}")
     theirs, mine = losses_of(plain), losses_of(ours)
     assert len(mine) >= 20
@@ -187,7 +189,7 @@ def test_smoothing_row_by_row_is_conservative_dpo_and_moves_less_the_less_a_pair
         for each, p_true in zip(examples, itertools.cycle([1.0, 0.75, 0.5, 0.1, 0]), strict=False)
     ]
     policy = models.load_policy(config.model, "", Lora(), seed=0)
-    built = dpo.build(config, policy, models.load_tokenizer(config.model), rows, tmp_path)
+    built = Dpo(config).build(policy, models.load_tokenizer(config.model), rows, tmp_path)
     dpo.with_reference(built, rows, f"smoothed {tmp_path}")
     batch = next(iter(built.get_train_dataloader()))
     kept = {key: batch[key].clone() for key in ("ref_chosen_logps", "ref_rejected_logps")}
@@ -220,7 +222,7 @@ def test_smoothing_by_rows_without_p_true_is_refused(run_config, examples, tmp_p
     config = run_config(dpo={"smoothing": "rows"})
     policy = models.load_policy(config.model, "", Lora(), seed=0)
     with pytest.raises(DataError, match="has no p_true"):
-        dpo.build(config, policy, models.load_tokenizer(config.model), examples, tmp_path)
+        Dpo(config).build(policy, models.load_tokenizer(config.model), examples, tmp_path)
 
 
 class PlainSft(trl.SFTTrainer):
@@ -235,12 +237,11 @@ def test_sft_comes_to_the_loss_of_trls_own_trainer(run_config, examples, tmp_pat
     completions = [dataclasses.replace(each, completions=each.completions[:1]) for each in examples]
     tokenizer = models.load_tokenizer(config.model)
     plain = PlainSft(
-        model=models.load_policy(config.model, "", Lora(), seed=0), args=sft.options(config, tmp_path / "trl"),
+        model=models.load_policy(config.model, "", Lora(), seed=0), args=Sft(config).options(tmp_path / "trl"),
         train_dataset=datasets.Dataset.from_list([sft.columns(each) for each in completions]),
         processing_class=tokenizer,
     )  # fmt: skip
-    ours = sft.build(
-        config,
+    ours = Sft(config).build(
         models.load_policy(config.model, "", Lora(), seed=0),
         tokenizer,
         completions,
@@ -269,7 +270,7 @@ def test_a_sliding_window_counts_where_the_longest_pair_does_not_fit_into_it(
     model = windowed(tiny, tmp_path / "model", window)
     config = run_config(model=model, trl={"save_strategy": "no"})
     policy = models.load_policy(model, "", Lora(), seed=0)
-    dpo.build(config, policy, models.load_tokenizer(model), examples, tmp_path)
+    Dpo(config).build(policy, models.load_tokenizer(model), examples, tmp_path)
     assert ("does not take a mask of ours" not in capsys.readouterr().err) == shared
 
 
@@ -285,7 +286,7 @@ def test_an_architecture_that_does_not_obey_the_mask_is_trained_the_long_way(
         return _args, {**inputs, "attention_mask": None if mask is None or mask.dim() == 4 else mask}
 
     backbone.register_forward_pre_hook(forgetful, with_kwargs=True)
-    built = dpo.build(config, policy, models.load_tokenizer(config.model), examples, tmp_path)
+    built = Dpo(config).build(policy, models.load_tokenizer(config.model), examples, tmp_path)
     assert "does not take a mask of ours" in capsys.readouterr().err
     found = logps.token_logps(built, built.model, examples[:3])
     assert found.shape == (6, max(example.length for example in examples[:3]) - 1)

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from advtrain import CheckpointError, cli, models, run
+from advtrain import CheckpointError, cli, methods, models, run
 from advtrain.loop import checkpoints, log
 
 SAME = ("step", "loss", "grad_norm", "learning_rate", "rewards/margins", "logps/chosen", "entropy")
@@ -53,13 +53,11 @@ def steps(folder):
 def train(settings, folder):
     """Train in this process, resuming where there is what to resume; the state at the end, and all steps."""
     folder.mkdir(exist_ok=True)
-    _, tokenizer, examples = run.prepare(settings)
-    method = run._method(settings)
+    method = methods.of(settings)
+    _, tokenizer, examples = method.prepare()
     policy = models.load_policy(settings.model, settings.adapter, settings.lora, settings.seed)
-    built = method.build(settings, policy, tokenizer, examples, folder)
-    if settings.method == "dpo":
-        method.with_reference(built, examples, "base")
-    log.fit(built, folder, settings.method)
+    built = method.build(policy, tokenizer, examples, folder)
+    method.fit(built, examples, folder)
     last = folder / "checkpoints" / "checkpoint-8"
     return {name: (last / name).read_bytes() for name in STATE}, steps(folder)
 

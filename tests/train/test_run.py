@@ -7,10 +7,11 @@ import torch
 
 from advcore import ConfigError, DataError, contract, settings
 from advcore.engine import names
-from advtrain import encoding, manifest, models, plan, run
+from advtrain import encoding, methods, models, plan, run
 from advtrain.config import load
 from advtrain.loop import log
-from advtrain.methods import dpo, margins
+from advtrain.methods import margins
+from advtrain.methods.dpo import Dpo
 
 
 def test_dpo_trains_a_public_preference_set_and_leaves_margins(config, tmp_path):
@@ -80,8 +81,8 @@ def test_a_reference_may_be_a_whole_model(config, tiny, tmp_path):
     whole = run.run(config(reference=tiny), tmp_path / "whole")
     assert whole["margins"]["mean"] == pytest.approx(same["margins"]["mean"], abs=2e-2)
     assert whole["reference"] == names.identity(tiny)
-    assert manifest.reference_id(config(reference="student")) == "student"
-    assert manifest.reference_id(config(reference="user/name")) == "user/name"
+    assert models.reference(config(reference="student")).id == "student"
+    assert models.reference(config(reference="user/name")).id == "user/name"
 
 
 def test_margins_equal_those_computed_one_pair_at_a_time(config, tmp_path):
@@ -212,9 +213,9 @@ def test_previous_stays_frozen_while_the_policy_trains(config, tmp_path):
     run.run(config(), tmp_path / "first")
     adapter = str(tmp_path / "first" / "adapter")
     settings_ = config(adapter=adapter, reference="previous")
-    _, tokenizer, examples = run.prepare(settings_)
+    _, tokenizer, examples = methods.of(settings_).prepare()
     policy = models.load_policy(settings_.model, adapter, settings_.lora, 0)
-    built = dpo.build(settings_, policy, tokenizer, examples, tmp_path / "second")
+    built = Dpo(settings_).build(policy, tokenizer, examples, tmp_path / "second")
     frozen = {name: weight.clone() for name, weight in policy.named_parameters() if ".ref." in name}
     assert frozen
     assert not any(policy.get_parameter(name).requires_grad for name in frozen)

@@ -36,7 +36,7 @@ def build(tiny, tmp_path):
             {"method": "dpo", "dataset": "none", "model": tiny, "trl": {"save_strategy": "no"}, **values},
         )
         policy = models.load_policy(tiny, "", Lora(), seed=0)
-        built = dpo.build(config, policy, models.load_tokenizer(tiny), examples, tmp_path)
+        built = dpo.Dpo(config).build(policy, models.load_tokenizer(tiny), examples, tmp_path)
         built.passes = []
         policy.get_base_model().base_model.register_forward_pre_hook(
             lambda _module, _args, inputs: built.passes.append(inputs["input_ids"].shape), with_kwargs=True

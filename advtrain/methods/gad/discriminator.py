@@ -1,10 +1,10 @@
 """GAD's discriminator: a score for a prompt with a reply to it, learnt from the teacher's replies and student samples.
 
 A language model with frozen weights (the student's own, or others), a LoRA adapter and a scalar head on the last token.
-Both sides' replies are encoded alike (`replies`), so that nothing but the text can tell them apart: a reply that ended
-has the token that ends a turn, one that was cut has none, and both are cut at the same length. The teacher's
+Both sides' replies are encoded alike (`encoding.replies`), so that nothing but the text can tell them apart: a reply
+that ended has the token that ends a turn, one that was cut has none, and both are cut at the same length. The teacher's
 reply is read once for all samples of its prompt, and what is read for the rewards is what is learnt from. Called by
-`adversarial`. Shapes: B prompts, N samples of each, H hidden size.
+`trainer`. Shapes: B prompts, N samples of each, H hidden size.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Discriminator:
             self.weights.values(), lr=config.learning_rate, weight_decay=weight_decay
         )
 
-    def play(self, groups: Sequence[Group], learn: bool) -> Scores:
+    def score_and_step(self, groups: Sequence[Group], learn: bool) -> Scores:
         """Scores of all groups by the weights as they are; then, with `learn`, one step on them.
 
         Ranks bring as many groups each and take the same step.

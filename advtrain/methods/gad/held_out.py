@@ -1,7 +1,7 @@
 """Prompts that nobody is trained on: each checkpoint of GAD answers them and is measured by that, and the best stays.
 
 The score is that of a command, such as a judge's, or of the probe. `held_out.jsonl` has a row a checkpoint, `answers`
-what it answered, `best/step-N` the adapter of the highest score. Called by `gad` and `adversarial`.
+what it answered, `best/step-N` the adapter of the highest score. Called by `method` and `trainer`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor
 
 from advcore import rouge, runs, stats
-from advcore.engine import names
-from advtrain import CheckpointError, models, ranks
-from advtrain.encoding import replies
-from advtrain.encoding.replies import Reply
-from advtrain.forward import rollout
+from advtrain import CheckpointError, ranks
+from advtrain.encoding import Reply
 from advtrain.loop import checkpoints
 from advtrain.methods.gad import probe
+from advtrain.methods.gad.discriminator import Scores
+from advtrain.methods.gad.pairs import Pair
 
 SHOWN = 3  # answers with the discriminator's scores, for the report
 Row = dict[str, Any]
@@ -58,15 +59,31 @@ def rouge_l(one: str, other: str) -> float:
     return rouge.rouge_l(rouge.words(one), rouge.words(other))
 
 
+class Answerer(Protocol):
+    """A student in training with its discriminator, as far as an evaluation needs them."""
+
+    def answer(self, pairs: Sequence[Pair]) -> list[tuple[Reply, list[int]]]:
+        """The likeliest reply to each prompt, as text and as that text's ids."""
+
+    def features(self, replies: Sequence[probe.Reply]) -> Tensor:
+        """What the probe sees of each reply, (P, H): of the base, without an adapter."""
+
+    def score(self, pairs: Sequence[Pair], replies: Sequence[Reply]) -> Scores:
+        """What the discriminator makes of the teacher's reply to each prompt and of one other."""
+
+    def save(self, folder: Path) -> None:
+        """Write the student's adapter. All ranks come here."""
+
+
 class HeldOut:
-    """The held-out rows of a run, as `gad` has them, and what becomes of its checkpoints on them.
+    """The held-out pairs of a run, and what becomes of its checkpoints on them.
 
     Answers are the likeliest ones, so that no draw is taken from the generator that training draws from.
     """
 
-    def __init__(self, folder: Path, rows: Sequence[Row], command: str) -> None:
-        self.folder, self.rows, self.command = folder, rows, command
-        self._teachers: Any = None
+    def __init__(self, folder: Path, pairs: Sequence[Pair], command: str) -> None:
+        self.folder, self.pairs, self.command = folder, pairs, command
+        self._teachers: Tensor | None = None
 
     def adapter(self, step: int) -> Path:
         return self.folder / "best" / f"step-{step}"
@@ -78,15 +95,14 @@ class HeldOut:
     def knows(self, step: int) -> bool:
         return step in [row["step"] for row in measured(self.folder)]
 
-    def measure(self, built: Any) -> None:
+    def measure(self, answerer: Answerer, step: int) -> None:
         """Answer, score, and keep the adapter if it is the best so far. All ranks come here; the main one works."""
-        step = built.state.global_step
         adapter = self.adapter(step)
         if ranks.is_main():
             shutil.rmtree(adapter, ignore_errors=True)  # of a run that was killed before it entered its score
             adapter.parent.mkdir(exist_ok=True)
-        row = self._measured(built) if ranks.is_main() else {}
-        models.save_adapter(built, adapter, names.base_name(built.config.model))
+        row = self._measured(answerer, step) if ranks.is_main() else {}
+        answerer.save(adapter)
         if ranks.is_main():
             runs.append_json(self.folder / "held_out.jsonl", row)
         ranks.wait()
@@ -100,43 +116,33 @@ class HeldOut:
         for other in set(self.adapter(0).parent.glob("step-*")) - kept:
             shutil.rmtree(other)
 
-    def _measured(self, built: Any) -> Row:
-        teachers = [built.teacher_ids(row) for row in self.rows]
-        texts, ids, chances = self._answered(built, teachers)
-        answers = [
-            {"prompt": row["prompt"], "response": reply.text, "reference": row["text"]}
-            for row, reply in zip(self.rows, texts, strict=True)
+    def _measured(self, answerer: Answerer, step: int) -> Row:
+        found = answerer.answer(self.pairs)
+        texts, ids = [reply for reply, _ in found], [each for _, each in found]
+        chances = self._chances(answerer, ids)
+        answers: list[Row] = [
+            {"prompt": pair.messages, "response": reply.text, "reference": pair.teacher.text}
+            for pair, reply in zip(self.pairs, texts, strict=True)
         ]
         told = sum((chance < 0.5) + (chance == 0.5) / 2 for chance in chances)
-        step = built.state.global_step
         return {
             "step": step, "score": self._score(step, answers, chances),
             "told_apart": told / len(chances), "interval": stats.wilson(told, len(chances)),
-            "length/student": fmean(map(len, ids)), "length/teacher": fmean(len(reply) for _, reply in teachers),
+            "length/student": fmean(map(len, ids)),
+            "length/teacher": fmean(len(pair.student.reply) for pair in self.pairs),
             "rouge_l": fmean(rouge_l(answer["reference"], answer["response"]) for answer in answers),
-            "samples": self._shown(built, answers, texts),
+            "samples": self._shown(answerer, answers, texts),
         }  # fmt: skip
 
-    def _answered(
-        self, built: Any, teachers: Sequence[probe.Reply]
-    ) -> tuple[list[Reply], list[list[int]], list[float]]:
-        """The answers, their ids, read from text as the teacher's are, and the chance that the probe gives each to be
-        the teacher's."""
-        policy = built.accelerator.unwrap_model(built.model)
-        base, prompts = policy.get_base_model(), [prompt for prompt, _ in teachers]
-        with built.accelerator.autocast():
-            drawn = rollout.sample(base, prompts, 1, 0.0, built.gad.max_new_tokens, built.eos_token_ids)
-            texts = [replies.decode(built._tokenizer, each, built.eos_token_ids) for each in drawn]
-            ids = [
-                # Half a character alone is no text: it stays what it was.
-                replies.encode(built._tokenizer, row["prompt"], [text])[1][0] or each
-                for row, text, each in zip(self.rows, texts, drawn, strict=True)
-            ]
-            with policy.disable_adapter():
-                if self._teachers is None:
-                    self._teachers = probe.features(base, teachers)
-                students = probe.features(base, list(zip(prompts, ids, strict=True)))
-        return texts, ids, probe.taken_for_teacher(self._teachers, students).tolist()
+    def _chances(self, answerer: Answerer, ids: Sequence[list[int]]) -> list[float]:
+        """The chance that the probe gives each answer to be the teacher's."""
+        if self._teachers is None:
+            self._teachers = answerer.features(
+                [(each.student.prompt, each.student.reply) for each in self.pairs]
+            )
+        students = [(each.student.prompt, reply) for each, reply in zip(self.pairs, ids, strict=True)]
+        chances: list[float] = probe.taken_for_teacher(self._teachers, answerer.features(students)).tolist()
+        return chances
 
     def _score(self, step: int, answers: Sequence[Mapping[str, Any]], chances: Sequence[float]) -> float:
         """What the command says of the answers; without one the mean of the probe's chances."""
@@ -158,15 +164,11 @@ class HeldOut:
                 f"goes on at its last checkpoint"
             ) from None
 
-    def _shown(self, built: Any, answers: Sequence[Row], texts: Sequence[Reply]) -> list[Row]:
+    def _shown(self, answerer: Answerer, answers: Sequence[Row], texts: Sequence[Reply]) -> list[Row]:
         """A few answers with what the discriminator makes of both sides."""
-        groups = [
-            built.grouped(row["prompt"], [Reply(row["text"], row["finished"]), reply])
-            for row, reply in zip(self.rows[:SHOWN], texts, strict=False)
-        ]
-        scores = built.judge.play(groups, learn=False)
-        pairs = zip(answers, scores.teacher_B.tolist(), scores.student_BN[:, 0].tolist(), strict=False)
+        scores = answerer.score(self.pairs[:SHOWN], texts[:SHOWN])
+        both = zip(answers, scores.teacher_B.tolist(), scores.student_BN[:, 0].tolist(), strict=False)
         return [
             {**answer, "teacher_score": teacher, "student_score": student}
-            for answer, teacher, student in pairs
+            for answer, teacher, student in both
         ]

@@ -3,7 +3,7 @@
 Two stages in one loop. `warmup`: cross-entropy on the teacher's replies, while the discriminator learns to tell them
 from the student's. `gad`: samples are scored by the discriminator before its step on them, z-scored within their
 prompt, and followed by policy gradient, with a KL term to the student as the warm-up left it. Prompts are read once for
-all that follows them: by the sampler, the discriminator, the student and its reference. Built by `gad`.
+all that follows them: by the sampler, the discriminator, the student and its reference. Built by `method`.
 
 Source: arXiv 2511.10643; TRL 1.16 `GRPOTrainer`. Shapes: B prompts of a step, N samples of each.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
@@ -24,16 +24,17 @@ import trl
 from torch.nn.utils.rnn import pad_sequence
 
 from advcore import ConfigError, chat
-from advtrain import patches, ranks
+from advcore.engine import names
+from advtrain import models, patches, ranks
 from advtrain.config import Gad, RunConfig
-from advtrain.encoding import replies
-from advtrain.encoding.replies import Reply
-from advtrain.forward import adapters, fused, prefix, rollout
+from advtrain.encoding import Reply, replies
+from advtrain.forward import adapters, prefix, rollout
 from advtrain.loop import checkpoints, order
 from advtrain.methods import losses
-from advtrain.methods.gad import alarms, discriminator, held_out
-from advtrain.methods.gad.discriminator import Discriminator, Group
+from advtrain.methods.gad import alarms, held_out, probe
+from advtrain.methods.gad.discriminator import Discriminator, Group, Scores
 from advtrain.methods.gad.held_out import HeldOut
+from advtrain.methods.gad.pairs import Ids, Pair, grouped
 
 STATE = "discriminator.pt"  # in a checkpoint
 
@@ -41,45 +42,50 @@ STATE = "discriminator.pt"  # in a checkpoint
 class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type: ignore[misc]
     """GRPOTrainer against a discriminator that shares its samples.
 
-    Its rows have `prompt` (messages), and of the teacher's reply `text` and `finished`. `player` is the PeftModel with
-    the discriminator's adapter.
+    Its rows have `prompt` (messages) and `pair`, the number of one of `pairs`. `model_of_discriminator` is the
+    PeftModel with the discriminator's adapter, `discriminator_tokenizer` the one that this reads by.
     """
 
     _buffered_inputs: Any
 
     def __init__(
-        self, config: RunConfig, player: Any, player_tokenizer: Any, warm_steps: int,
-        held: HeldOut | None, **options: Any,
+        self, config: RunConfig, pairs: Sequence[Pair], model_of_discriminator: Any, discriminator_tokenizer: Any,
+        warm_steps: int, held: HeldOut | None, **options: Any,
     ) -> None:  # fmt: skip
-        super().__init__(reward_funcs=[self.discriminator], **options)
+        def discriminator(**columns: Any) -> list[float]:  # TRL calls metrics by its name
+            return self._rewarded(**columns)
+
+        super().__init__(reward_funcs=[discriminator], **options)
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
-            raise ConfigError('method = "gad" runs on one device or under DDP: its players share weights')
-        self.config, self.warm_steps = config, warm_steps
+            raise ConfigError(
+                "gad runs on one device or under DDP: the discriminator shares the student's weights"
+            )
+        self.config, self.pairs, self.warm_steps, self.held = config, pairs, warm_steps, held
         self.gad: Gad = config.gad
-        self.judge_tokenizer = player_tokenizer
-        self.judge = Discriminator(
-            player.to(self.accelerator.device), config.discriminator, batch_size=config.train.batch_size,
-            weight_decay=self.args.weight_decay, max_grad_norm=self.args.max_grad_norm, seed=config.seed,
+        self.discriminator_tokenizer = discriminator_tokenizer
+        self.discriminator = Discriminator(
+            model_of_discriminator.to(self.accelerator.device), config.discriminator,
+            batch_size=config.train.batch_size, weight_decay=self.args.weight_decay,
+            max_grad_norm=self.args.max_grad_norm, seed=config.seed,
         )  # fmt: skip
         self.shares = True
         """Whether samples may share their prompt: not in a model that takes no mask of ours."""
         self.warm_factor = config.gad.warmup_learning_rate / config.train.learning_rate
-        self.held = held
         self.clock: defaultdict[str, float] = defaultdict(float)
         self.tokens = Counter[str]()
+        self._prompt_ids = {_key(pair.messages): pair.student.prompt for pair in pairs}
         self.add_callback(alarms.Sayer())
-        self.add_callback(_Stages(self))
-        if self.use_vllm:
-            self.vllm_generation.sync_weights = patches.unharmed(
-                self.vllm_generation.sync_weights, self.model
-            )
+        self.add_callback(_Stages(warm_steps, held, self._measure))
+        self._patch()
+
+    def _patch(self) -> None:
         base = self.model.get_base_model()
         self.eos_token_ids = sorted(chat.stop_ids(base, self._tokenizer))
-        del base.forward  # TRL's head, whose temperature is fixed: the warm-up has another
-        trl.trainer.utils.add_fused_lm_head(
-            base, cast_lm_head_to_fp32=self.args.cast_lm_head_to_fp32, outputs=("log_probs", "entropy")
+        if self.use_vllm:
+            patches.preserve_base_weights(self.vllm_generation, self.model)
+        patches.score_selected(
+            base, self._arranged, self._temperature, cast_lm_head_to_fp32=self.args.cast_lm_head_to_fp32
         )
-        fused.score_selected(base, self._arranged, self._temperature)
 
     # --- who learns what ---------------------------------------------------------------------------------------
 
@@ -138,29 +144,24 @@ class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type
         self.beta, self.vllm_importance_sampling_correction = 0.0, False
         if self.discriminator_learns:
             self._generate_and_score_completions(batch)
-        sequences = [self.teacher_ids(row) for row in batch[:: self.num_generations]]
-        tokens = torch.tensor(sum(len(reply) for _, reply in sequences), device=self.accelerator.device)
+        sequences = [self.pairs[row["pair"]].student for row in batch[:: self.num_generations]]
+        tokens = torch.tensor(sum(len(each.reply) for each in sequences), device=self.accelerator.device)
         if self.student_learns:
-            self.tokens["student"] += sum(len(prompt) + len(reply) for prompt, reply in sequences)
+            self.tokens["student"] += sum(len(each.prompt) + len(each.reply) for each in sequences)
         total = self.accelerator.gather(tokens).sum()
-        sequences.sort(key=lambda each: -len(each[0]) - len(each[1]))
+        sequences.sort(key=lambda each: -len(each.prompt) - len(each.reply))
         size = len(sequences) // self.args.steps_per_generation
         return [
             self._padded(sequences[at : at + size]) | {"num_items_in_batch": total}
             for at in range(0, len(sequences), size)
         ]
 
-    def teacher_ids(self, row: dict[str, Any]) -> tuple[list[int], list[int]]:
-        """Prompt and the teacher's reply, by the student's tokenizer."""
-        reply = Reply(row["text"], row["finished"])
-        prompt, (ids,) = replies.encode(self._tokenizer, row["prompt"], [reply])
-        return prompt, ids
-
-    def _padded(self, sequences: Sequence[tuple[list[int], list[int]]]) -> dict[str, Any]:
+    def _padded(self, sequences: Sequence[Ids]) -> dict[str, Any]:
         """As TRL has them: prompts padded on the left, completions on the right."""
         sides = {}
-        for name, side, padding in (("prompt", 0, "left"), ("completion", 1, "right")):
-            ids = [torch.tensor(each[side], dtype=torch.long) for each in sequences]
+        prompts, completions = [each.prompt for each in sequences], [each.reply for each in sequences]
+        for name, rows, padding in (("prompt", prompts, "left"), ("completion", completions, "right")):
+            ids = [torch.tensor(each, dtype=torch.long) for each in rows]
             sides[f"{name}_ids"] = pad_sequence(
                 ids, batch_first=True, padding_value=self._tokenizer.pad_token_id, padding_side=padding
             ).to(self.accelerator.device)
@@ -185,8 +186,8 @@ class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type
         return [{name: _picked(value, part) for name, value in whole.items()} for part in parts]
 
     def _tokenize_prompts(self, prompts: Sequence[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        """What spells a control token stays text."""
-        return [chat.prompt_ids(self._tokenizer, prompt) for prompt in prompts], None, {}
+        """As they were encoded before training: what spells a control token stays text."""
+        return [self._prompt_ids[_key(prompt)] for prompt in prompts], None, {}
 
     def _generate_single_turn(
         self, prompt_ids: Any, images: Any, fields: Any, num_generations: int, **options: Any
@@ -222,32 +223,60 @@ class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type
         self._metrics["train"]["entropy"].append((entropies * mask).sum().item() / mask.sum().item())
         return -(logps * mask).sum() * weight
 
-    # --- the other player --------------------------------------------------------------------------------------
+    # --- the discriminator -------------------------------------------------------------------------------------
 
-    def discriminator(
-        self, completion_ids: Sequence[list[int]], log_metric: Any, **columns: Any
+    def _rewarded(
+        self, completion_ids: Sequence[list[int]], pair: Sequence[int], log_metric: Any, **_columns: Any
     ) -> list[float]:
         """TRL's reward of each sample: the discriminator's score before its step on all of them."""
         size = self.num_generations
         students = [replies.decode(self._tokenizer, ids, self.eos_token_ids) for ids in completion_ids]
-        teachers = [Reply(*each) for each in zip(columns["text"], columns["finished"], strict=True)]
-        starts = range(0, len(students), size)
-        texts = [[teachers[at], *students[at : at + size]] for at in starts]
-        groups = [
-            self.grouped(columns["prompts"][at], sides) for at, sides in zip(starts, texts, strict=True)
-        ]
+        pairs = [self.pairs[number] for number in pair[::size]]
+        samples = [students[at : at + size] for at in range(0, len(students), size)]
+        groups = [self.grouped(each, some) for each, some in zip(pairs, samples, strict=True)]
         with self._timed("discriminator"):
-            scores = self.judge.play(groups, learn=self.discriminator_learns)
+            scores = self.discriminator.score_and_step(groups, learn=self.discriminator_learns)
         self.tokens["discriminator"] += sum(group.tokens for group in groups)
-        rewards_BN = self.judge.rewards(scores.student_BN, groups)
+        rewards_BN = self.discriminator.rewards(scores.student_BN, groups)
+        texts = [
+            (each.teacher.text, reply.text)
+            for each, some in zip(pairs, samples, strict=True)
+            for reply in some
+        ]
         for name, value in _measured(scores, groups, texts).items():
             log_metric(name, value)
         return [float(reward) for reward in rewards_BN.flatten()]
 
-    def grouped(self, prompt: Any, texts: Sequence[Reply]) -> Group:
-        """A prompt with its replies, the teacher's first, as the discriminator reads them."""
-        start, ids = replies.encode(self.judge_tokenizer, prompt, texts)
-        return Group(start, ids[0], ids[1:])
+    def grouped(self, pair: Pair, samples: Sequence[Reply]) -> Group:
+        """A pair with replies of the student, as the discriminator reads them."""
+        return grouped(self.discriminator_tokenizer, pair, samples)
+
+    # --- what held-out prompts need (`held_out.Answerer`) --------------------------------------------------------
+
+    def answer(self, pairs: Sequence[Pair]) -> list[tuple[Reply, list[int]]]:
+        base = self.accelerator.unwrap_model(self.model).get_base_model()
+        prompts = [pair.student.prompt for pair in pairs]
+        with self.accelerator.autocast():
+            sampled = rollout.sample(base, prompts, 1, 0.0, self.gad.max_new_tokens, self.eos_token_ids)
+        return [self._read(pair, ids) for pair, ids in zip(pairs, sampled, strict=True)]
+
+    def _read(self, pair: Pair, sampled: list[int]) -> tuple[Reply, list[int]]:
+        """A sample as text, and that text's ids, as the teacher's are."""
+        reply = replies.decode(self._tokenizer, sampled, self.eos_token_ids)
+        ids = replies.encode_after(self._tokenizer, pair.messages, pair.student.prompt, reply)
+        return reply, ids or sampled  # half a character alone is no text: it stays what it was
+
+    def features(self, replies: Sequence[probe.Reply]) -> torch.Tensor:
+        policy = self.accelerator.unwrap_model(self.model)
+        with self.accelerator.autocast(), policy.disable_adapter():
+            return probe.features(policy.get_base_model(), replies)
+
+    def score(self, pairs: Sequence[Pair], replies: Sequence[Reply]) -> Scores:
+        groups = [self.grouped(pair, [reply]) for pair, reply in zip(pairs, replies, strict=True)]
+        return self.discriminator.score_and_step(groups, learn=False)
+
+    def save(self, folder: Path) -> None:
+        models.save_adapter(self, folder, names.base_name(self.config.model))
 
     # --- time, and what is kept --------------------------------------------------------------------------------
 
@@ -278,19 +307,19 @@ class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type
         """After a checkpoint, so that an evaluation that fails can be mended and made up for."""
         if self.held:
             with checkpoints.writing(self.held.folder):
-                self.held.measure(self)
+                self.held.measure(self, self.state.global_step)
             if ranks.is_main():
                 self.held.prune()
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
-            torch.save(self.judge.state(), Path(output_dir) / STATE)
+            torch.save(self.discriminator.state(), Path(output_dir) / STATE)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint:
-            self.judge.restore(torch.load(Path(checkpoint) / STATE, weights_only=True))
+            self.discriminator.restore(torch.load(Path(checkpoint) / STATE, weights_only=True))
 
 
 def _picked(value: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -299,9 +328,9 @@ def _picked(value: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 
 
 def _measured(
-    scores: discriminator.Scores, groups: Sequence[Group], texts: Sequence[Sequence[Reply]]
-) -> dict[str, float]:
-    """The step in numbers; lengths in tokens of the discriminator."""
+    scores: Scores, groups: Sequence[Group], texts: Sequence[tuple[str, str]]
+) -> dict[str, float]:  # fmt: skip
+    """The step in numbers; lengths in tokens of the discriminator. `texts` are those of teacher and sample."""
     gap_BN = scores.teacher_B[:, None] - scores.student_BN
     return {
         "discriminator/loss": scores.loss,
@@ -318,25 +347,27 @@ def _measured(
             for group in groups
             for ids in group.samples
         ),
-        "rouge_l": fmean(
-            held_out.rouge_l(teacher.text, each.text) for teacher, *samples in texts for each in samples
-        ),
+        "rouge_l": fmean(held_out.rouge_l(*both) for both in texts),
     }
+
+
+def _key(messages: Sequence[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((message["role"], message["content"]) for message in messages)
 
 
 class _Stages(transformers.TrainerCallback):  # type: ignore[misc]
     """Where the warm-up ends there is a checkpoint, to compare others with; and a run that goes on measures what it
     missed."""
 
-    def __init__(self, built: AdversarialTrainer) -> None:
-        self._built = built
+    def __init__(self, warm_steps: int, held: HeldOut | None, measure: Callable[[], None]) -> None:
+        self._warm_steps, self._held, self._measure = warm_steps, held, measure
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        control.should_save |= state.global_step == self._built.warm_steps
+        control.should_save |= state.global_step == self._warm_steps
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        held = self._built.held
+        held = self._held
         if held and ranks.is_main():
             held.forget_after(state.global_step)
         if held and ranks.agreed(state.global_step > 0 and not held.knows(state.global_step)):
-            self._built._measure()
+            self._measure()
