@@ -67,15 +67,23 @@ def modules(package):
     }
 
 
+def is_for_types(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
 def arrows(package):
-    """Module -> those of the same package that it imports, inside functions too."""
+    """Module -> those of the same package that it imports, inside functions too; not for the type checker alone."""
     known, found = modules(package), {}
     for name, file in known.items():
         home = name if file.name == "__init__.py" else name.rpartition(".")[0]
         imports = set()
-        for node in ast.walk(ast.parse(file.read_text())):
+        tree = ast.parse(file.read_text())
+        unread = {id(node) for each in ast.walk(tree) if is_for_types(each) for node in each.body}
+        for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 imports |= {alias.name for alias in node.names}
+            elif id(node) in unread:
+                continue
             elif isinstance(node, ast.ImportFrom):
                 above = home.split(".")[: len(home.split(".")) - node.level + 1] if node.level else []
                 source = ".".join([*above, *([node.module] if node.module else [])])

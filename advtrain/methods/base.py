@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
-from advcore import DataError, settings
+from advcore import DataError
 from advcore.engine import names
 from advtrain import encoding, models, ranks
-from advtrain.config import RunConfig, dataset_config
+from advtrain.config import RunConfig
 from advtrain.encoding import Dataset, Example
 from advtrain.loop import log
 
@@ -46,9 +46,9 @@ class Method(ABC):
         return self
 
     @property
+    @abstractmethod
     def rows(self) -> str:
-        """The dataset config that it trains on."""
-        return dataset_config(settings.resolved(self.config))
+        """The dataset config that it trains on (`config.dataset_config` says it of a config read back from JSON)."""
 
     @property
     def reply_tokens(self) -> int:

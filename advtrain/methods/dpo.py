@@ -76,6 +76,10 @@ class Dpo(base.Method):
         measured = dataclasses.replace(self.config.dpo, smoothing="fixed", label_smoothing=rate)
         return type(self)(dataclasses.replace(self.config, dpo=measured))
 
+    @property
+    def rows(self) -> str:
+        return self.config.dpo.config
+
     @cached_property
     def reference(self) -> models.Reference:
         """What the policy is compared with, for training, margins and the manifest alike."""

@@ -34,6 +34,10 @@ class Sft(base.Method):
 
     flash = True
 
+    @property
+    def rows(self) -> str:
+        return self.config.sft.config
+
     def options(self, folder: Path) -> trl.SFTConfig:
         return trl_options(self.config, folder, trl.SFTConfig, max_length=self.config.max_length)
 

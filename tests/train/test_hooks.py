@@ -54,7 +54,8 @@ def parameters(function):
         (DynamicCache.batch_repeat_interleave, ["self", "repeats"]),
         (DynamicCache.batch_select_indices, ["self", "indices"]),
         (sdpa_attention_forward, [
-            "module", "query", "key", "value", "attention_mask", "dropout", "scaling", "is_causal", "kwargs",
+            "module", "query", "key", "value", "attention_mask", "dropout", "scaling", "is_causal",
+            "position_bias", "cache", "kwargs",
         ]),
         (transformers.PreTrainedModel.set_attn_implementation, ["self", "attn_implementation", "allow_all_kernels"]),
         (VLLMGeneration.sync_weights, ["self"]),

@@ -8,7 +8,8 @@ import torch
 from advcore import ConfigError, DataError, contract, settings
 from advcore.engine import names
 from advtrain import encoding, methods, models, plan, run
-from advtrain.config import load
+from advtrain.config import Dpo as DpoSection
+from advtrain.config import RunConfig, Sft, dataset_config, load
 from advtrain.loop import log
 from advtrain.methods import margins
 from advtrain.methods.dpo import Dpo
@@ -198,6 +199,22 @@ def test_the_learning_rate_follows_the_method_and_the_resolved_config_says_which
     assert settings.resolved(load(file))["train"]["learning_rate"] == 5e-6
     assert load(file, ["method=sft"]).train.learning_rate == 1e-4
     assert load(file, ["train.learning_rate=0.5"]).train.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("values", "rows", "rate"),
+    [
+        ({"method": "dpo"}, "dpo", 5e-6),
+        ({"method": "dpo", "dpo": DpoSection(config="gad")}, "gad", 5e-6),
+        ({"method": "sft"}, "sft", 1e-4),
+        ({"method": "sft", "sft": Sft(config="gad")}, "gad", 1e-4),
+        ({"method": "gad"}, "gad", 1e-5),
+    ],
+)
+def test_a_config_made_in_python_is_complete_and_says_its_rows_as_its_method_does(values, rows, rate):
+    config = RunConfig(dataset="d", model="m", **values)
+    assert config.train.learning_rate == rate
+    assert dataset_config(settings.resolved(config)) == methods.of(config).rows == rows
 
 
 def test_a_run_killed_after_training_only_scores_its_margins(config, tmp_path):

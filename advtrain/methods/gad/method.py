@@ -50,6 +50,8 @@ OWN_KEYS = {
 class Gad(base.Method):
     """Policy gradient on the score of a discriminator that shares the student's weights and samples."""
 
+    rows = "gad"
+
     @property
     def reply_tokens(self) -> int:
         return self.config.gad.max_new_tokens

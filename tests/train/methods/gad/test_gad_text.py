@@ -10,7 +10,7 @@ import pytest
 
 from advcore.testing import tiny_model
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+RECIPES = Path(__file__).resolve().parents[4] / "recipes"
 SMALL = (
     "gad.samples=2", "gad.max_new_tokens=8", "gad.held_out=10", "discriminator.alone_steps=0",
     "train.batch_size=1", "train.gradient_accumulation=2", "train.checkpoint_steps=1",
