@@ -1,16 +1,17 @@
 """What a training run can be told, as frozen dataclasses; the string under a field documents it.
 
-Holds no behaviour beyond range checks and the defaults that depend on the method. Read by `cli` and `run`.
+Holds no behaviour beyond range checks and the learning rate, whose default depends on the method: a config is complete
+when it is made. Read by every other module.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from advcore import ConfigError, settings
 
@@ -21,9 +22,16 @@ LossType = Literal[
 ]  # fmt: skip
 
 SMOOTHED = frozenset(("robust", "exo_pair", "aot", "aot_unpaired"))  # the losses that read label_smoothing
-# Peak learning rate by method. DPO: AKD's. SFT: TRL's advice for adapters, huggingface.co/docs/trl/sft_trainer. GAD:
-# ten times the paper's, which trains all weights.
-LEARNING_RATE = {"dpo": 5e-6, "sft": 1e-4, "gad": 1e-5}
+
+
+class Section:
+    """The section of one method, which is named as the method is."""
+
+    default_rate: ClassVar[float]
+    """Peak learning rate where none is given."""
+
+    def check(self, run: RunConfig) -> None:
+        """Raise ConfigError for what does not go with the other sections."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +76,9 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dpo:
+class Dpo(Section):
+    default_rate: ClassVar[float] = 5e-6
+    """AKD's."""
     beta: float = 0.1
     """Strength of the pull to the reference: reward = beta * (log pi - log pi_ref)."""
     loss_type: tuple[LossType, ...] = ("sigmoid",)
@@ -105,13 +115,17 @@ class Dpo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sft:
+class Sft(Section):
+    default_rate: ClassVar[float] = 1e-4
+    """TRL's advice for adapters, huggingface.co/docs/trl/sft_trainer."""
     config: Literal["sft", "gad"] = "sft"
     """Dataset config to train on: `sft` (verified solutions) or `gad` (raw teacher replies: SeqKD)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gad:
+class Gad(Section):
+    default_rate: ClassVar[float] = 1e-5
+    """Ten times the paper's, which trains all weights."""
     stages: tuple[Literal["warmup", "gad"], ...] = ("warmup", "gad")
     """`warmup`: cross-entropy of the student on the teacher's replies, while the discriminator learns to tell them from
     the student's; `gad`: policy gradient on the discriminator's score. Apart, the second takes as `adapter` and
@@ -156,6 +170,14 @@ class Gad:
             raise ConfigError("gad.evaluation does not say where the {answers} go")
         if self.stages not in (("warmup",), ("gad",), ("warmup", "gad")):
             raise ConfigError('gad.stages is ["warmup"], ["gad"] or ["warmup", "gad"]')
+
+    def check(self, run: RunConfig) -> None:
+        """Refuse a discriminator that neither learns nor has learnt."""
+        discriminator = run.discriminator
+        if discriminator.frozen and not discriminator.start and self.stages == ("gad",):
+            raise ConfigError(
+                "discriminator.frozen without a warm-up needs discriminator.start, or it knows nothing"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,20 +248,23 @@ class RunConfig:
         _positive("", max_length=self.max_length)
         if self.reference == "previous" and not self.adapter:
             raise ConfigError('reference = "previous" needs `adapter`, the adapter of the round before')
-        judge = self.discriminator
-        if self.method == "gad" and judge.frozen and not judge.start and self.gad.stages == ("gad",):
-            raise ConfigError(
-                "discriminator.frozen without a warm-up needs discriminator.start, or it knows nothing"
-            )
+        section: Section = getattr(self, self.method)
+        section.check(self)
+        if math.isnan(self.train.learning_rate):
+            train = dataclasses.replace(self.train, learning_rate=section.default_rate)
+            object.__setattr__(self, "train", train)
+
+
+def dataset_config(values: Mapping[str, Any]) -> str:
+    """The dataset config that a resolved run config trains on: that of the method's section, else the method's name."""
+    method: str = values["method"]
+    found: str = values.get(method, {}).get("config", method)
+    return found
 
 
 def load(path: Path | str, overrides: Iterable[str] = ()) -> RunConfig:
     """The config file with every default filled in. Raises ConfigError as `advcore.settings.load` does."""
-    config = settings.load(RunConfig, path, overrides)
-    if math.isnan(config.train.learning_rate):
-        train = dataclasses.replace(config.train, learning_rate=LEARNING_RATE[config.method])
-        config = dataclasses.replace(config, train=train)
-    return config
+    return settings.load(RunConfig, path, overrides)
 
 
 def _positive(section: str, **values: float) -> None:

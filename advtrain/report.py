@@ -17,7 +17,8 @@ from statistics import fmean
 from typing import Any
 
 from advcore import DataError, contract, runs
-from advtrain import data
+from advtrain import encoding
+from advtrain.config import dataset_config
 
 # What is called how on the page; several lines on one chart share an axis. Of `held_out.jsonl`:
 HELD_OUT = {
@@ -145,7 +146,7 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 def _dataset(config: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
     """What the margins are told apart by, or why it cannot be read any more."""
     try:
-        return data.load(config["dataset"], config["dpo"].get("config", "dpo"), config["rounds"]).rows, ""
+        return encoding.load(config["dataset"], dataset_config(config), config["rounds"]).rows, ""
     except DataError as error:
         return [], f"Margins are not told apart by strategy and round: {error}"
 

@@ -89,15 +89,15 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from advcore import settings
-    from advtrain import data, models
+    from advtrain import encoding, models
     from advtrain.config import Lora, RunConfig
 
     train = {"batch_size": args.batch_size, "gradient_accumulation": args.accumulation, "learning_rate": 5e-5}
     shape = {"method": "dpo", "dataset": args.dataset, "model": args.model, "trl": {"save_strategy": "no"}}
     config = settings.build(RunConfig, {**shape, "train": train})
     tokenizer = models.load_tokenizer(config.model)
-    rows = data.load(config.dataset, "dpo").rows
-    examples = chosen_pairs(data.encode(tokenizer, rows, "dpo", config.max_length), args)
+    rows = encoding.load(config.dataset, "dpo").rows
+    examples = chosen_pairs(encoding.encode(tokenizer, rows, "dpo", config.max_length), args)
     policy = models.load_policy(config.model, "", Lora(), seed=0)
     forwarded = _count_positions(policy.get_base_model().base_model)
     with tempfile.TemporaryDirectory() as folder:
@@ -120,11 +120,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ours(config: Any, policy: Any, tokenizer: Any, examples: Any, folder: Path, _: str) -> Callable[[], Any]:
-    from advtrain import dpo, models
+    from advtrain import models
+    from advtrain.methods import dpo
 
     def prepare() -> Any:
-        trainer = dpo.build(config, policy, tokenizer, examples, folder)
-        dpo.with_reference(trainer, examples, models.content_id("", config.model))
+        trainer = dpo.Dpo(config).build(policy, tokenizer, examples, folder)
+        dpo.with_reference(trainer, examples, models.reference(config).content)
         return trainer
 
     return prepare
@@ -136,7 +137,8 @@ def _trls(
     import datasets
     import trl.trainer.utils
 
-    from advtrain import dpo, models, scoring
+    from advtrain.forward import adapters, logps
+    from advtrain.methods import dpo
 
     class Plain(trl.DPOTrainer):  # type: ignore[misc]
         def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
@@ -147,10 +149,10 @@ def _trls(
 
     if arm != "trl":
         trl.trainer.utils._use_triton = lambda device: True
-    options = dpo.options(config, folder)
+    options = dpo.Dpo(config).options(folder)
     options.precompute_ref_log_probs = arm == "trl-precomputed"
     file = str(folder / "pairs")  # TRL's cache of the reference lies beside its dataset
-    datasets.Dataset.from_list([scoring.columns(example) for example in examples]).save_to_disk(file)
+    datasets.Dataset.from_list([logps.columns(example) for example in examples]).save_to_disk(file)
 
     def prepare() -> Any:
         trainer = Plain(
@@ -159,7 +161,7 @@ def _trls(
             processing_class=tokenizer,
             train_dataset=datasets.load_from_disk(file),
         )
-        models.set_reference(trainer.model, "")
+        adapters.set_reference(trainer.model, "")
         return trainer
 
     return prepare

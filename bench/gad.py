@@ -98,12 +98,12 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     import torch
     from transformers.trainer_utils import SaveStrategy
 
-    from advtrain import data, models
+    from advtrain import encoding, models
 
     config = _config(args)
     tokenizer = models.load_tokenizer(config.model)
-    rows = data.load(config.dataset, "gad").rows
-    encoded = data.encode(tokenizer, rows, "gad", config.max_length, config.gad.max_new_tokens)
+    rows = encoding.load(config.dataset, "gad").rows
+    encoded = encoding.encode(tokenizer, rows, "gad", config.max_length, config.gad.max_new_tokens)
     examples = chosen_rows(encoded, args)
     policy = models.load_policy(config.model, "", config.lora, config.seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -215,12 +215,12 @@ class Meter:
 def _ours(
     config: Any, policy: Any, tokenizer: Any, examples: Any, folder: Path, fixed: bool
 ) -> tuple[Any, list[Any]]:
-    from advtrain import gad
+    from advtrain.methods.gad import method
 
-    trainer = gad.build(config, policy, tokenizer, examples, folder)
+    trainer = method.Gad(config).build(policy, tokenizer, examples, folder)
     if fixed:
         trainer.eos_token_ids = []
-    bases = {id(model): model.get_base_model() for model in (policy, trainer.judge.model)}
+    bases = {id(model): model.get_base_model() for model in (policy, trainer.discriminator.model)}
     return trainer, [base.base_model for base in bases.values()]
 
 
@@ -232,19 +232,20 @@ def _plain(
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    from advtrain import data, gad
+    from advtrain import encoding
+    from advtrain.methods.gad import method
 
     trl.trainer.utils._use_triton = lambda device: True
     ALL_ATTENTION_FUNCTIONS.register(
         "sdpa", sdpa_attention_forward
     )  # without what `advtrain.attention` spares
-    options = gad.options(config, folder)
+    options = method.Gad(config).options(folder)
     if fixed:
         options.generation_kwargs = {"min_new_tokens": config.gad.max_new_tokens}
     rows = [
         {
-            "prompt": data.messages(example.row["prompt"], "user"),
-            "teacher": data.messages(example.row["teacher_response"], "assistant")[0]["content"],
+            "prompt": encoding.messages(example.row["prompt"], "user"),
+            "teacher": encoding.messages(example.row["teacher_response"], "assistant")[0]["content"],
         }
         for example in examples
     ]
@@ -282,7 +283,7 @@ class Judge:
         """The scores before the step."""
         import torch
 
-        from advtrain import data
+        from advtrain.forward import packing
 
         starts = self.tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=True)
         replies = self.tokenizer(teacher, add_special_tokens=False)["input_ids"]
@@ -297,7 +298,7 @@ class Judge:
         most = self.batch_size * max(groups)
         scores = torch.zeros(len(students))
         with torch.no_grad():
-            for places in data.batches(range(len(students)), lambda place: len(students[place]), most):
+            for places in packing.batches(range(len(students)), lambda place: len(students[place]), most):
                 scores[places] = self._scores([students[place] for place in places])
         log_metric("discriminator/loss", self._step(students, teachers, most))
         return [float(score) for score in scores]
@@ -306,13 +307,13 @@ class Judge:
         """One on all pairs by the loss of Bradley and Terry, which is returned."""
         import torch
 
-        from advtrain import data
+        from advtrain.forward import packing
 
         def positions(place: int) -> int:
             return 2 * max(len(students[place]), len(teachers[place]))
 
         total = 0.0
-        for places in data.batches(range(len(students)), positions, most):
+        for places in packing.batches(range(len(students)), positions, most):
             scores = self._scores([side[place] for side in (students, teachers) for place in places])
             student, teacher = scores.view(2, -1)
             loss = torch.nn.functional.softplus(student - teacher).sum() / len(students)

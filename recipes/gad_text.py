@@ -30,11 +30,15 @@ import torch
 from advcore import ConfigError, DataError, chat, stats
 from advcore.runs import Progress, progress, write_atomic, write_json
 from advtrain import config as configs
-from advtrain import data, gad, held_out, losses, models, probe, replies, report, rollout, run
+from advtrain import encoding, models, report, run
 from advtrain.config import Discriminator as Rival
 from advtrain.config import Lora, RunConfig, Sft
-from advtrain.discriminator import Discriminator, Group
-from advtrain.replies import Reply
+from advtrain.encoding import replies
+from advtrain.encoding.replies import Reply
+from advtrain.forward import rollout
+from advtrain.methods import losses
+from advtrain.methods.gad import held_out, method, probe
+from advtrain.methods.gad.discriminator import Discriminator, Group
 
 FOLDS, EPOCHS, RATE, BATCH = 2, 3, 1e-3, 8  # of the fresh discriminator
 DEALS = 2  # of the prompts to folds: one moves the share that is told apart by 4 points
@@ -48,7 +52,7 @@ CURVES = {
     "Held-out prompts: ROUGE-L to the teacher": ("held_out.jsonl", "rouge_l"),
 }
 OPTIMISER = {
-    "lr_scheduler_type": "constant", "max_grad_norm": gad.GRAD_CLIP, "weight_decay": gad.WEIGHT_DECAY,
+    "lr_scheduler_type": "constant", "max_grad_norm": method.GRAD_CLIP, "weight_decay": method.WEIGHT_DECAY,
 }  # fmt: skip
 
 
@@ -89,7 +93,7 @@ def rows_of(file: Path) -> list[dict[str, Any]]:
 def split(answers: str, out: Path, config: RunConfig, count: int) -> tuple[Path, Path]:
     """Files of the rows to train on and to test on."""
     tokenizer, most = models.load_tokenizer(config.model), config.gad.max_new_tokens
-    rows = [cut(tokenizer, row, most) for row in data.load(answers, "gad").rows]
+    rows = [cut(tokenizer, row, most) for row in encoding.load(answers, "gad").rows]
     if len(rows) < 2 * count:
         raise DataError(f"{answers} has {len(rows)} replies, too few to test on {count} prompts")
     files = out / "train.jsonl", out / "test.jsonl"
@@ -105,7 +109,7 @@ def write_rows(file: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def cut(tokenizer: Any, row: dict[str, Any], most: int) -> dict[str, Any]:
     """The row with its reply cut where a student's would be."""
-    prompt, reply = replies.of_teacher(row)
+    prompt, reply = encoding.of_teacher(row)
     reply = replies.cut(tokenizer, prompt, reply, most)
     reason = "stop" if reply.finished else "length"
     return {"prompt": prompt, "teacher_response": reply.text, "finish_reason": reason}
@@ -175,7 +179,7 @@ def measured(
     if file.exists():
         return dict(json.loads(file.read_text()))
     tokenizer = models.load_tokenizer(config.model)
-    sides = [replies.of_teacher(row) for row in teacher]
+    sides = [encoding.of_teacher(row) for row in teacher]
     said = answered(config, adapter, tokenizer, [prompt for prompt, _ in sides])
     groups = []
     for (prompt, reply), student in zip(sides, said, strict=True):
@@ -221,7 +225,7 @@ def fresh(config: RunConfig, groups: Sequence[Group]) -> list[float]:
                 judge = taught(
                     config, [groups[at] for at in order if at not in held], deal * FOLDS + fold, bar
                 )
-                scores = judge.play([groups[at] for at in held], learn=False)
+                scores = judge.score_and_step([groups[at] for at in held], learn=False)
                 shares = losses.told_apart(scores.teacher_B, scores.student_BN).tolist()
                 for at, share in zip(held, shares, strict=True):
                     told[at] += share / DEALS
@@ -238,7 +242,7 @@ def taught(config: RunConfig, groups: Sequence[Group], seed: int, bar: Progress)
     for epoch in range(EPOCHS):
         drawn = random.Random(epoch).sample(groups, len(groups))
         for at in range(0, len(drawn), BATCH):
-            judge.play(drawn[at : at + BATCH], learn=True)
+            judge.score_and_step(drawn[at : at + BATCH], learn=True)
         bar.advance()
     return judge
 

@@ -37,7 +37,7 @@ from torch import Tensor
 from advcore import stats
 from advcore.runs import write_atomic
 from advtrain import report
-from advtrain.losses import bradley_terry, group_advantages, told_apart
+from advtrain.methods.losses import bradley_terry, group_advantages, told_apart
 
 K, B, N = 10, 32, 8
 MODES = ((0.6, 2.0, 0.7), (0.4, 7.0, 0.5))  # weight, mean, width

@@ -59,6 +59,95 @@ def test_a_heavy_library_has_one_importer_on_the_data_side(library, only):
     assert all(name.startswith(only) for name in importers - {"advgen/cli.py"})
 
 
+def modules(package):
+    """Dotted name -> file; a package goes by its own name."""
+    return {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in (ROOT / package).rglob("*.py")
+    }
+
+
+def is_for_types(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def arrows(package):
+    """Module -> those of the same package that it imports, inside functions too; not for the type checker alone."""
+    known, found = modules(package), {}
+    for name, file in known.items():
+        home = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        imports = set()
+        tree = ast.parse(file.read_text())
+        unread = {id(node) for each in ast.walk(tree) if is_for_types(each) for node in each.body}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                imports |= {alias.name for alias in node.names}
+            elif id(node) in unread:
+                continue
+            elif isinstance(node, ast.ImportFrom):
+                above = home.split(".")[: len(home.split(".")) - node.level + 1] if node.level else []
+                source = ".".join([*above, *([node.module] if node.module else [])])
+                inner = {f"{source}.{alias.name}" for alias in node.names}
+                imports |= inner & known.keys() or {source}
+        found[name] = imports & known.keys() - {name}
+    return found
+
+
+def floors(graph):
+    """Node -> nodes of the longest chain of imports that begins there. Fails at a circle, naming it."""
+    known = {}
+
+    def floor(node, *above):
+        assert node not in above, f"a circle: {' -> '.join([*above[above.index(node) :], node])}"
+        if node not in known:
+            known[node] = 1 + max((floor(below, *above, node) for below in graph[node]), default=0)
+        return known[node]
+
+    return {node: floor(node) for node in graph}
+
+
+def rooms(graph):
+    """The graph with every package inside the package as one node."""
+    room = {node: ".".join(node.split(".")[:2]) for node in graph}
+    return {
+        name: {room[below] for node in graph if room[node] == name for below in graph[node]} - {name}
+        for name in room.values()
+    }
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_no_module_imports_itself_by_way_of_others(package):
+    assert floors(arrows(package))
+
+
+def test_the_student_side_has_few_floors_and_rooms_that_one_can_look_over():
+    """Floors of rooms: within one, what is finer than a file lies on what is coarser (`forward`, `methods.gad`)."""
+    graph = arrows("advtrain")
+    assert max(floors(rooms(graph)).values()) <= 8
+    for folder in {file.parent for file in modules("advtrain").values()}:
+        inside = [file for file in folder.glob("*.py") if not file.stem.startswith("__")]
+        assert len(inside) <= 12, folder
+
+
+def test_a_method_is_known_by_name_in_its_own_room_alone():
+    names = {"dpo", "sft", "gad"}
+    for file in (ROOT / "advtrain").rglob("*.py"):
+        if file.is_relative_to(ROOT / "advtrain" / "methods"):
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Compare | ast.Match):
+                asked = {each.attr for each in ast.walk(node) if isinstance(each, ast.Attribute)}
+                assert "method" not in asked, (file, ast.unparse(node))
+            if isinstance(node, ast.If | ast.IfExp | ast.Match) and file.name != "config.py":
+                branch = node.subject if isinstance(node, ast.Match) else node.test
+                words = {each.value for each in ast.walk(branch) if isinstance(each, ast.Constant)}
+                assert not words & names, (file, ast.unparse(branch))
+            if isinstance(node, ast.Subscript) and isinstance(
+                node.value, ast.Dict
+            ):  # a branch by another name
+                assert "method" not in ast.unparse(node.slice), (file, ast.unparse(node))
+
+
 @pytest.mark.parametrize("package", OURS)
 def test_every_module_says_what_it_is_for(package):
     for file in (ROOT / package).rglob("*.py"):

@@ -100,7 +100,7 @@ loading.precision = lambda: (torch.float32, "to compare digits")
 torch.set_num_threads(1)
 from advtrain import models
 from advtrain.config import Discriminator as Config, Lora, RunConfig
-from advtrain.discriminator import Discriminator, Group
+from advtrain.methods.gad.discriminator import Discriminator, Group
 world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
 if world > 1:
     torch.distributed.init_process_group("gloo")
@@ -109,7 +109,7 @@ player = models.load_discriminator(config, models.load_policy(config.model, "", 
 judge = Discriminator(player, config.discriminator, batch_size=4, weight_decay=0.0, max_grad_norm=0.2, seed=0)
 groups = [Group([5, 6], [40 + at, 41], [[50], [60, 61 + at, 62]]) for at in range(4)]
 for _ in range(3):
-    judge.play(groups[rank::world], learn=True)
+    judge.score_and_step(groups[rank::world], learn=True)
 torch.save(judge.state()["weights"], f"{sys.argv[2]}-{rank}")
 if world > 1:
     torch.distributed.destroy_process_group()

@@ -2,6 +2,8 @@
 
 import dataclasses
 import inspect
+import subprocess
+import sys
 
 import accelerate.data_loader
 import peft
@@ -10,7 +12,9 @@ import torch
 import transformers
 import trl
 import trl.trainer.utils
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from trl.generation.vllm_generation import VLLMGeneration
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 DPO, SFT, GRPO = trl.DPOTrainer, trl.SFTTrainer, trl.GRPOTrainer
@@ -46,6 +50,15 @@ def parameters(function):
         (transformers.Trainer._save_optimizer_and_scheduler, ["self", "output_dir"]),
         (GRPO._load_optimizer_and_scheduler, ["self", "checkpoint"]),
         (DynamicLayer.update, ["self", "key_states", "value_states", "args", "kwargs"]),
+        (DynamicLayer.lazy_initialization, ["self", "key_states", "value_states"]),
+        (DynamicCache.batch_repeat_interleave, ["self", "repeats"]),
+        (DynamicCache.batch_select_indices, ["self", "indices"]),
+        (sdpa_attention_forward, [
+            "module", "query", "key", "value", "attention_mask", "dropout", "scaling", "is_causal",
+            "position_bias", "cache", "kwargs",
+        ]),
+        (transformers.PreTrainedModel.set_attn_implementation, ["self", "attn_implementation", "allow_all_kernels"]),
+        (VLLMGeneration.sync_weights, ["self"]),
     ],
     ids=lambda value: getattr(value, "__qualname__", ""),
 )  # fmt: skip
@@ -85,11 +98,73 @@ def test_a_hook_is_still_called_where_it_was(function, line):
 
 
 def test_trls_fused_output_has_the_fields_that_are_scattered():
-    from advtrain import fused
+    from advtrain.forward import fused
 
     fields = {field.name for field in dataclasses.fields(trl.trainer.utils.FusedCausalLMOutput)}
     assert {*fused.FIELDS, "loss", "label_mask", "aux_loss"} <= fields
     assert fields - {"loss", "label_mask", "aux_loss", *fused.FIELDS} == set(), "a new field a token?"
+
+
+def test_a_lora_layer_has_what_its_product_is_made_of(tiny):
+    """All that `fused.lora` reads, of a layer with a plain adapter."""
+    from advtrain import models
+    from advtrain.config import Lora
+
+    policy = models.load_policy(tiny, "", Lora(), seed=0)
+    layer = next(each for each in policy.modules() if type(each) is peft.tuners.lora.Linear)
+    name = "default"
+    assert (layer.disable_adapters, layer.merged, list(layer.active_adapters)) == (False, False, [name])
+    assert layer.lora_variant == {}
+    assert layer.scaling[name] == 32 / 16
+    assert isinstance(layer.lora_dropout[name], torch.nn.Identity)
+    assert layer.lora_A[name].weight.shape[0] == layer.lora_B[name].weight.shape[1] == 16
+    assert layer.lora_B[name].bias is None
+    assert isinstance(layer.base_layer, torch.nn.Linear)
+    with policy.disable_adapter():
+        assert layer.disable_adapters
+
+
+def test_a_cache_has_the_layers_that_are_taken_out_of_it():
+    cache = DynamicCache(config=transformers.Qwen2Config(num_hidden_layers=2))
+    assert [type(layer) for layer in cache.layers] == [DynamicLayer] * 2
+    layer = cache.layers[0]
+    assert not layer.is_initialized
+    layer.update(torch.ones(1, 1, 2, 4), torch.ones(1, 1, 2, 4))
+    assert (layer.is_initialized, layer.keys.shape, layer.values.shape) == (True, (1, 1, 2, 4), (1, 1, 2, 4))
+
+
+IMPORTED = """
+import importlib, pkgutil, datasets, transformers
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+def state():
+    bars = datasets.are_progress_bars_disabled(), are_progress_bars_disabled()
+    attention = dict(ALL_ATTENTION_FUNCTIONS.items()), dict(ALL_MASK_ATTENTION_FUNCTIONS.items())
+    return bars, transformers.utils.logging.is_progress_bar_enabled(), attention
+
+before = state()
+import advtrain
+for found in pkgutil.walk_packages(advtrain.__path__, "advtrain."):
+    if not found.name.endswith("__main__"):
+        importlib.import_module(found.name)
+assert state() == before
+from advtrain import models, patches
+model = models.load_base(MODEL)
+assert model.config._attn_implementation == patches.ATTENTION
+assert state()[:2] == before[:2]
+after = state()[2]
+assert all(after[kind][name] is before[2][kind][name] for kind in (0, 1) for name in before[2][kind])
+plain = transformers.AutoModelForCausalLM.from_pretrained(MODEL)
+assert plain.config._attn_implementation == "sdpa"
+"""
+
+
+def test_importing_and_loading_changes_nothing_for_other_models(tiny):
+    script = IMPORTED.replace("MODEL", repr(tiny))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 def test_trls_collator_puts_the_chosen_first_and_pads_on_the_right():

@@ -7,8 +7,12 @@ import torch
 
 from advcore import ConfigError, DataError, contract, settings
 from advcore.engine import names
-from advtrain import data, dpo, manifest, margins, models, plan, run, trainer
-from advtrain.config import load
+from advtrain import encoding, methods, models, plan, run
+from advtrain.config import Dpo as DpoSection
+from advtrain.config import RunConfig, Sft, dataset_config, load
+from advtrain.loop import log
+from advtrain.methods import margins
+from advtrain.methods.dpo import Dpo
 
 
 def test_dpo_trains_a_public_preference_set_and_leaves_margins(config, tmp_path):
@@ -78,8 +82,8 @@ def test_a_reference_may_be_a_whole_model(config, tiny, tmp_path):
     whole = run.run(config(reference=tiny), tmp_path / "whole")
     assert whole["margins"]["mean"] == pytest.approx(same["margins"]["mean"], abs=2e-2)
     assert whole["reference"] == names.identity(tiny)
-    assert manifest.reference_id(config(reference="student")) == "student"
-    assert manifest.reference_id(config(reference="user/name")) == "user/name"
+    assert models.reference(config(reference="student")).id == "student"
+    assert models.reference(config(reference="user/name")).id == "user/name"
 
 
 def test_margins_equal_those_computed_one_pair_at_a_time(config, tmp_path):
@@ -91,8 +95,8 @@ def test_margins_equal_those_computed_one_pair_at_a_time(config, tmp_path):
         .float()
         .eval()
     )
-    examples = data.encode(
-        models.load_tokenizer(settings_.model), data.load(settings_.dataset, "dpo").rows, "dpo", 2048
+    examples = encoding.encode(
+        models.load_tokenizer(settings_.model), encoding.load(settings_.dataset, "dpo").rows, "dpo", 2048
     )
 
     def logp(prompt, completion):
@@ -112,8 +116,8 @@ def test_margins_equal_those_computed_one_pair_at_a_time(config, tmp_path):
 def test_rows_that_do_not_fit_are_told_before_training_and_marked(config, tmp_path, capsys):
     lengths = [
         (len(example.prompt), example.length)
-        for example in data.encode(
-            models.load_tokenizer(config().model), data.load(config().dataset, "dpo").rows, "dpo", 2048
+        for example in encoding.encode(
+            models.load_tokenizer(config().model), encoding.load(config().dataset, "dpo").rows, "dpo", 2048
         )
     ]
     fits = max(prompt for prompt, _ in lengths) + 4
@@ -197,6 +201,22 @@ def test_the_learning_rate_follows_the_method_and_the_resolved_config_says_which
     assert load(file, ["train.learning_rate=0.5"]).train.learning_rate == 0.5
 
 
+@pytest.mark.parametrize(
+    ("values", "rows", "rate"),
+    [
+        ({"method": "dpo"}, "dpo", 5e-6),
+        ({"method": "dpo", "dpo": DpoSection(config="gad")}, "gad", 5e-6),
+        ({"method": "sft"}, "sft", 1e-4),
+        ({"method": "sft", "sft": Sft(config="gad")}, "gad", 1e-4),
+        ({"method": "gad"}, "gad", 1e-5),
+    ],
+)
+def test_a_config_made_in_python_is_complete_and_says_its_rows_as_its_method_does(values, rows, rate):
+    config = RunConfig(dataset="d", model="m", **values)
+    assert config.train.learning_rate == rate
+    assert dataset_config(settings.resolved(config)) == methods.of(config).rows == rows
+
+
 def test_a_run_killed_after_training_only_scores_its_margins(config, tmp_path):
     first = run.run(config(), tmp_path / "run")
     (tmp_path / "run" / "manifest.json").unlink()
@@ -210,13 +230,13 @@ def test_previous_stays_frozen_while_the_policy_trains(config, tmp_path):
     run.run(config(), tmp_path / "first")
     adapter = str(tmp_path / "first" / "adapter")
     settings_ = config(adapter=adapter, reference="previous")
-    _, tokenizer, examples = run.prepare(settings_)
+    _, tokenizer, examples = methods.of(settings_).prepare()
     policy = models.load_policy(settings_.model, adapter, settings_.lora, 0)
-    built = dpo.build(settings_, policy, tokenizer, examples, tmp_path / "second")
+    built = Dpo(settings_).build(policy, tokenizer, examples, tmp_path / "second")
     frozen = {name: weight.clone() for name, weight in policy.named_parameters() if ".ref." in name}
     assert frozen
     assert not any(policy.get_parameter(name).requires_grad for name in frozen)
-    trainer.fit(built, tmp_path, "dpo")
+    log.fit(built, tmp_path, "dpo")
     for name, weight in frozen.items():
         assert torch.equal(policy.get_parameter(name), weight)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from advtrain import fused, models, plan, run
+from advtrain import methods, models, patches, plan
 from advtrain.cli import main
 from advtrain.config import Lora, load
 
@@ -124,9 +124,9 @@ def test_a_dry_run_estimates_the_activations_that_autograd_keeps(toml, tiny):
     from torch import autograd, zeros
 
     settings = load(toml(), ["train.batch_size=1", "lora.r=1"])
-    _, _, examples = run.prepare(settings)
+    _, _, examples = methods.of(settings).prepare()
     policy = models.load_policy(tiny, "", settings.lora, seed=0)
-    fused.fuse_lora(policy)
+    patches.fuse_lora(policy)
     own = {each.untyped_storage().data_ptr() for each in policy.parameters()}
     kept = {}  # by storage: views of one are kept once, and none is freed before it is counted
 

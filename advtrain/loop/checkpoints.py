@@ -1,0 +1,89 @@
+"""Checkpoints that count only when they are whole, and one clear line where the disk has no room for them.
+
+Called by every method's trainer, and by what else a run writes while it trains.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from advcore import runs
+from advtrain import CheckpointError, ranks
+
+# One of these is all that torch.save says of a full disk; which, depends on its version and on where in the file.
+_TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "iostream error", "unexpected pos")
+WHOLE = "whole.json"  # the last file of a checkpoint
+
+
+class WholeCheckpoints:
+    """Of both trainers: a checkpoint counts when its last file, which lists the others with their sizes, is there.
+
+    A killed run can leave any of them behind, or a part of one; so can a full disk.
+    """
+
+    def create_model_card(self, *_args: Any, **_options: Any) -> None:
+        """None: TRL's has no metrics and no lineage."""
+
+    def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with writing(folder):
+            if ranks.is_main():  # one that a damaged checkpoint has left here would vouch for this one
+                (folder / WHOLE).unlink(missing_ok=True)
+            super()._save_checkpoint(model, trial)  # type: ignore[misc]
+            ranks.wait()
+            if ranks.is_main():
+                runs.write_json(folder / WHOLE, _sizes(folder))
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Bytes of every file, those of a sharded state in folders of their own too."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): file.stat().st_size for file in files}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise CheckpointError for what torch, safetensors and the system raise where `path` cannot be written."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        if isinstance(error, RuntimeError) and not any(sign in reason for sign in _TORCH_CANNOT_WRITE):
+            raise
+        free = shutil.disk_usage(path.parent).free / 1e6
+        raise CheckpointError(
+            f"{path.name} cannot be written ({reason}; {free:.0f} MB free); make room and run again, the run goes "
+            f"on at its last checkpoint"
+        ) from None
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The latest checkpoint that is whole. One that is not is named on stderr; it is written anew in its turn."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda each: -int(each.name.removeprefix("checkpoint-")))
+    for checkpoint in found:
+        if _is_whole(checkpoint):
+            return str(checkpoint)
+        ranks.say(f"warning: {checkpoint.name} is not whole and is passed over")
+    return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        sizes = json.loads((checkpoint / WHOLE).read_text())
+        return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False
+
+
+def keep_until(file: Path, step: int) -> None:
+    """Drop the lines of steps that a resumed run is about to take again, and one that a full disk cut short."""
+    if file.exists():
+        lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        runs.write_atomic(file, "".join(line for line in lines if json.loads(line)["step"] <= step))
