@@ -170,8 +170,10 @@ def _move_tag(api: Any, repo: str, repo_type: str, tag: str, commit: str) -> Non
 @contextmanager
 def _explained(doing: str, revision: str = "") -> Iterator[None]:
     """Turn what the client raises into DataError or ConfigError with one line."""
-    from httpx import HTTPError
     from huggingface_hub import errors
+
+    # of httpx, from huggingface_hub 2.0 on of httpx2
+    http_error: type[Exception] = errors.HfHubHTTPError.__bases__[0]
 
     try:
         yield
@@ -190,7 +192,7 @@ def _explained(doing: str, revision: str = "") -> Iterator[None]:
         raise DataError(f"{doing}: {_one_line(error)}") from None
     except (ConfigError, DataError):
         raise
-    except (HTTPError, OSError, ValueError, RuntimeError) as error:
+    except (http_error, OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{doing}: {_one_line(error)}") from None
 
 

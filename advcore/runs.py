@@ -60,23 +60,33 @@ def append_json(file: Path, row: Any) -> None:
         opened.write(json.dumps(row).encode() + b"\n")
 
 
+def write_jsonl(file: Path, rows: Iterable[Any]) -> None:
+    """Write a JSONL file anew, atomically."""
+    write_atomic(file, "".join(json.dumps(row) + "\n" for row in rows))
+
+
 def _last_byte(opened: IO[bytes]) -> bytes:
     opened.seek(-1, os.SEEK_END)
     return opened.read(1)
 
 
-def read_jsonl(file: Path) -> list[Any]:
+def read_jsonl(file: Path, lenient: bool = False) -> list[Any]:
     """The rows of a JSONL file that `append_json` wrote; none where there is no file.
 
-    A line that a kill tore is as good as none. Raises DataError for a line within that is no JSON.
+    A line that a kill tore is as good as none. Raises DataError for a line within that is no JSON; with `lenient`, for
+    a cache whose rows can be made again, that is left out too.
     """
     if not file.exists():
         return []
     *lines, _torn = file.read_bytes().split(b"\n")
-    try:
-        return [json.loads(line) for line in lines]
-    except ValueError:
-        raise DataError(f"{file} is broken; remove it and run its command again") from None
+    rows = []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            if not lenient:
+                raise DataError(f"{file} is broken; remove it and run its command again") from None
+    return rows
 
 
 @contextmanager

@@ -8,7 +8,6 @@ that it cannot know, and what the judge says of it counts only in one strict for
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from dataclasses import replace
@@ -19,7 +18,7 @@ from advcore import DataError, TeacherError, answers, chat
 from advcore.answers import Answer
 from advcore.ask import Budget, Client, Journal, ReplyError, check_model, estimate
 from advcore.ask.prices import CHARS_PER_TOKEN, prompt_bytes
-from advcore.runs import run_folder, sha256_of, write_atomic, write_json
+from advcore.runs import run_folder, sha256_of, write_json, write_jsonl
 from advcore.settings import resolved
 from advgen import prompts, verdicts
 from advgen.answer import refusal
@@ -44,8 +43,7 @@ def judge(config: JudgeConfig, path: Path, out: Path, reference: Path | None = N
     known = None if reference is None else _references(reference)
     with run_folder(out, resolved(config), MAY_CHANGE):
         judged, spent = _judged(config, given, known, out)
-        lines = "".join(json.dumps(verdict.as_json()) + "\n" for verdict in judged)
-        write_atomic(out / "verdicts.jsonl", lines)
+        write_jsonl(out / "verdicts.jsonl", (verdict.as_json() for verdict in judged))
         if all(verdict.status != "judged" for verdict in judged):
             raise TeacherError(f"no answer was judged; {out / 'verdicts.jsonl'} has the reasons")
         unanswered = answers.unanswered(path)

@@ -6,7 +6,6 @@ Reads files of runs and adapters, trains nothing. Called by `run`.
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +52,7 @@ def _version(library: str) -> str:
 
 def _outcome(folder: Path) -> dict[str, Any]:
     """The adapter's hash, and where the last step came to: nothing that hangs on how often the run was stopped."""
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = runs.read_jsonl(folder / "metrics.jsonl")
     last = next(row for row in reversed(rows) if "loss" in row)
     training = {name: last[name] for name in ("step", "epoch", "loss")}
     return {"adapter_sha256": models.adapter_hash(str(folder / "adapter")), "training": training}

@@ -16,8 +16,10 @@ import torch
 from peft.tuners.lora import Linear
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from trl.trainer import utils as trl_utils
 from trl.trainer.utils import add_fused_lm_head
 
+from advcore import ConfigError
 from advtrain.forward import attention, fused
 
 ATTENTION = "advtrain_sdpa"  # beside transformers' own names, none of which changes
@@ -52,11 +54,15 @@ def score_selected(
     change, and their fields come back in the shape of `labels[:, 1:]`, zero where there is none; values are unchanged
     up to the rounding of another matrix shape.
 
+    TRL 1.15 has its head on a GPU alone: where ours would have to call that head, ConfigError says so.
+
     The order of patches of `model.forward` is settled here: the class's own, TRL's, ours. Pinned by test_hooks
     (`add_fused_lm_head`, `FusedCausalLMOutput`) and test_fused; a second call takes the place of the first.
     """
     if arrange is None and temperature is None and model.device.type in ("cuda", "xpu"):
         return
+    if trl_utils._ChunkedLogProbFunction is None and not fused.is_plain(model):
+        raise ConfigError(f"the head of {type(model).__name__} needs Triton or trl>=1.16: pip install -U trl")
     if temperature is not None:
         vars(model).pop("forward", None)
         add_fused_lm_head(model, cast_lm_head_to_fp32=cast_lm_head_to_fp32, outputs=OUTPUTS)

@@ -6,12 +6,11 @@ shared disk. Called by `cli`.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
 
-from advcore import ConfigError, DataError, contract, hub
+from advcore import ConfigError, DataError, contract, hub, runs
 
 
 def push_margins(run: Path, repo: str) -> str:
@@ -20,8 +19,7 @@ def push_margins(run: Path, repo: str) -> str:
     Raises ConfigError for a folder without a finished dpo run; DataError where `repo` is not there or holds a later
     round; what `hub.push` raises.
     """
-    file = run / "manifest.json"
-    manifest = json.loads(file.read_text()) if file.exists() else {}
+    manifest = runs.read_json(run / "manifest.json", {})
     if "margins" not in manifest:
         raise ConfigError(f"{run} holds no finished dpo run (manifest.json with margins)")
     number, paths = manifest["dataset"]["round"], hub.files(repo)

@@ -6,7 +6,6 @@ anywhere; charts are SVG, drawn by the template `report.html.j2`. Trains and sco
 
 from __future__ import annotations
 
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,8 +77,8 @@ class Chart:
 def write(folder: Path) -> Path:
     """`folder/report.html`. Raises DataError for a folder that holds no run."""
     config = _config(folder)
-    metrics, manifest = _lines(folder / "metrics.jsonl"), _json(folder / "manifest.json")
-    held = _lines(folder / "held_out.jsonl")
+    metrics, manifest = runs.read_jsonl(folder / "metrics.jsonl"), _json(folder / "manifest.json")
+    held = runs.read_jsonl(folder / "held_out.jsonl")
     margins = contract.read(folder, "margins") if any(folder.glob("margins/*.parquet")) else []
     rows, trouble = _dataset(config) if margins else ([], "")
     what = f"{config['method']} of {config['model']} on {_without_home(config['dataset'])}"
@@ -128,19 +127,10 @@ def _without_home(text: str) -> str:
 
 def _json(file: Path) -> dict[str, Any]:
     """Empty where there is no such file yet. Raises DataError for one that is no JSON object."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    except ValueError:
-        raise DataError(f"{file} is not JSON") from None
+    found = runs.read_json(file, {})
     if not isinstance(found, dict):
         raise DataError(f"{file} is no JSON object")
     return found
-
-
-def _lines(file: Path) -> list[dict[str, Any]]:
-    """Those written so far; one that is being written is left out."""
-    lines = file.read_text().splitlines() if file.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def _dataset(config: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:

@@ -6,8 +6,9 @@ last checkpoint. Called by `cli`; knows no method by name (`methods.base`).
 
 from __future__ import annotations
 
-import json
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,27 +32,33 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
     method = methods.of(config).settled()
     file = folder / "manifest.json"
     if file.exists():
-        _open_run(folder, method, method.dataset())
-        finished: dict[str, Any] = json.loads(file.read_text())
-        _clear(folder)
-        ranks.say(f"{folder}: done")
-        return finished
-    prepared = method.prepare()  # before the folder is there: bad input leaves no trace
-    _open_run(folder, method, prepared.dataset)
-    _train(method, prepared, folder)
-    _clear(folder)
-    ranks.wait()
-    written: dict[str, Any] = json.loads(file.read_text())
-    return written
+        with _opened(folder, method, method.dataset()):
+            ranks.say(f"{folder}: done")
+    else:
+        prepared = method.prepare()  # before the folder is there: bad input leaves no trace
+        with _opened(folder, method, prepared.dataset):
+            _train(method, prepared, folder)
+    manifest: dict[str, Any] = runs.read_json(file)
+    return manifest
 
 
-def _open_run(folder: Path, method: Method, dataset: Dataset) -> None:
-    """As `runs.open_run`; other rows or other first weights at the same path make another run too."""
-    if ranks.is_main():
-        first = runs.sha256_of_files(method.first_weights())
-        content = {"dataset_revision": dataset.revision, "start_sha256": first}
-        runs.open_run(folder, {**settings.resolved(method.config), **content}, MAY_CHANGE)
-    ranks.wait()
+@contextmanager
+def _opened(folder: Path, method: Method, dataset: Dataset) -> Iterator[None]:
+    """As `runs.run_folder`, which the main process holds for all; what only a run in progress needs is cleared at the
+    end. Other rows or other first weights at the same path make another run too.
+    """
+    with ExitStack() as held:
+        if ranks.is_main():
+            first = runs.sha256_of_files(method.first_weights())
+            content = {"dataset_revision": dataset.revision, "start_sha256": first}
+            described = {**settings.resolved(method.config), **content}
+            held.enter_context(runs.run_folder(folder, described, MAY_CHANGE))
+        ranks.wait()
+        yield
+        if ranks.is_main():
+            for passing in PASSING:
+                shutil.rmtree(folder / passing, ignore_errors=True)
+        ranks.wait()
 
 
 def _train(method: Method, prepared: Prepared, folder: Path) -> None:
@@ -72,9 +79,3 @@ def _train(method: Method, prepared: Prepared, folder: Path) -> None:
         lineage, counts = method.lineage(), method.counts(examples)
         described = manifest.described(config, dataset, lineage, counts, folder)
         runs.write_json(folder / "manifest.json", {**described, **results})
-
-
-def _clear(folder: Path) -> None:
-    if ranks.is_main():
-        for passing in PASSING:
-            shutil.rmtree(folder / passing, ignore_errors=True)

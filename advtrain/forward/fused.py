@@ -55,7 +55,7 @@ def selected(
             inputs, where = arrange(options.pop("input_ids"), options.pop("attention_mask"), labels)
             options |= inputs
         targets = labels[:, 1:][scored]
-        if _is_plain(model):
+        if is_plain(model):
             output = _scored_here(model, args, options, select, where, targets)
         else:
             output = _scored_by_trl(model, trls, args, options, select, where, targets)
@@ -70,7 +70,7 @@ def is_linear(model: Any) -> bool:
     return model.get_output_embeddings().bias is None and cap is None
 
 
-def _is_plain(model: Any) -> bool:
+def is_plain(model: Any) -> bool:
     """Whether the head is a frozen matrix and nothing more, on a device without TRL's kernel."""
     head, config = model.get_output_embeddings(), model.config.get_text_config()
     scaled = any(getattr(config, name, None) is not None for name in _SCALES)
@@ -163,7 +163,7 @@ def lora(module: Any, general: Any, x: Tensor, *args: Any, **options: Any) -> Te
     What is no plain LoRA (several adapters, dropout, a variant) goes PEFT's way, `general`. Two products in bf16 and a
     rounding between them replace float32 ones; in float32 nothing but the order of a sum changes.
     """
-    if module.disable_adapters or module.merged or not _is_plain_lora(module) or options or args:
+    if module.disable_adapters or module.merged or not is_plain_lora(module) or options or args:
         result: Tensor = general(x, *args, **options)
         return result
     (name,) = module.active_adapters
@@ -173,7 +173,7 @@ def lora(module: Any, general: Any, x: Tensor, *args: Any, **options: Any) -> Te
     return torch.addmm(base.reshape(-1, base.shape[-1]), inner, up.to(base.dtype).t()).view(base.shape)
 
 
-def _is_plain_lora(module: Any) -> bool:
+def is_plain_lora(module: Any) -> bool:
     names = [name for name in module.active_adapters if name in module.lora_A]
     if len(names) != 1 or len(module.active_adapters) != 1 or names[0] in module.lora_variant:
         return False

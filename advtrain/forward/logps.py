@@ -7,7 +7,6 @@ are taken in the same precision, and for every later run on the same pairs. Call
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -69,14 +68,11 @@ def _file(reference: str, trainer: Any) -> Path:
 
 
 def _read(file: Path) -> dict[str, Pair]:
-    """A line that a killed run left half-written is as good as none."""
     known: dict[str, Pair] = {}
-    for line in file.read_text().splitlines() if file.exists() else ():
-        try:
-            row = json.loads(line)
-            known[row["key"]] = (row["logps"][0], row["logps"][1])
-        except (ValueError, LookupError, TypeError):
-            continue
+    for row in runs.read_jsonl(file, lenient=True):
+        match row:
+            case {"key": str(name), "logps": [float(chosen), float(rejected)]}:
+                known[name] = chosen, rejected
     return known
 
 

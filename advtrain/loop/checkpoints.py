@@ -5,7 +5,6 @@ Called by every method's trainer, and by what else a run writes while it trains.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from safetensors import SafetensorError
 
 from advcore import runs
 from advtrain import CheckpointError, ranks
+from advtrain.forward import adapters
 
 # One of these is all that torch.save says of a full disk; which, depends on its version and on where in the file.
 _TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "iostream error", "unexpected pos")
@@ -40,6 +40,14 @@ class WholeCheckpoints:
             ranks.wait()
             if ranks.is_main():
                 runs.write_json(folder / WHOLE, _sizes(folder))
+
+    def _load_from_checkpoint(self: Any, checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(checkpoint, model)  # type: ignore[misc]
+        policy = self.accelerator.unwrap_model(self.model)
+        # Where other adapters lie in folders beside it, transformers before 5.23 passes over the trained one.
+        if len(policy.peft_config) > 1 and not self.is_fsdp_enabled:
+            policy.load_adapter(checkpoint, adapters.POLICY, is_trainable=True)
+            policy.set_adapter(adapters.POLICY)
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -76,14 +84,14 @@ def last_checkpoint(folder: Path) -> str | None:
 
 def _is_whole(checkpoint: Path) -> bool:
     try:
-        sizes = json.loads((checkpoint / WHOLE).read_text())
+        sizes = runs.read_json(checkpoint / WHOLE)
         return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError):
         return False
 
 
 def keep_until(file: Path, step: int) -> None:
-    """Drop the lines of steps that a resumed run is about to take again, and one that a full disk cut short."""
-    if file.exists():
-        lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        runs.write_atomic(file, "".join(line for line in lines if json.loads(line)["step"] <= step))
+    """Drop the rows of steps that a resumed run is about to take again."""
+    rows = runs.read_jsonl(file)
+    if any(row["step"] > step for row in rows):
+        runs.write_jsonl(file, (row for row in rows if row["step"] <= step))

@@ -172,8 +172,9 @@ def _share_prompts(trainer: PairTrainer, kept: Sequence[Example]) -> None:
     """For the policy and a whole reference, where they take a mask of ours; the longest pair tells."""
     example = max(kept, key=lambda each: each.length)
     for model in (trainer.model.get_base_model(), trainer.ref_model):
-        if model is not None and prefix.takes_masks(model, example.prompt, example.completions):
-            patches.score_selected(model, prefix.share)
+        if model is not None:
+            shares = prefix.takes_masks(model, example.prompt, example.completions)
+            patches.score_selected(model, prefix.share if shares else None)
 
 
 def with_reference(trainer: PairTrainer, examples: Sequence[Example], reference: str) -> None:

@@ -9,7 +9,6 @@ does). Called by `dpo`.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -128,7 +127,7 @@ def _before(adapter: str) -> losses.Signature | None:
     file = Path(adapter).parent / "manifest.json"
     if not adapter or not file.exists():
         return None
-    before = json.loads(file.read_text()).get("margins") or {}
+    before = runs.read_json(file).get("margins") or {}
     names = [field.name for field in dataclasses.fields(losses.Signature)]
     return losses.Signature(**{name: before[name] for name in names}) if before else None
 

@@ -6,7 +6,6 @@ The cheap rival of GAD: one snapshot of the student and no discriminator. Source
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -62,8 +61,6 @@ def _sample(
 ) -> None:  # fmt: skip
     base = policy.to(PartialState().device).get_base_model()
     stop = chat.stop_ids(base, tokenizer)
-    whole = [line for line in _lines(file) if line.endswith("\n")]  # without one that was cut
-    runs.write_atomic(file, "".join(whole))
     with runs.progress("snapshot", sum(map(len, batches))) if ranks.is_main() else nullcontext() as progress:
         for rows in batches:
             torch.manual_seed(config.seed + rows[0])
@@ -77,14 +74,9 @@ def _sample(
                 progress.advance(len(rows))
 
 
-def _lines(file: Path) -> list[str]:
-    return file.read_text().splitlines(keepends=True) if file.exists() else []
-
-
 def _read(folder: Path) -> dict[int, Reply]:
-    """By row, of all ranks; a line that a killed run left half-written is as good as none."""
-    lines = [line for file in sorted(folder.glob("snapshot-*.jsonl")) for line in _lines(file)]
-    rows = [json.loads(line) for line in lines if line.endswith("\n")]
+    """By row, of all ranks."""
+    rows = [row for file in sorted(folder.glob("snapshot-*.jsonl")) for row in runs.read_jsonl(file)]
     return {row["row"]: Reply(row["text"], row["finished"]) for row in rows}
 
 

@@ -6,7 +6,6 @@ Called by `adversarial` and `gad`.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import transformers
 
+from advcore import runs
 from advtrain import ranks
 
 WINDOW = 20
@@ -93,4 +93,4 @@ class Sayer(transformers.TrainerCallback):  # type: ignore[misc]
 def of(metrics: Path) -> list[str]:
     """All that began in a run."""
     seen = Alarms()
-    return [line for row in metrics.read_text().splitlines() for line in seen.see(json.loads(row))]
+    return [line for row in runs.read_jsonl(metrics) for line in seen.see(row)]

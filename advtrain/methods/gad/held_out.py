@@ -45,8 +45,7 @@ def split(rows: Sequence[T], prompts: Sequence[Any], held_out: int, seed: int) -
 
 def measured(folder: Path) -> list[Row]:
     """The rows of `held_out.jsonl`, [] without one."""
-    file = folder / "held_out.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return runs.read_jsonl(folder / "held_out.jsonl")
 
 
 def best(rows: Sequence[Row]) -> Row:

@@ -31,6 +31,7 @@ def test_token_log_probabilities_and_their_gradient_are_those_of_a_log_softmax(c
     assert top.tolist() == (logits.argmax(1) == targets).tolist()
 
 
+@pytest.mark.trls_head
 @pytest.mark.parametrize("frozen", [True, False])
 def test_scoring_labelled_positions_alone_changes_no_value_and_no_gradient(tiny, frozen):
     def scored(only_labelled):

@@ -76,6 +76,7 @@ def scored(model, inputs):
     return output, model.model.layers[0].mlp.up_proj.weight.grad
 
 
+@pytest.mark.trls_head
 @pytest.mark.parametrize("frozen", [True, False])  # by our head, and through TRL's
 def test_log_probabilities_and_gradients_are_those_of_separate_passes(tiny, examples, frozen):
     results = []
@@ -92,6 +93,7 @@ def test_log_probabilities_and_gradients_are_those_of_separate_passes(tiny, exam
     torch.testing.assert_close(our_grad, plain_grad)
 
 
+@pytest.mark.trls_head
 def test_each_prompt_is_forwarded_once(tiny, examples):
     model = models.load_base(tiny)
     trl.trainer.add_fused_lm_head(model)
@@ -156,6 +158,7 @@ def losses_of(trainer):
     return [row["loss"] for row in trainer.state.log_history if "loss" in row]
 
 
+@pytest.mark.trls_head
 @pytest.mark.parametrize("kinds", [["sigmoid"], ["ipo"], ["sigmoid", "sft"], ["robust"], ["aot"]])
 def test_the_loss_is_that_of_trls_own_trainer_for_twenty_steps(run_config, examples, tmp_path, kinds):
     config = run_config(
@@ -232,6 +235,7 @@ class PlainSft(trl.SFTTrainer):
         return
 
 
+@pytest.mark.trls_head
 def test_sft_comes_to_the_loss_of_trls_own_trainer(run_config, examples, tmp_path):
     config = run_config(method="sft", trl={"logging_steps": 1, "save_strategy": "no"})
     completions = [dataclasses.replace(each, completions=each.completions[:1]) for each in examples]
