@@ -56,10 +56,6 @@ class Gad(base.Method):
     def reply_tokens(self) -> int:
         return self.config.gad.max_new_tokens
 
-    def first_weights(self) -> list[Path]:
-        start = self.config.discriminator.start
-        return [*super().first_weights(), *([Path(start)] if start else [])]
-
     def options(self, folder: Path) -> trl.GRPOConfig:
         config, gad = self.config, self.config.gad
         self._check_options()
