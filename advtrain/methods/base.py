@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from advcore import DataError
+from advcore import ConfigError, DataError
 from advcore.engine import names
 from advtrain import encoding, models, ranks
 from advtrain.config import RunConfig
@@ -60,6 +60,9 @@ class Method(ABC):
         self.options(Path())
         if self.config.adapter:
             models.check_adapter(self.config.adapter, self.config.model)
+        start = self.config.discriminator.start
+        if start and not Path(start).is_file():  # read or not, it is hashed as what the run starts from
+            raise ConfigError(f"discriminator.start: there is no file {start}")
 
     def prepare(self) -> Prepared:
         """The dataset and its rows as ids; names on stderr the rows that do not fit. Loads no model.

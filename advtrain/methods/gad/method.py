@@ -78,12 +78,6 @@ class Gad(base.Method):
         if config.gad.rollouts == "vllm" and importlib.util.find_spec("vllm") is None:
             raise ConfigError('gad.rollouts = "vllm" needs its package: pip install vllm')
 
-    def check(self) -> None:
-        super().check()
-        start = Path(self.config.discriminator.start)
-        if self.config.discriminator.start and not start.is_file():
-            raise ConfigError(f"discriminator.start: there is no file {start}")
-
     def used(self, examples: Sequence[Example]) -> dict[str, int]:
         trained, held = self.split(examples)
         return {"trained": len(trained), "held_out": len(held)}
