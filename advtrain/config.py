@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from advcore import ConfigError, settings
 
@@ -32,6 +32,10 @@ class Section:
 
     def check(self, run: RunConfig) -> None:
         """Raise ConfigError for what does not go with the other sections."""
+
+    def settled(self, flip_rate: Callable[[], float]) -> Self:
+        """With what only the dataset can tell filled in: its share of pairs that are the wrong way round."""
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +116,11 @@ class Dpo(Section):
             raise ConfigError(
                 f"dpo.loss_type reads no label_smoothing; one of {', '.join(sorted(SMOOTHED))} does"
             )
+
+    def settled(self, flip_rate: Callable[[], float]) -> Self:
+        if self.smoothing != "measured":
+            return self
+        return dataclasses.replace(self, smoothing="fixed", label_smoothing=flip_rate())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ def plan(config: RunConfig) -> dict[str, Any]:
 
     Raises ConfigError and DataError as `run.run` does for a dataset, a model or an adapter that cannot be used.
     """
-    method = methods.of(config).settled()
-    config = method.config
+    config = methods.settled(config)
+    method = methods.of(config)
     examples = method.prepare().examples
     kept = [example for example in examples if not example.dropped]
     counts = method.counts(examples)

@@ -1,7 +1,8 @@
 """One training run: dataset to examples, trainer, adapter, results, and a manifest of what came from what.
 
 A run folder is one round. Rerunning it resumes: finished stages are not repeated, training goes on at its
-last checkpoint. Called by `cli`; knows no method by name (`methods.base`).
+last checkpoint. Called by `cli`; knows no method by name (`methods.base`). The training libraries are imported when
+there is something to train: a finished run is told at once.
 """
 
 from __future__ import annotations
@@ -10,48 +11,49 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advcore import runs, settings
-from advtrain import manifest, methods, models, ranks
-from advtrain.config import RunConfig
+from advcore.engine import names
+from advtrain import encoding, methods, ranks
+from advtrain.config import RunConfig, dataset_config
 from advtrain.encoding import Dataset
-from advtrain.loop import checkpoints, log
-from advtrain.methods.base import Method, Prepared
+
+if TYPE_CHECKING:
+    from advtrain.methods.base import Method, Prepared
 
 MAY_CHANGE = ("report_to", "evaluation")  # of a resumed run: they change nothing of what is trained
 PASSING = ("checkpoints", "best")  # folders that a run needs until it is finished
 
 
-@log.without_bars()
 def run(config: RunConfig, folder: Path) -> dict[str, Any]:
     """Train into `folder` and return the manifest; at once when the folder holds the finished run.
 
     Raises ConfigError and DataError before anything is trained.
     """
-    method = methods.of(config).settled()
+    config = methods.settled(config)
     file = folder / "manifest.json"
     if file.exists():
-        with _opened(folder, method, method.dataset()):
+        rows = dataset_config(settings.resolved(config))
+        with _opened(folder, config, encoding.load(config.dataset, rows, config.rounds)):
             ranks.say(f"{folder}: done")
     else:
-        prepared = method.prepare()  # before the folder is there: bad input leaves no trace
-        with _opened(folder, method, prepared.dataset):
-            _train(method, prepared, folder)
+        _train(config, folder)
     manifest: dict[str, Any] = runs.read_json(file)
     return manifest
 
 
 @contextmanager
-def _opened(folder: Path, method: Method, dataset: Dataset) -> Iterator[None]:
+def _opened(folder: Path, config: RunConfig, dataset: Dataset) -> Iterator[None]:
     """As `runs.run_folder`, which the main process holds for all; what only a run in progress needs is cleared at the
     end. Other rows or other first weights at the same path make another run too.
     """
     with ExitStack() as held:
         if ranks.is_main():
-            first = runs.sha256_of_files(method.first_weights())
-            content = {"dataset_revision": dataset.revision, "start_sha256": first}
-            described = {**settings.resolved(method.config), **content}
+            start = [Path(config.discriminator.start)] if config.discriminator.start else []
+            first = [*names.weight_files(Path(config.adapter)), *start] if config.adapter else start
+            content = {"dataset_revision": dataset.revision, "start_sha256": runs.sha256_of_files(first)}
+            described = {**settings.resolved(config), **content}
             held.enter_context(runs.run_folder(folder, described, MAY_CHANGE))
         ranks.wait()
         yield
@@ -61,8 +63,21 @@ def _opened(folder: Path, method: Method, dataset: Dataset) -> Iterator[None]:
         ranks.wait()
 
 
-def _train(method: Method, prepared: Prepared, folder: Path) -> None:
+def _train(config: RunConfig, folder: Path) -> None:
+    from advtrain.loop import log
+
+    method = methods.of(config)
+    with log.without_bars():
+        prepared = method.prepare()  # before the folder is there: bad input leaves no trace
+        with _opened(folder, config, prepared.dataset):
+            _stages(method, prepared, folder)
+
+
+def _stages(method: Method, prepared: Prepared, folder: Path) -> None:
     """Train what is not trained yet, and write the manifest."""
+    from advtrain import manifest, models
+    from advtrain.loop import checkpoints
+
     config, (dataset, tokenizer, examples) = method.config, prepared
     adapter = folder / "adapter"
     trained = ranks.agreed(adapter.exists())

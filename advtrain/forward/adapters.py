@@ -13,8 +13,8 @@ import torch
 
 from advcore.engine import loading
 
-# PEFT's name for the adapter that is trained, TRL's for the frozen one that it is compared with, ours for GAD's other
-# player.
+# PEFT's name for the adapter that is trained, TRL's for the frozen one that it is compared with, ours for that of GAD's
+# discriminator.
 POLICY, REFERENCE, DISCRIMINATOR = "default", "ref", "discriminator"
 
 

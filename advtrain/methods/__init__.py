@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
+from advcore import DataError, contract
+from advtrain import encoding, ranks
 from advtrain.config import RunConfig
 
 if TYPE_CHECKING:
@@ -20,3 +23,20 @@ def of(config: RunConfig) -> Method:
     dpo = {"dpo": Dpo, "gad": Soda}[config.dpo.config]
     methods: dict[str, type[Method]] = {"dpo": dpo, "gad": Gad, "sft": Sft}
     return methods[config.method](config)
+
+
+def settled(config: RunConfig) -> RunConfig:
+    """The config with what only the dataset can tell filled in. Raises DataError where that does not."""
+    section = getattr(config, config.method)
+    found = section.settled(lambda: _flip_rate(config.dataset))
+    return config if found is section else dataclasses.replace(config, **{config.method: found})
+
+
+def _flip_rate(dataset: str) -> float:
+    rate = encoding.flip_rate(dataset)
+    if rate is None:
+        raise DataError(
+            f"{dataset} has no {contract.CALIBRATION}: run advgen calibrate, or leave dpo.smoothing out"
+        )
+    ranks.say(f"label_smoothing = {rate:.4f}, as the dataset's {contract.CALIBRATION} says")
+    return rate

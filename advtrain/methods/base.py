@@ -10,9 +10,9 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
-from advcore import DataError
+from advcore import ConfigError, DataError
 from advcore.engine import names
 from advtrain import encoding, models, ranks
 from advtrain.config import RunConfig
@@ -41,10 +41,6 @@ class Method(ABC):
 
     # --- before anything is loaded -----------------------------------------------------------------------------
 
-    def settled(self) -> Self:
-        """The same method, with what only the dataset can tell filled into the config. Raises DataError."""
-        return self
-
     @property
     @abstractmethod
     def rows(self) -> str:
@@ -55,10 +51,6 @@ class Method(ABC):
         """Tokens of a reply at most, where the student samples replies too; 0 where `max_length` alone cuts."""
         return 0
 
-    def first_weights(self) -> list[Path]:
-        """The files that training starts from: other weights at the same path make another run."""
-        return names.weight_files(Path(self.config.adapter)) if self.config.adapter else []
-
     @abstractmethod
     def options(self, folder: Path) -> Any:
         """TRL's options for this run. Raises ConfigError for a `[trl]` key that cannot be used."""
@@ -68,18 +60,18 @@ class Method(ABC):
         self.options(Path())
         if self.config.adapter:
             models.check_adapter(self.config.adapter, self.config.model)
-
-    def dataset(self) -> Dataset:
-        """The rows that the run trains on. Raises DataError as `encoding.load` does."""
-        return encoding.load(self.config.dataset, self.rows, self.config.rounds)
+        start = self.config.discriminator.start
+        if start and not Path(start).is_file():  # read or not, it is hashed as what the run starts from
+            raise ConfigError(f"discriminator.start: there is no file {start}")
 
     def prepare(self) -> Prepared:
         """The dataset and its rows as ids; names on stderr the rows that do not fit. Loads no model.
 
-        Raises ConfigError as `check` and `steps` do, and DataError when no row fits.
+        Raises ConfigError as `check` and `steps` do, DataError as `encoding.load` does and when no row fits.
         """
         self.check()
-        dataset, tokenizer = self.dataset(), models.load_tokenizer(self.config.model)
+        dataset = encoding.load(self.config.dataset, self.rows, self.config.rounds)
+        tokenizer = models.load_tokenizer(self.config.model)
         examples = encoding.encode(
             tokenizer, dataset.rows, self.rows, self.config.max_length, self.reply_tokens
         )

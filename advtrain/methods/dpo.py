@@ -7,20 +7,19 @@ the pairs that TRL would draw, to the same loss. Source: arXiv 2305.18290; TRL 1
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import datasets
 import torch
 import trl
 
-from advcore import DataError, contract
+from advcore import DataError
 from advcore.engine import loading
-from advtrain import encoding, models, patches, ranks
+from advtrain import models, patches, ranks
 from advtrain.encoding import Dataset, Example
 from advtrain.forward import adapters, logps, prefix
 from advtrain.loop import checkpoints, order
@@ -62,19 +61,6 @@ class PairTrainer(checkpoints.WholeCheckpoints, trl.DPOTrainer):  # type: ignore
 
 class Dpo(base.Method):
     """DPO on preference pairs against an explicit reference, then a margin for each exercise."""
-
-    def settled(self) -> Self:
-        """`dpo.label_smoothing` as the dataset has it, where the config says so. Raises DataError where it has none."""
-        if self.config.dpo.smoothing != "measured":
-            return self
-        rate = encoding.flip_rate(self.config.dataset)
-        if rate is None:
-            raise DataError(
-                f"{self.config.dataset} has no {contract.CALIBRATION}: run advgen calibrate, or leave dpo.smoothing out"
-            )
-        ranks.say(f"label_smoothing = {rate:.4f}, as the dataset's {contract.CALIBRATION} says")
-        measured = dataclasses.replace(self.config.dpo, smoothing="fixed", label_smoothing=rate)
-        return type(self)(dataclasses.replace(self.config, dpo=measured))
 
     @property
     def rows(self) -> str:

@@ -29,6 +29,7 @@ def parameters(function):
     [
         (DPO._prepare_dataset, ["self", "dataset", "processing_class", "args", "dataset_name"]),
         (DPO._compute_loss, ["self", "model", "inputs", "return_outputs"]),
+        (DPO._prepare_inputs, ["self", "inputs"]),
         (DPO._get_train_sampler, ["self", "train_dataset"]),
         (DPO._save_checkpoint, ["self", "model", "trial"]),
         (SFT._save_checkpoint, ["self", "model", "trial"]),

@@ -141,6 +141,6 @@ def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"method": "dpo"')
     assert main(["report", str(tmp_path)]) == 2
     assert [line.partition("json")[2] for line in capsys.readouterr().err.splitlines()] == [
-        "", " is of something else", " is not JSON",
+        "", " is of something else", " is broken; remove it and run its command again",
     ]  # fmt: skip
     assert not list(tmp_path.glob("*.html"))

@@ -56,10 +56,6 @@ class Gad(base.Method):
     def reply_tokens(self) -> int:
         return self.config.gad.max_new_tokens
 
-    def first_weights(self) -> list[Path]:
-        start = self.config.discriminator.start
-        return [*super().first_weights(), *([Path(start)] if start else [])]
-
     def options(self, folder: Path) -> trl.GRPOConfig:
         config, gad = self.config, self.config.gad
         self._check_options()
@@ -81,12 +77,6 @@ class Gad(base.Method):
             raise ConfigError(f'trl.{min(found)} is read by gad.rollouts = "vllm" only')
         if config.gad.rollouts == "vllm" and importlib.util.find_spec("vllm") is None:
             raise ConfigError('gad.rollouts = "vllm" needs its package: pip install vllm')
-
-    def check(self) -> None:
-        super().check()
-        start = Path(self.config.discriminator.start)
-        if self.config.discriminator.start and not start.is_file():
-            raise ConfigError(f"discriminator.start: there is no file {start}")
 
     def used(self, examples: Sequence[Example]) -> dict[str, int]:
         trained, held = self.split(examples)

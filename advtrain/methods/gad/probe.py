@@ -1,4 +1,4 @@
-"""How well a fresh and fixed judge tells a student's replies from its teacher's: a linear probe on the frozen base.
+"""How well a fixed classifier tells a student's replies from its teacher's: a linear probe on the frozen base.
 
 GAD's own discriminator moves with the student, so that its score says nothing from one checkpoint to the next. Here a
 reply is the mean of the base's last hidden states over its tokens, the adapters off; a logistic regression on the

@@ -15,7 +15,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -30,8 +29,7 @@ from advtrain.config import Gad, RunConfig
 from advtrain.encoding import Reply, replies
 from advtrain.forward import adapters, prefix, rollout
 from advtrain.loop import checkpoints, order
-from advtrain.methods import losses
-from advtrain.methods.gad import alarms, held_out, probe
+from advtrain.methods.gad import alarms, metrics, probe
 from advtrain.methods.gad.discriminator import Discriminator, Group, Scores
 from advtrain.methods.gad.held_out import HeldOut
 from advtrain.methods.gad.pairs import Ids, Pair, grouped
@@ -243,7 +241,7 @@ class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type
             for each, some in zip(pairs, samples, strict=True)
             for reply in some
         ]
-        for name, value in _measured(scores, groups, texts).items():
+        for name, value in metrics.of_step(scores, groups, texts).items():
             log_metric(name, value)
         return [float(reward) for reward in rewards_BN.flatten()]
 
@@ -325,30 +323,6 @@ class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type
 def _picked(value: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """These rows; a number is that of all of them."""
     return value[rows] if value.dim() else value
-
-
-def _measured(
-    scores: Scores, groups: Sequence[Group], texts: Sequence[tuple[str, str]]
-) -> dict[str, float]:  # fmt: skip
-    """The step in numbers; lengths in tokens of the discriminator. `texts` are those of teacher and sample."""
-    gap_BN = scores.teacher_B[:, None] - scores.student_BN
-    return {
-        "discriminator/loss": scores.loss,
-        "discriminator/accuracy": losses.told_apart(scores.teacher_B, scores.student_BN).mean().item(),
-        "discriminator/gap": gap_BN.mean().item(),
-        "discriminator/teacher": scores.teacher_B.mean().item(),
-        "discriminator/grad_norm": scores.grad_norm,
-        "discriminator/spread": scores.student_BN.std(dim=1).mean().item(),
-        "length/teacher": fmean(len(group.teacher) for group in groups),
-        "length/student": fmean(len(ids) for group in groups for ids in group.samples),
-        # What length alone tells: 1 where the teacher's is the longer reply, a half where they are as long.
-        "length/longer": fmean(
-            (len(group.teacher) > len(ids)) + (len(group.teacher) == len(ids)) / 2
-            for group in groups
-            for ids in group.samples
-        ),
-        "rouge_l": fmean(held_out.rouge_l(*both) for both in texts),
-    }
 
 
 def _key(messages: Sequence[Mapping[str, str]]) -> tuple[tuple[str, str], ...]:

@@ -1,5 +1,7 @@
 """The head and the adapters as they are run: the same numbers as PyTorch, TRL and PEFT give."""
 
+import functools
+
 import peft
 import pytest
 import trl.trainer
@@ -40,6 +42,9 @@ def test_scoring_labelled_positions_alone_changes_no_value_and_no_gradient(tiny,
         trl.trainer.add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
         if only_labelled:
             patches.score_selected(model)
+            trls = model.forward.advtrain_stands_for
+            patches.score_selected(model)
+            assert model.forward.advtrain_stands_for is trls
         ids = torch.arange(3, 23).view(2, 10)
         labels = ids.clone()
         labels[0, :6], labels[1, 7:] = -100, -100
@@ -74,7 +79,13 @@ def outcome(policy):
 
 def test_an_adapter_in_one_product_gives_pefts_values_and_gradients(tiny):
     (plain, plain_grads), policy = outcome(with_update(tiny)), with_update(tiny)
-    patches.fuse_lora(policy)
+    for _ in range(2):  # the second time changes nothing
+        patches.fuse_lora(policy)
+    assert not any(
+        isinstance(argument, functools.partial)
+        for module in policy.modules()
+        for argument in getattr(module.forward, "args", ())
+    )
     ours, our_grads = outcome(policy)
     torch.testing.assert_close(ours, plain)
     assert len(our_grads) == len(plain_grads) > 0

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from advcore import ConfigError, DataError, settings
+from advcore import ConfigError, DataError, chat, settings
 from advcore.engine import loading
 from advtrain import CheckpointError, methods, models, plan, run
 from advtrain.config import Gad, RunConfig
@@ -185,6 +185,22 @@ def test_the_stages_apart_are_the_stages_in_one_run(make, tmp_path):
         file.write(b"other weights")
     with pytest.raises(ConfigError, match="holds a run with another start_sha256"):
         run.run(config, tmp_path / "gad")
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_teachers_reply_is_encoded_once_by_each_tokenizer(make, tmp_path, tiny, monkeypatch, own):
+    encoded, encode = Counter(), chat.reply_ids
+
+    def counted(tokenizer, messages, start, text):
+        encoded[messages[0]["content"], text] += 1
+        return encode(tokenizer, messages, start, text)
+
+    monkeypatch.setattr(chat, "reply_ids", counted)
+    run.run(make(gad={"max_new_tokens": 40}, discriminator={"model": tiny if own else ""}), tmp_path / "run")
+    whole = [
+        pair for pair in REPLIES if len(pair[1]) < 40
+    ]  # those that are cut are encoded as they are left, too
+    assert [encoded[pair] for pair in whole] == [1 + own] * len(whole)
 
 
 def logits(trainer, ids):
