@@ -16,11 +16,11 @@ from typing import Any
 
 from advcore import contract
 from advcore.chat import fenced
-from advgen.audit.features import FEATURES
-from advgen.audit.rows import Side
 from advgen.config import CurationConfig
-from advgen.hygiene.duplicates import NEAR_COPY, NearIndex, Owners
+from advgen.hygiene.duplicates import Owners, Solutions
+from advgen.hygiene.features import FEATURES
 from advgen.hygiene.normal import code_of, fingerprint
+from advgen.hygiene.pairs import Side
 from advgen.verify import Testimony, truth
 from advgen.verify.truth import Truth, testimony_of
 
@@ -212,7 +212,7 @@ class Curator:
     def __init__(self, config: CurationConfig, before: Iterable[Row] = ()) -> None:
         self.config, self.report = config, Report()
         self._trust = trusted(config)
-        self._near, self._owners, self._balance = NearIndex(None), Owners(), Balance()
+        self._solutions, self._owners, self._balance = Solutions(), Owners(), Balance()
         for row in before:
             self._repeats(row)
 
@@ -246,15 +246,7 @@ class Curator:
                 yield pair
 
     def _repeats(self, row: Row) -> str:
-        code = _reference(row)
-        shape = fingerprint(code)
-        if self._owners.get("solution", shape) is not None:
-            return "solution"
-        if any(score >= NEAR_COPY for _, score in self._near.candidates(code)):
-            return "near_solution"
-        self._owners.add("solution", shape)
-        self._near.add(row["exercise_id"], code)
-        return ""
+        return self._solutions.repeats(row["exercise_id"], _reference(row))
 
     def _admit(self, pair: Row, room: Counter[str]) -> bool:
         shape, kind = _shape(pair), pair["failure_kind"]
@@ -277,7 +269,7 @@ class Curator:
 
     def close(self) -> None:
         """Give up what is on disk; the report stays."""
-        self._near.close()
+        self._solutions.close()
         self._owners.close()
 
 

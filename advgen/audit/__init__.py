@@ -22,9 +22,9 @@ from advgen.audit.execution import Claimed, Executed, Passes
 from advgen.audit.failures import FailureKinds, Parsing, SameSides
 from advgen.audit.lengths import LengthRatios, TokenLengths
 from advgen.audit.report import Finding, Report, ordered, render
-from advgen.audit.rows import Pair
 from advgen.audit.shortcuts import Shortcuts
 from advgen.audit.truth import Truth
+from advgen.hygiene.pairs import Pair
 
 __all__ = ["Finding", "Pair", "Report", "audit", "render"]
 

@@ -18,7 +18,7 @@ from advcore.tasks import Task
 from advgen import parse, prompts
 from advgen.config import CurationConfig
 from advgen.curate import failing, probability, trusted
-from advgen.hygiene.contamination import Benchmarks, Layer
+from advgen.hygiene.contamination import ADVISORY, Benchmarks, Layer
 from advgen.hygiene.items import Item, Text
 from advgen.hygiene.normal import fingerprint
 from advgen.parse import Statement
@@ -100,14 +100,13 @@ def layers(_: Prover, files: tuple[str, ...]) -> list[Layer]:
 @functools.cache
 def _benchmarks(files: tuple[str, ...]) -> Benchmarks:
     """Of this process: those known by hash, and those of the user's `files`."""
-    known = Benchmarks.shipped()
-    return known | Benchmarks.from_files(map(Path, files)) if files else known
+    return Benchmarks.known(map(Path, files))
 
 
 def contamination(prover: Prover, proved: Proved, files: tuple[str, ...]) -> str:
-    """Why the exercise is a benchmark's, or ''. A name that both have is no reason: `is_prime` is everybody's."""
+    """Why the exercise is a benchmark's, or ''."""
     text = Text(proved.docstring, proved.proof.right[0], proved.statement.entry_point)
-    hits = [hit for hit in _benchmarks(files).check(text, prover.passes) if hit.layer != "signature"]
+    hits = [hit for hit in _benchmarks(files).check(text, prover.passes) if hit.layer != ADVISORY]
     return ", ".join(f"{hit.layer}: {hit.benchmark} {hit.item}".strip() for hit in hits[:3])
 
 

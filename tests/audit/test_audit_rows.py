@@ -7,7 +7,7 @@ import pytest
 
 from advcore import DataError, contract
 from advgen.audit import rows
-from advgen.audit.rows import Side
+from advgen.hygiene.pairs import Side
 
 
 def messages(*contents):

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from advgen.audit import classifier, features, shortcuts
-from advgen.audit.rows import Pair, Side
+from advgen.audit import classifier, shortcuts
+from advgen.hygiene import features
+from advgen.hygiene.pairs import Pair, Side
 
 
 def pair(row, chosen, rejected, exercise=""):
