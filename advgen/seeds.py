@@ -20,10 +20,9 @@ from advcore import ConfigError, DataError, contract, hub, tasks
 from advcore.runs import sha256_of
 from advcore.settings import shipped
 from advcore.tasks import Task
-from advgen import curate, curriculum, parse
+from advgen import curate, curriculum, parse, rounds
 from advgen.config import BuildConfig
 from advgen.curriculum import RoundStats
-from advgen.publish import read_rounds
 from advgen.verify import truth
 
 MOST_SUBTOPICS = 24  # of a topic; what a teacher lists beyond them repeats itself
@@ -110,7 +109,7 @@ def open_parent(spec: str, margins: str) -> Parent:
     found = contract.read(source, "margins") if margins or (source / "margins").is_dir() else []
     scored = [row for row in found if not row["dropped"] and row["margin"] is not None]
     try:
-        history = [RoundStats(**each["stats"]) for each in read_rounds(folder)]
+        history = [RoundStats(**each["stats"]) for each in rounds.read(folder)]
     except (TypeError, LookupError):
         raise DataError(f"{folder}/rounds.json is not of this release; build the round again") from None
     return Parent(folder, last, pool, scored, history)

@@ -20,7 +20,7 @@ from typing import Any
 from advcore import DataError, TeacherError, contract, tasks
 from advcore.ask import FlowStopped, Journal, ReplyError, together
 from advcore.chat import fenced
-from advcore.runs import interruptible, progress, run_folder, sha256_of, write_json
+from advcore.runs import interruptible, progress, read_json, run_folder, sha256_of, write_json
 from advcore.settings import resolved
 from advcore.stats import bootstrap
 from advcore.tasks import Task
@@ -126,6 +126,13 @@ def _written(config: BuildConfig, names: list[str], verdicts: list[Verdict], out
         write_json(out / "truth.json", trust.as_json())
     write_json(out / "consensus.json", {**summary, "verdicts": [asdict(each) for each in verdicts]})
     return summary
+
+
+def read_rates(run: Path) -> Any:
+    """Read what `consensus` wrote to the run folder. Raises DataError."""
+    if (found := read_json(run / "consensus.json", None)) is None:
+        raise DataError(f"{run} holds no consensus.json; run advgen consensus first")
+    return found
 
 
 def _chosen(path: Path, limit: int) -> list[Item]:
