@@ -35,7 +35,7 @@ from advgen.pipeline.exercise import Exercise, Turnstile, Workshop
 from advgen.pipeline.funnel import Funnel
 from advgen.pipeline.models import Models
 from advgen.pipeline.plan import validate
-from advgen.pipeline.records import INFRASTRUCTURE, Spool
+from advgen.pipeline.records import INFRASTRUCTURE, Spool, usage_of
 from advgen.pipeline.workers import Workers
 from advgen.seeds import NOTHING, Given, Parent, Seed, adversarial_seeds, first_seeds
 from advgen.verify import Prover, SandboxUnavailable
@@ -269,7 +269,7 @@ class _Build:
 def _charged(spool: Spool) -> set[str]:
     """Topics and parents whose shared requests a finished row bears."""
     rows = (row for row in spool.rows() if row["status"] not in INFRASTRUCTURE)
-    found = ((json.loads(row["usage"]), row["topic"], row["parent_id"]) for row in rows)
+    found = ((usage_of(row), row["topic"], row["parent_id"]) for row in rows)
     return {
         name
         for usage, topic, parent in found

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from advgen.hygiene.items import Item, Text
 from advgen.hygiene.normal import fingerprint
 from advgen.parse import Statement
 from advgen.seeds import Seed
-from advgen.verify import TRUE, Attempt, Proof, Prover, Testimony
+from advgen.verify import TRUE, Attempt, Proof, Prover, Stored, Testimony
 
 Messages = list[dict[str, str]]
 Tests = Sequence[dict[str, Any]]
@@ -216,23 +215,22 @@ def rejectable(
     _: Prover, attempts: Sequence[Attempt], proved: Proved, told: Testimony, config: CurationConfig
 ) -> list[int]:
     """Places of the attempts that `curate` makes pairs of, in its order."""
-    rows, trust = [asdict(each) for each in attempts], trusted(config)
+    trust = trusted(config)
     right = [*proved.proof.right, *(each.code for each in attempts if each.passed)]
-    places = failing(rows, {fingerprint(code) for code in right})
+    places = failing(attempts, {fingerprint(code) for code in right})
     return [at for at in places if probability(told, at, attempts[at].failed, config, trust)]
 
 
 def judge_row(prover: Prover, texts: Sequence[str], row: dict[str, Any]) -> list[Attempt]:
     """The same for an exercise that is a row of the `raw` config."""
-    statement, tests = parse.stored(row["stub"]), json.loads(row["tests"])
+    statement, tests = parse.stored(row["stub"]), Stored(row).tests
     return [prover.attempt(text, statement, tests) for text in texts]
 
 
 def compare(prover: Prover, parent: dict[str, Any], child: Statement, tests: Tests) -> dict[str, Any]:
     """Parent and child side by side: their outlines, and whether the parent's solution solves the child."""
     old = parse.stored(parent["stub"])
-    reference = next(each["code"] for each in json.loads(parent["solutions"]) if each["right"])
-    renamed = fenced(f"{reference}\n\n{child.entry_point} = {old.entry_point}")
+    renamed = fenced(f"{Stored(parent).right[0].code}\n\n{child.entry_point} = {old.entry_point}")
     return {
         "same_signature": old.types == child.types,
         "parent_solution": prover.attempt(renamed, child, tests).status,

@@ -27,7 +27,7 @@ class DatasetWriter:
 
     def add(self, config: str, row: Mapping[str, Any]) -> None:
         """Raises DataError for a row that breaks the contract."""
-        contract.check_row(config, row)
+        contract.check_columns(config, row)
         if config not in self._writers:
             writer = contract.RoundWriter(self._folder, config, self._round, contract.COLUMNS[config])
             self._writers[config] = self._open.enter_context(writer)
