@@ -81,7 +81,7 @@ def test_our_own_folder_is_read_by_its_dpo_config_only(tmp_path):
 def contract_golden():
     from pathlib import Path
 
-    return Path(__file__).parent.parent.parent / "data" / "golden.jsonl"
+    return Path(__file__).parents[3] / "data" / "golden.jsonl"
 
 
 def test_of_splits_the_train_files_are_read_in_order_and_rows_are_counted_on(tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from generated_texts import edited, text
 
-from advgen.hygiene.duplicates import Owners, Pool
+from advgen.hygiene.duplicates import Owners, Pool, Solutions
 from advgen.testing import _solution, _statement
 
 
@@ -75,3 +75,13 @@ def test_a_family_of_statements_from_one_template_is_not_one_exercise():
             pool.add(str(number), *entry)
         assert pool.twin(_statement(1_234)) == ("1234", "minhash", 1.0)
         assert len(pool) == 500
+
+
+def test_a_solution_repeats_an_earlier_one_by_its_form_or_nearly_by_its_words():
+    steps = "".join(f"    total = total * {number} + values[{number}]\n" for number in range(60))
+    code = f"def f(values):\n    total = 0\n{steps}    return total"
+    with Solutions() as solutions:
+        assert solutions.repeats("first", code) == ""
+        assert solutions.repeats("renamed", code.replace("total", "result")) == "solution"
+        assert solutions.repeats("near", code.replace("values[59]", "values[7]")) == "near_solution"
+        assert solutions.repeats("other", "def g(values):\n    return values[::-1]") == ""

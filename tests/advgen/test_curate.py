@@ -14,7 +14,7 @@ from advgen.pipeline.records import Record
 from advgen.seeds import Seed
 from advgen.verify import Attempt, Proof, Stored, Testimony, Votes, truth
 
-GOLDEN = Path(__file__).parent.parent / "data" / "golden.jsonl"
+GOLDEN = Path(__file__).parents[2] / "data" / "golden.jsonl"
 STATEMENT = parse.statement(
     'def double(x: int) -> int:\n    """Twice the number x, whatever its sign may be, as an int."""'
 )
@@ -209,7 +209,7 @@ def test_the_truth_that_is_expected_is_told_by_how_often_the_student_solves_it()
 
 
 def test_the_golden_rows_are_what_the_data_side_writes_today():
-    """`UPDATE_GOLDEN=1 pytest tests/test_curate.py` rewrites the file; the trainer's tests read it."""
+    """`UPDATE_GOLDEN=1 pytest tests/advgen/test_curate.py` rewrites the file; the trainer's tests read it."""
     kept = row(failing(), PASS)
     made = dict(reversed([*curate.Curator(CurationConfig()).curate(lambda: [kept]), ("raw", kept)]))
     text = "".join(json.dumps({"config": config, "row": each}) + "\n" for config, each in made.items())
