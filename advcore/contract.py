@@ -220,7 +220,19 @@ def flip_rate(folder: Path) -> float | None:
 
 
 def check_row(config: str, row: Mapping[str, Any]) -> None:
-    """Raise DataError, naming the column, unless `row` has exactly the columns and types of `config`."""
+    """Raise DataError, naming the column, unless `row` is one of `config`, and its JSON columns hold JSON: the check
+    for a row that came from elsewhere.
+    """
+    check_columns(config, row)
+    for name, kind in COLUMNS[config].items():
+        if kind == "json" and not _is_json(row[name]):
+            raise DataError(f"{config}.{name} does not hold JSON")
+
+
+def check_columns(config: str, row: Mapping[str, Any]) -> None:
+    """Raise DataError, naming the column, unless `row` has exactly the columns and types of `config`: the check for a
+    row that we made, whose JSON columns `json.dumps` wrote.
+    """
     columns = COLUMNS[config]
     if missing := [name for name in columns if name not in row]:
         raise DataError(f"a {config} row lacks {', '.join(missing)}")
@@ -237,9 +249,7 @@ def _problem(kind: str, value: Any) -> str:
     exact: Any = _TYPES[kind]
     if type(value) is not exact:
         return f"is {type(value).__name__}, not {kind}"
-    if kind == "messages" or (kind == "turns" and value):
-        return message_problem(value)
-    return "does not hold JSON" if kind == "json" and not _is_json(value) else ""
+    return message_problem(value) if kind == "messages" or (kind == "turns" and value) else ""
 
 
 def _is_json(text: str) -> bool:

@@ -274,21 +274,22 @@ def calibrate(
     from advcore import contract
     from advcore.runs import progress, write_json
     from advgen import publish
-    from advgen.verify import calibration, reprove
+    from advgen.pipeline import consensus as agreements
+    from advgen.verify import calibration, rates, reprove
 
     folder = reprove.dataset_folder(dataset)
     exercises = list(calibration.exercises_of(folder))
     if not exercises:
         raise DataError(f"{dataset} has no kept exercises to calibrate on (raw/*.parquet)")
-    measured = publish.read_consensus(agreement) if agreement else None
+    measured = agreements.read_rates(agreement) if agreement else None
     with progress("calibrate", len(exercises)) as bar:
-        rates = calibration.calibrate(
+        errors = calibration.calibrate(
             exercises, limit, _sandbox(set_), progress=lambda done: bar.advance(done - bar.done)
         )
-    flips = publish.flip_rate(rates.false_reject, measured)
-    write_json(folder / contract.CALIBRATION, {**asdict(rates), "consensus": measured, "flip_rate": flips})
+    flips = rates.flip_rate(errors.false_reject, measured)
+    write_json(folder / contract.CALIBRATION, {**asdict(errors), "consensus": measured, "flip_rate": flips})
     publish.write_card(folder)
-    _print(rates.summary())
+    _print(errors.summary())
 
 
 @app.command()

@@ -7,22 +7,21 @@ rejected fails one of them under every hash seed. Rows are read twice and never 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from advcore import contract
 from advcore.chat import fenced
-from advgen.audit.features import FEATURES
-from advgen.audit.rows import Side
 from advgen.config import CurationConfig
-from advgen.hygiene.duplicates import NEAR_COPY, NearIndex, Owners
+from advgen.hygiene.duplicates import Owners, Solutions
+from advgen.hygiene.features import FEATURES
 from advgen.hygiene.normal import code_of, fingerprint
-from advgen.verify import Testimony, truth
-from advgen.verify.truth import Truth, testimony_of
+from advgen.hygiene.pairs import Side
+from advgen.verify import Attempt, Stored, Testimony, truth
+from advgen.verify.truth import Truth
 
 Row = dict[str, Any]
 Rows = Callable[[], Iterable[Row]]
@@ -41,33 +40,31 @@ def reply(code: str) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": fenced(code)}]
 
 
-def proved_wrong(attempt: Row) -> bool:
-    """Whether a student's attempt (an item of `raw.attempts`) failed the same validated test under every hash seed."""
-    return attempt["status"] in PROVED_WRONG and attempt["failed_test"] >= 0
+def proved_wrong(attempt: Attempt) -> bool:
+    """Whether a student's attempt failed the same validated test under every hash seed."""
+    return attempt.status in PROVED_WRONG and attempt.failed_test >= 0
 
 
-def options(row: Row, config: CurationConfig, trust: Truth) -> list[list[Row]]:
+def options(kept: Stored, config: CurationConfig, trust: Truth) -> list[list[Row]]:
     """The `dpo` rows that a kept exercise could give: for each failing program, wrong answers first, one against every
     right program from where `config.chosen` says; in place of the teacher's those that came with a task that it does
     not solve. No two programs are alike but for names and layout, and no pair is less likely to be right than the
     floors of `config` say.
     """
-    attempts = json.loads(row["attempts"])
-    solutions = [each for each in json.loads(row["solutions"]) if each["right"]]
-    solved = _distinct(each["code"] for each in solutions)
-    told = testimony_of(row)
-    passed = _distinct(each["code"] for each in attempts if each["status"] == "pass")
-    same = _distinct(attempts[at]["code"] for at in told.passing_alike)
-    unsolved = all(each.get("given") for each in solutions)
-    taught = solved if unsolved else _distinct(each["code"] for each in solutions if not each.get("given"))
+    attempts, solutions, told = kept.attempts, kept.right, kept.testimony
+    solved = _distinct(each.code for each in solutions)
+    passed = _distinct(each.code for each in attempts if each.passed)
+    same = _distinct(attempts[at].code for at in told.passing_alike)
+    unsolved = all(each.given for each in solutions)
+    taught = solved if unsolved else _distinct(each.code for each in solutions if not each.given)
     source = "given" if unsolved and config.chosen == "teacher" else config.chosen
     right = {"teacher": taught, "student": passed if told.given else same, "repaired": {}}[config.chosen]
-    mended = json.loads(row["mended"]) if config.chosen == "repaired" else []
+    mended = kept.mended if config.chosen == "repaired" else []
     found = []
     for at in failing(attempts, solved.keys() | passed.keys()):
-        if p_true := probability(told, at, attempts[at]["failed"], config, trust):
+        if p_true := probability(told, at, attempts[at].failed, config, trust):
             codes = [*right.values(), *filter(None, mended[at : at + 1])]
-            found.append([_pair(row, attempts[at], code, source, p_true) for code in codes])
+            found.append([_pair(kept.row, attempts[at], code, source, p_true) for code in codes])
     return [each for each in found if each]
 
 
@@ -85,15 +82,15 @@ def trusted(config: CurationConfig) -> Truth:
     return truth.load(Path(config.truth) if config.truth else None)
 
 
-def failing(attempts: Sequence[Row], right: Container[str]) -> list[int]:
+def failing(attempts: Sequence[Attempt], right: Container[str]) -> list[int]:
     """Places of the attempts that a pair can reject, wrong answers first: no two alike but for names and layout, none
     of the form of a right program (`right`: fingerprints)."""
     found: dict[str, int] = {}
     for at, attempt in enumerate(attempts):
-        shape = fingerprint(attempt["code"]) if proved_wrong(attempt) else ""
+        shape = fingerprint(attempt.code) if proved_wrong(attempt) else ""
         if shape and shape not in right:
             found.setdefault(shape, at)
-    return sorted(found.values(), key=lambda at: attempts[at]["failure_kind"] != COMMON_KIND)
+    return sorted(found.values(), key=lambda at: attempts[at].failure_kind != COMMON_KIND)
 
 
 def pass_rate_bin(rate: float) -> str:
@@ -109,38 +106,32 @@ def _distinct(codes: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _reference(row: Row) -> str:
-    """The first right solution: the teacher's, where it has one."""
-    return str(next(each["code"] for each in json.loads(row["solutions"]) if each["right"]))
-
-
-def _pair(row: Row, attempt: Row, chosen: str, source: str, p_true: float) -> Row:
-    chosen_reply, rejected_reply = reply(chosen), reply(attempt["code"])
+def _pair(row: Mapping[str, Any], attempt: Attempt, chosen: str, source: str, p_true: float) -> Row:
+    chosen_reply, rejected_reply = reply(chosen), reply(attempt.code)
     return {
         **_shared(row), "chosen": chosen_reply, "rejected": rejected_reply, "chosen_source": source,
-        "failure_kind": attempt["failure_kind"], "failed_test": attempt["failed_test"],
+        "failure_kind": attempt.failure_kind, "failed_test": attempt.failed_test,
         "student_pass_rate": row["student_pass_rate"], "n_attempts": row["n_attempts"],
         "chosen_chars": len(chosen_reply[0]["content"]), "rejected_chars": len(rejected_reply[0]["content"]),
         "p_true": round(p_true, 4),
     }  # fmt: skip
 
 
-def _shared(row: Row) -> Row:
+def _shared(row: Mapping[str, Any]) -> Row:
     """The columns that all configs of an exercise have."""
     return {name: row[name] for name in contract.COLUMNS["rl"]}
 
 
-def others(row: Row) -> Iterator[tuple[str, Row]]:
+def others(kept: Stored) -> Iterator[tuple[str, Row]]:
     """(config, row) of one kept exercise for all configs but `dpo`."""
-    shared = _shared(row)
-    if row["response"]:  # the teacher solves not every given task
-        yield "sft", {**shared, "completion": reply(_reference(row))}
-        yield "gad", {**shared, "teacher_response": row["response"]}
+    shared, response = _shared(kept.row), kept.row["response"]
+    if response:  # the teacher solves not every given task
+        yield "sft", {**shared, "completion": reply(kept.right[0].code)}
+        yield "gad", {**shared, "teacher_response": response}
     yield "rl", shared
-    for attempt in json.loads(row["attempts"]):
-        if attempt["status"] == "pass" or proved_wrong(attempt):
-            passed = attempt["status"] == "pass"
-            yield "kto", {**shared, "completion": reply(attempt["code"]), "label": passed}
+    for attempt in kept.attempts:
+        if attempt.passed or proved_wrong(attempt):
+            yield "kto", {**shared, "completion": reply(attempt.code), "label": attempt.passed}
 
 
 @dataclass(slots=True)
@@ -212,31 +203,31 @@ class Curator:
     def __init__(self, config: CurationConfig, before: Iterable[Row] = ()) -> None:
         self.config, self.report = config, Report()
         self._trust = trusted(config)
-        self._near, self._owners, self._balance = NearIndex(None), Owners(), Balance()
+        self._solutions, self._owners, self._balance = Solutions(), Owners(), Balance()
         for row in before:
-            self._repeats(row)
+            self._repeats(Stored(row))
 
     def curate(self, rows: Rows) -> Iterator[tuple[str, Row]]:
         """(config, row) of everything but `raw`. `rows()` gives the `raw` rows, and is asked for them twice."""
         kinds = Counter[str]()
-        for row in _kept(rows):
-            if what := self._repeats(row):
+        for kept in _kept(rows):
+            if what := self._repeats(kept):
                 self.report.duplicates[what] += 1
-                self._owners.add("repeating", row["exercise_id"])
+                self._owners.add("repeating", kept.row["exercise_id"])
             else:
-                for pair, *_ in options(row, self.config, self._trust)[: self.config.pairs_per_exercise]:
+                for pair, *_ in options(kept, self.config, self._trust)[: self.config.pairs_per_exercise]:
                     if self._owners.add("counted", _shape(pair)) is None:
                         kinds[pair["failure_kind"]] += 1
         room = allowed(kinds, self.config.max_kind_share)
-        for row in _kept(rows):
-            if self._owners.get("repeating", row["exercise_id"]) is None:
+        for kept in _kept(rows):
+            if self._owners.get("repeating", kept.row["exercise_id"]) is None:
                 self.report.kept += 1
-                yield from others(row)
-                yield from (("dpo", pair) for pair in self._pairs(row, room))
+                yield from others(kept)
+                yield from (("dpo", pair) for pair in self._pairs(kept, room))
 
-    def _pairs(self, row: Row, room: Counter[str]) -> Iterator[Row]:
+    def _pairs(self, kept: Stored, room: Counter[str]) -> Iterator[Row]:
         """As many as the config allows, wrong answers before other failures."""
-        left = options(row, self.config, self._trust)
+        left = options(kept, self.config, self._trust)
         for _ in range(min(self.config.pairs_per_exercise, len(left))):
             common = [each for each in left if each[0]["failure_kind"] == COMMON_KIND]
             pair = self._balance.best([pair for each in common or left for pair in each])
@@ -245,16 +236,9 @@ class Curator:
                 self._balance.take(pair)
                 yield pair
 
-    def _repeats(self, row: Row) -> str:
-        code = _reference(row)
-        shape = fingerprint(code)
-        if self._owners.get("solution", shape) is not None:
-            return "solution"
-        if any(score >= NEAR_COPY for _, score in self._near.candidates(code)):
-            return "near_solution"
-        self._owners.add("solution", shape)
-        self._near.add(row["exercise_id"], code)
-        return ""
+    def _repeats(self, kept: Stored) -> str:
+        """What of an earlier exercise it repeats by its reference, '' where it is new."""
+        return self._solutions.repeats(kept.row["exercise_id"], kept.right[0].code)
 
     def _admit(self, pair: Row, room: Counter[str]) -> bool:
         shape, kind = _shape(pair), pair["failure_kind"]
@@ -277,7 +261,7 @@ class Curator:
 
     def close(self) -> None:
         """Give up what is on disk; the report stays."""
-        self._near.close()
+        self._solutions.close()
         self._owners.close()
 
 
@@ -285,8 +269,8 @@ def _shape(pair: Row) -> str:
     return fingerprint(code_of(pair["rejected"][0]["content"]))
 
 
-def _kept(rows: Rows) -> Iterator[Row]:
-    return (row for row in rows() if row["status"] == "kept")
+def _kept(rows: Rows) -> Iterator[Stored]:
+    return (Stored(row) for row in rows() if row["status"] == "kept")
 
 
 def allowed(kinds: Counter[str], share: float) -> Counter[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import itertools
-import json
 import sys
 import textwrap
 import tokenize
@@ -20,11 +19,10 @@ from advcore import ConfigError, DataError, contract, hub, tasks
 from advcore.runs import sha256_of
 from advcore.settings import shipped
 from advcore.tasks import Task
-from advgen import curate, curriculum, parse
+from advgen import curate, curriculum, parse, rounds
 from advgen.config import BuildConfig
 from advgen.curriculum import RoundStats
-from advgen.publish import read_rounds
-from advgen.verify import truth
+from advgen.verify import Stored
 
 MOST_SUBTOPICS = 24  # of a topic; what a teacher lists beyond them repeats itself
 _LONGEST_SOURCE = 4_000  # characters of a user's text that the teacher is shown
@@ -110,7 +108,7 @@ def open_parent(spec: str, margins: str) -> Parent:
     found = contract.read(source, "margins") if margins or (source / "margins").is_dir() else []
     scored = [row for row in found if not row["dropped"] and row["margin"] is not None]
     try:
-        history = [RoundStats(**each["stats"]) for each in read_rounds(folder)]
+        history = [RoundStats(**each["stats"]) for each in rounds.read(folder)]
     except (TypeError, LookupError):
         raise DataError(f"{folder}/rounds.json is not of this release; build the round again") from None
     return Parent(folder, last, pool, scored, history)
@@ -227,7 +225,7 @@ def adversarial_seeds(config: BuildConfig, parent: Parent) -> tuple[list[Seed], 
     """
     number = parent.round + 1
     trust = curate.trusted(config.curation)
-    told = {row["exercise_id"]: truth.testimony_of(row) for row in parent.pool if row["testimony"] != "{}"}
+    told = {row["exercise_id"]: Stored(row).testimony for row in parent.pool if row["testimony"] != "{}"}
     picks, stats = curriculum.plan(
         parent.pool, parent.margins, config.curriculum, config.exercises.count, seed=config.seed + number,
         p_true={name: trust.of_chosen(each) for name, each in told.items()},
@@ -242,8 +240,8 @@ def _child(parent: dict[str, Any], index: int, round_number: int, strategy: str)
     topic = {"topic": parent["topic"], "subtopic": parent["subtopic"]}
     if strategy == "seed":  # a refresher: a plain new exercise beside the parent
         return Seed(index=index, round=round_number, strategy=strategy, **topic)
-    failing = [each for each in json.loads(parent["attempts"]) if each["detail"]]
+    failing = [each for each in Stored(parent).attempts if each.detail]
     return Seed(
         index=index, round=round_number, strategy=strategy, parent_id=parent["exercise_id"],
-        parent_stub=parent["stub"], parent_failure=failing[0]["detail"] if failing else "", **topic,
+        parent_stub=parent["stub"], parent_failure=failing[0].detail if failing else "", **topic,
     )  # fmt: skip

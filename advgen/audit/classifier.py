@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from advgen.audit.features import tokens
 from advgen.audit.report import Finding
-from advgen.audit.rows import Pair
 from advgen.audit.sample import Reservoir
 from advgen.audit.shortcuts import FOLDS, MOST, exercises, group_key, score
+from advgen.hygiene.features import tokens
+from advgen.hygiene.pairs import Pair
 
 _PAIRS = 1000
 _BUCKETS = 1024

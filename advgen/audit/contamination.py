@@ -1,11 +1,7 @@
-"""Rows that hold a public benchmark's task, by the layers of `advgen.hygiene.contamination`, each told apart.
-
-The chosen side is what is looked at: what a model is taught. Held: the rows of every hit.
-"""
+"""Rows that hold a public benchmark's task, by the layers of `advgen.hygiene.contamination`. Held: the rows of hits."""
 
 from __future__ import annotations
 
-import ast
 import json
 from array import array
 from collections import Counter, defaultdict
@@ -14,11 +10,8 @@ from pathlib import Path
 
 from advgen.audit.execution import Passes
 from advgen.audit.report import Finding
-from advgen.audit.rows import Pair
-from advgen.hygiene.contamination import Benchmarks
-from advgen.hygiene.items import Hit, Text
-
-_ADVISORY = "signature"  # many authors give a function of that purpose that name
+from advgen.hygiene.contamination import ADVISORY, Benchmarks
+from advgen.hygiene.pairs import Pair
 
 
 class Contamination:
@@ -29,9 +22,7 @@ class Contamination:
     """
 
     def __init__(self, files: Sequence[Path], passes: Passes | None) -> None:
-        self._benchmarks = Benchmarks.shipped()
-        if files:
-            self._benchmarks |= Benchmarks.from_files(files)
+        self._benchmarks = Benchmarks.known(files)
         self._passes = passes
         self._rows: dict[str, array[int]] = defaultdict(lambda: array("q"))
         self._items: dict[str, Counter[str]] = defaultdict(Counter)
@@ -40,15 +31,11 @@ class Contamination:
     def add(self, pair: Pair) -> None:
         """Hold the row against every benchmark."""
         self._seen += 1
-        text = Text(pair.prompt, pair.chosen.code, pair.entry_point or _last_function(pair))
-        hits = self._benchmarks.check(text)
-        known = any(hit.layer != _ADVISORY for hit in hits)
-        if self._passes and self._benchmarks.items and not known:
-            hits = self._benchmarks.check(text, self._runs_benchmark)
+        hits = self._benchmarks.told(pair.taught, self._runs_benchmark if self._passes else None)
         self._clean += not hits
         for layer in dict.fromkeys(hit.layer for hit in hits):
             self._rows[layer].append(pair.row)
-            self._items[layer].update({_named(hit) for hit in hits if hit.layer == layer})
+            self._items[layer].update({hit.item or hit.benchmark for hit in hits if hit.layer == layer})
 
     def _runs_benchmark(self, code: str, tests: str, entry_point: str) -> bool:
         """A benchmark's tests are the text that a `tests` column would hold as one piece of code."""
@@ -61,7 +48,7 @@ class Contamination:
             items = self._items[layer]
             yield Finding(
                 check=f"contamination:{layer}",
-                severity="warning" if layer == _ADVISORY else "error",
+                severity="warning" if layer == ADVISORY else "error",
                 summary=f"{len(rows)} rows hold benchmark tasks: {', '.join(sorted(items)[:8])}",
                 rows=rows,
                 number=len(rows) / self._seen,
@@ -81,14 +68,3 @@ class Contamination:
             summary=f"{self._clean} rows resemble no task of {notes} ({names}{missing})",
             number=self._clean / self._seen,
         )
-
-
-def _named(hit: Hit) -> str:
-    """A task by its name where a file gave it, else its benchmark."""
-    return hit.item or hit.benchmark
-
-
-def _last_function(pair: Pair) -> str:
-    """What a foreign row is most likely about: helpers come first."""
-    body = pair.chosen.module.body if pair.chosen.module else []
-    return next((node.name for node in reversed(body) if isinstance(node, ast.FunctionDef)), "")

@@ -12,11 +12,11 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from advgen.audit.features import tokens
 from advgen.audit.report import Finding
-from advgen.audit.rows import Pair
 from advgen.audit.sample import Reservoir
 from advgen.hygiene.duplicates import Owners
+from advgen.hygiene.features import tokens
+from advgen.hygiene.pairs import Pair
 
 _STATEMENTS = 1000
 _PROGRAMS = 300

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from advcore import DataError
 from advgen.audit.report import Finding, Severity
-from advgen.audit.rows import Pair
+from advgen.hygiene.pairs import Pair
 
 Passes = Callable[[str, str, str], bool]
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from advgen.audit.report import Finding
-from advgen.audit.rows import Pair
-from advgen.hygiene.normal import squeezed
+from advgen.hygiene.duplicates import alike
+from advgen.hygiene.pairs import Pair
 
 _MOST_FORMAT = 0.1
 """Share of pairs that may fail by form: they teach form, not correctness."""
@@ -56,9 +56,7 @@ class SameSides:
 
     def add(self, pair: Pair) -> None:
         """Compare the sides."""
-        chosen, rejected = pair.chosen, pair.rejected
-        one_program = chosen.form != "" and chosen.form == rejected.form
-        if one_program or squeezed(chosen.text) == squeezed(rejected.text):
+        if alike(pair.chosen, pair.rejected):
             self._rows.append(pair.row)
 
     def findings(self) -> Iterator[Finding]:

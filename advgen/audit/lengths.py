@@ -8,7 +8,7 @@ from pathlib import Path
 
 from advcore import DataError, hub
 from advgen.audit.report import Finding
-from advgen.audit.rows import Pair
+from advgen.hygiene.pairs import Pair
 
 _FAR = 3.0  # a side this many times longer than the other can be told by its length alone
 _CHARS_PER_TOKEN = 4  # of code under common vocabularies

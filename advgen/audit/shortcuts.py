@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from advcore.stats import wilson
-from advgen.audit.features import FEATURES
 from advgen.audit.report import Finding, Severity
-from advgen.audit.rows import Pair
+from advgen.hygiene.features import FEATURES
 from advgen.hygiene.normal import digest
+from advgen.hygiene.pairs import Pair
 
 MOST = 0.6
 """Accuracy that no single feature may reach with confidence."""

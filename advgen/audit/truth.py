@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterator
 
 from advgen.audit.report import Finding
-from advgen.audit.rows import Pair
+from advgen.hygiene.pairs import Pair
 
 MOST = 0.4
 """A set of whose pairs more are expected to have a side that is not what it is called is unfit to be published."""

@@ -38,6 +38,9 @@ from advgen.hygiene.normal import digest, functions, parsed
 
 HASHED = ("substring", "ngram10", "ngram13", "signature", "ast")
 
+ADVISORY = "signature"
+"""The layer that alone is no reason to turn a row away: `is_prime` is everybody's name."""
+
 SHIPPED = "data/benchmarks.bin"
 """Of the checkout or the wheel; `python -m advgen.hygiene` makes it."""
 
@@ -93,6 +96,12 @@ class Benchmarks:
         found = tuple(item for _, each in files for item in each)
         return cls(sources=tuple(source for source, _ in files), marks=_marks(found), items=found)
 
+    @classmethod
+    def known(cls, files: Iterable[Path]) -> Benchmarks:
+        """The shipped hashes, and the user's `files` beside them. Raises DataError."""
+        paths = list(files)
+        return cls.shipped() | cls.from_files(paths) if paths else cls.shipped()
+
     def __or__(self, other: Benchmarks) -> Benchmarks:
         # A hit that names its item says more than one that does not: the side with files goes last.
         first, last = (other, self) if self.items else (self, other)
@@ -116,6 +125,14 @@ class Benchmarks:
         if passes:
             hits += self._trials.hits(row, passes)
         return list(dict.fromkeys(hits))
+
+    def told(self, row: Text, passes: Passes | None) -> list[Hit]:
+        """Look as `check` does, but run the row's program only where no other layer settles it: of a whole set most
+        rows cost nothing then.
+        """
+        hits = self.check(row)
+        settled = any(hit.layer != ADVISORY for hit in hits)
+        return self.check(row, passes) if passes and self.items and not settled else hits
 
     @cached_property
     def _trials(self) -> Trials:

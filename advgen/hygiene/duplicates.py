@@ -1,57 +1,29 @@
-"""Texts that were there before: exactly, nearly, or in other words. SQLite on disk, so that millions of rows fit.
+"""What was there before: exercises, solutions and rows, told by text, by program, nearly, or in other words.
 
-MinHash (Broder 1997) with 128 permutations, its signature cut into bands that are looked up by equality: two texts
-share a band with probability 1 - (1 - J^rows)^bands at Jaccard similarity J. What a band finds is only a candidate;
-the stored signatures give the estimate of J (standard error at most 0.044), without the texts. Nothing here decides
-what is kept.
+Each class answers for one kind of thing and keeps what it has seen on disk. Nothing here decides what is kept: the
+gates of a build and the audit of a finished set ask the same questions.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import operator
 import sqlite3
-from array import array
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from advcore import ConfigError, DataError
 from advcore.rouge import rouge_l, words
-from advgen.hygiene.normal import digest, fingerprint, shingles
-
-NEAR_COPY = 0.7
-"""Jaccard similarity from which a text is a near copy."""
+from advgen.hygiene.near_copies import NearIndex, nearest_copy
+from advgen.hygiene.normal import digest, fingerprint, squeezed
+from advgen.hygiene.pairs import Pair, Side
 
 REWORDED = 0.7
 """ROUGE-L above which a statement is another's rewording. Source: Lion's filter, arXiv 2305.12870."""
 
-PERMUTATIONS = 128
-_SEED = 1
-# A band that a phrase of a whole family decides leads to thousands; true copies share bands of their own besides.
-_BAND_ENTRIES = 100
-_CANDIDATES = 50
 # ROUGE-L is worth computing from here: statements reworded word by word down to 0.7 have 0.3 in the mean, others 0.01.
 _POOL_FLOOR = 0.15
 
-_INDEX = """
-CREATE TABLE entries (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, signature BLOB NOT NULL);
-CREATE TABLE bands (band INTEGER, entry INTEGER, PRIMARY KEY (band, entry)) WITHOUT ROWID;
-CREATE TABLE merged (last INTEGER NOT NULL);
-INSERT INTO merged VALUES (0);"""
-# Bands lie anywhere in their table: entered one by one, each would cost a page on disk. Those of the newest entries
-# wait in memory and go in together, in order; after a restart they are made again from the signatures.
-_FRESH = """
-PRAGMA temp_store = MEMORY;
-CREATE TEMP TABLE fresh (band INTEGER, entry INTEGER, PRIMARY KEY (band, entry)) WITHOUT ROWID;"""
-_FRESH_ENTRIES = 4_000
-_CACHE_KIB = 4096
 _OWNERS = """
 PRAGMA cache_size = -1024;
 CREATE TABLE owners (text INTEGER PRIMARY KEY, owner TEXT NOT NULL);"""
-_LOOK_UP = """
-SELECT entry FROM bands WHERE band = :band UNION ALL SELECT entry FROM fresh WHERE band = :band LIMIT :most"""
 _POOL = """
 CREATE TABLE IF NOT EXISTS pool (name TEXT PRIMARY KEY, words TEXT NOT NULL, fingerprint TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS pool_fingerprint ON pool (fingerprint) WHERE fingerprint != '';"""
@@ -88,99 +60,6 @@ class Owners(contextlib.AbstractContextManager["Owners"]):
         self.close()
 
 
-class NearIndex(contextlib.AbstractContextManager["NearIndex"]):
-    """Names of texts by what they resemble, in the file `path`, or in one of its own for None.
-
-    Texts are sets of runs of `shingle` words, signatures are cut into bands of `rows` values. As it is by default, a
-    pair at Jaccard 0.7 is found with probability 0.99, at 0.5 with 0.55, at 0.1 with 0.0003.
-    Raises DataError when the file is no index of this form, ConfigError without rensa.
-    """
-
-    def __init__(self, path: Path | None, *, shingle: int = 5, rows: int = 5) -> None:
-        try:
-            from rensa import RMinHash
-        except ImportError:
-            raise ConfigError("near copies are found with rensa: pip install 'advdistill[gen]'") from None
-        self._minhash: Any = RMinHash
-        self._shingle, self._rows = shingle, rows
-        version = RMinHash.ALGORITHM_VERSION * 10_000 + shingle * 100 + rows
-        self.db = _opened(path, version)
-        self.db.executescript(_FRESH)
-        self._merged: int = self.db.execute("SELECT last FROM merged").fetchone()[0]
-        newest = "SELECT id, signature FROM entries WHERE id > ?"
-        for entry, signature in self.db.execute(newest, (self._merged,)).fetchall():
-            self._enter(entry, signature)
-        self.db.commit()
-
-    def add(self, name: str, text: str) -> None:
-        """Enter `text` as `name`; a name that is there already stays as it is."""
-        signature = self._signature(text)
-        entered = self.db.execute(
-            "INSERT OR IGNORE INTO entries (name, signature) VALUES (?, ?)", (name, signature)
-        )
-        if entered.rowcount and entered.lastrowid:
-            self._enter(entered.lastrowid, signature)
-            if entered.lastrowid - self._merged >= _FRESH_ENTRIES:
-                self._merge(entered.lastrowid)
-
-    def candidates(self, text: str) -> list[tuple[str, float]]:
-        """The names that share a band with `text` and their estimated Jaccard similarity, best first; at most 50.
-
-        Of a band that very many share only the oldest entries are looked at, so that no look-up takes long.
-        """
-        signature = self._signature(text)
-        shared: Counter[int] = Counter()
-        for band in self._bands(signature):
-            found = self.db.execute(_LOOK_UP, {"band": band, "most": _BAND_ENTRIES})
-            shared.update(entry for (entry,) in found)
-        values = array("I", signature)
-        read = "SELECT name, signature FROM entries WHERE id = ?"
-        rows = [self.db.execute(read, (entry,)).fetchone() for entry, _ in shared.most_common(_CANDIDATES)]
-        estimates = [(name, _agreement(values, array("I", other))) for name, other in rows]
-        return sorted(estimates, key=lambda each: -each[1])
-
-    def commit(self) -> None:
-        """Make durable what was added; what was not is gone after `close`."""
-        self.db.commit()
-
-    def close(self) -> None:
-        """Close the file."""
-        self.db.close()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __len__(self) -> int:
-        return int(self.db.execute("SELECT count(*) FROM entries").fetchone()[0])
-
-    def _enter(self, entry: int, signature: bytes) -> None:
-        rows = [(band, entry) for band in self._bands(signature)]
-        self.db.executemany("INSERT OR IGNORE INTO fresh VALUES (?, ?)", rows)
-
-    def _merge(self, last: int) -> None:
-        # No conflict can occur; to be able to undo one, a plain INSERT would keep every page it touches in memory.
-        self.db.execute("INSERT OR IGNORE INTO bands SELECT band, entry FROM fresh ORDER BY band, entry")
-        self.db.execute("DELETE FROM fresh")
-        self.db.execute("UPDATE merged SET last = ?", (last,))
-        self._merged = last
-
-    def _signature(self, text: str) -> bytes:
-        """`PERMUTATIONS` unsigned 32-bit integers; none for a text without words, which resembles nothing."""
-        runs = [" ".join(run) for run in shingles(words(text), self._shingle)]
-        if not runs:
-            return b""
-        sketch = self._minhash(PERMUTATIONS, _SEED)
-        sketch.update(runs)
-        return array("I", sketch.digest()).tobytes()
-
-    def _bands(self, signature: bytes) -> list[int]:
-        """48 bits of each band, its place included: what two texts share by chance is screened by the estimate."""
-        size = 4 * self._rows
-        starts = range(0, len(signature) - size + 1, size)
-        slices = [b"%d:%b" % (start, signature[start : start + size]) for start in starts]
-        return [int.from_bytes(hashlib.blake2b(each, digest_size=6).digest(), "little") for each in slices]
-
-
 class Pool(contextlib.AbstractContextManager["Pool"]):
     """The statements there are, asked before another one is let in. In the file `path`, or in one of its own for None.
 
@@ -204,8 +83,8 @@ class Pool(contextlib.AbstractContextManager["Pool"]):
         if found := same.fetchone():
             return found[0], "fingerprint", 1.0
         candidates = self._near.candidates(statement_text)
-        if candidates and candidates[0][1] >= NEAR_COPY:
-            return candidates[0][0], "minhash", candidates[0][1]
+        if copy := nearest_copy(candidates):
+            return copy[0], "minhash", copy[1]
         tokens = words(statement_text)
         scores = [
             (rouge_l(tokens, self._words(name)), name) for name, near in candidates if near >= _POOL_FLOOR
@@ -238,28 +117,85 @@ class Pool(contextlib.AbstractContextManager["Pool"]):
         return str(row[0]).split()
 
 
-def _opened(path: Path | None, version: int) -> sqlite3.Connection:
-    """The index in `path`, made if it is not there; `version` stands for everything that signatures depend on."""
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(path or "")  # "": a file without a name that goes with the connection
-    try:
-        found = db.execute("PRAGMA user_version").fetchone()[0]
-        if not found and not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            db.executescript(
-                f"PRAGMA journal_mode = WAL; BEGIN; {_INDEX} PRAGMA user_version = {version}; COMMIT"
-            )
-            found = version
-        db.executescript(f"PRAGMA synchronous = NORMAL; PRAGMA cache_size = -{_CACHE_KIB}")  # KiB
-    except sqlite3.DatabaseError as error:
-        db.close()
-        raise DataError(f"{path} is no index of near copies: {error}") from None
-    if found != version:
-        db.close()
-        raise DataError(f"{path} is an index of near copies of another form: build it anew")
-    return db
+class Solutions(contextlib.AbstractContextManager["Solutions"]):
+    """The programs that solve the exercises there are: an exercise whose program repeats one of them adds nothing."""
+
+    def __init__(self) -> None:
+        self._owners, self._near = Owners(), NearIndex(None)
+
+    def repeats(self, id: str, code: str) -> str:
+        """Say what `code` repeats: "solution" (one program but for names and layout) or "near_solution"; "" where it
+        is new, and it is entered then.
+        """
+        mark = fingerprint(code)
+        if self._owners.get("solution", mark) is not None:
+            return "solution"
+        if self._near.copy_of(code):
+            return "near_solution"
+        self._owners.add("solution", mark)
+        self._near.add(id, code)
+        return ""
+
+    def close(self) -> None:
+        """Give up what is on disk."""
+        self._near.close()
+        self._owners.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
-def _agreement(one: array[int], other: array[int]) -> float:
-    matches: int = sum(map(operator.eq, one, other))
-    return matches / PERMUTATIONS
+class Rows(contextlib.AbstractContextManager["Rows"]):
+    """The rows of a preference set, each asked what an earlier one said already.
+
+    Several pairs of one exercise share its statement by design and are no duplicates of one another; without exercise
+    ids a repeated prompt is told, since nobody can know. On disk: three hashes a row, and of every exercise a MinHash
+    signature and its bands (about 3 kB).
+    """
+
+    def __init__(self) -> None:
+        self._owners, self._near = Owners(), NearIndex(None)
+
+    def repeats(self, pair: Pair) -> str:
+        """Say what of `pair` was there, the gravest only: "pair" (all of it), "prompt", "near_prompt" or "program"
+        (the chosen one, but for names and layout), the last three in another exercise; "" where nothing was.
+        """
+        prompt = squeezed(pair.prompt)
+        whole = "\0".join((prompt, squeezed(pair.chosen.text), squeezed(pair.rejected.text)))
+        same_prompt = self._had("prompt", prompt, pair.exercise_id)
+        same_program = bool(pair.chosen.form) and self._had("program", pair.chosen.form, pair.group)
+        if self._had("pair", whole, ""):
+            return "pair"
+        if same_prompt:
+            return "prompt"
+        if self._is_near(pair):
+            return "near_prompt"
+        return "program" if same_program else ""
+
+    def _had(self, kind: str, text: str, owner: str) -> bool:
+        """Whether an earlier row of another owner has `text`; rows without an owner have none in common."""
+        earlier = self._owners.add(kind, text, owner)
+        return earlier is not None and (earlier != owner or not owner)
+
+    def _is_near(self, pair: Pair) -> bool:
+        """Whether the exercise's statement is a near copy of an earlier one; looked for once an exercise."""
+        near = self._owners.get("near", pair.group)
+        if near is None:
+            copy = self._near.copy_of(pair.prompt)
+            near = copy[0] if copy else ""
+            self._owners.add("near", pair.group, near)
+            self._near.add(pair.group, pair.prompt)
+        return near != ""
+
+    def close(self) -> None:
+        """Give up what is on disk."""
+        self._near.close()
+        self._owners.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def alike(one: Side, other: Side) -> bool:
+    """Whether two answers are one text, or one program but for its names and layout."""
+    return (one.form != "" and one.form == other.form) or squeezed(one.text) == squeezed(other.text)

@@ -9,7 +9,6 @@ its own statements are as clear as the benchmark's.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -20,7 +19,7 @@ from typing import Any
 from advcore import DataError, TeacherError, contract, tasks
 from advcore.ask import FlowStopped, Journal, ReplyError, together
 from advcore.chat import fenced
-from advcore.runs import interruptible, progress, run_folder, sha256_of, write_json
+from advcore.runs import interruptible, progress, read_json, run_folder, sha256_of, write_json
 from advcore.settings import resolved
 from advcore.stats import bootstrap
 from advcore.tasks import Task
@@ -36,7 +35,7 @@ from advgen.pipeline.models import Models, check_models
 from advgen.pipeline.records import Record
 from advgen.pipeline.workers import WorkerLost, Workers
 from advgen.seeds import Seed
-from advgen.verify import Prover, SandboxBroken, truth
+from advgen.verify import Prover, SandboxBroken, Stored, truth
 from advgen.verify.truth import Truth
 
 Floors = tuple[float, float]
@@ -128,6 +127,13 @@ def _written(config: BuildConfig, names: list[str], verdicts: list[Verdict], out
     return summary
 
 
+def read_rates(run: Path) -> Any:
+    """Read what `consensus` wrote to the run folder. Raises DataError."""
+    if (found := read_json(run / "consensus.json", None)) is None:
+        raise DataError(f"{run} holds no consensus.json; run advgen consensus first")
+    return found
+
+
 def _chosen(path: Path, limit: int) -> list[Item]:
     given = str(path) == tasks.SHIPPED or path.is_dir()
     found = [_item(task) for task in tasks.read(str(path))] if given else items.read(path)[1]
@@ -197,14 +203,15 @@ async def _compared(shop: Workshop, item: Item, record: Record) -> Verdict:
     """A kept exercise in the light of the benchmark: a pair for each program that could be rejected."""
     assert record.proof
     row = record.row({"provenance": {}, "teacher": "", "student": "", "sandbox": "{}"})
-    attempts, told = json.loads(row["attempts"]), truth.testimony_of(row)
+    kept = Stored(row)
+    attempts, told = kept.attempts, kept.testimony
     every = replace(shop.config.curation, min_p_wrong=0.0, min_p_true=0.0)
-    pairs = curate.options(row, every, truth.load())
+    pairs = curate.options(kept, every, truth.load())
     chosen = [code_of(pair["chosen"][0]["content"]) for pair, *_ in pairs]
     rejected = [code_of(pair["rejected"][0]["content"]) for pair, *_ in pairs]
     # As a pair holds them, without blanks around.
     reference, *codes = (
-        code_of(fenced(code)) for code in (record.proof.right[0], *(attempt["code"] for attempt in attempts))
+        code_of(fenced(code)) for code in (record.proof.right[0], *(attempt.code for attempt in attempts))
     )
     suite_right, known = await asyncio.gather(
         shop.workers.run(jobs.passes_suite, item, record.proof.tests),
@@ -220,7 +227,7 @@ async def _compared(shop: Workshop, item: Item, record: Record) -> Verdict:
         pairs=tuple(
             Judged(
                 chosen_right=true[good], rejected_wrong=not true[bad],
-                rejected=tuple(truth.rejected_features(told, places[bad], attempts[places[bad]]["failed"])),
+                rejected=tuple(truth.rejected_features(told, places[bad], attempts[places[bad]].failed)),
             )
             for good, bad in zip(chosen, rejected, strict=True)
         ),

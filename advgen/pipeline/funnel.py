@@ -16,7 +16,8 @@ from typing import Any
 from advcore.stats import wilson
 from advgen import curriculum
 from advgen.curriculum import RoundStats, Verdict
-from advgen.pipeline.records import INFRASTRUCTURE, WITNESS
+from advgen.pipeline.records import INFRASTRUCTURE, WITNESS, usage_of
+from advgen.verify import Stored
 
 Row = Mapping[str, Any]
 _MOST_REASONS = 1_000  # that are told apart
@@ -39,8 +40,9 @@ class Funnel:
 
     def add(self, row: Row) -> None:
         """Count one row of the `raw` config."""
+        stored, usage = Stored(row), usage_of(row)
         for counts in (self._all, self._by_strategy[row["strategy"]]):
-            counts.add(row)
+            counts.add(stored, usage)
         if check := json.loads(row["check"]):
             self._verdicts[row["strategy"]].append((row["parent_id"], _verdict(row, check)))
             before = self._parents[row["parent_id"]]["student_pass_rate"]
@@ -104,7 +106,8 @@ class _Counts:
         self._sums: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
 
-    def add(self, row: Row) -> None:
+    def add(self, stored: Stored, usage: Mapping[str, Any]) -> None:
+        row = stored.row
         kept, status = row["status"] == "kept", row["status"]
         self.asked += 1
         self.written += bool(row["stub"])
@@ -115,13 +118,11 @@ class _Counts:
         reason = (status, row["reason"][:_LONGEST_REASON])
         if not kept and (reason in self._reasons or len(self._reasons) < _MOST_REASONS):
             self._reasons[reason] += 1
-        usage = json.loads(row["usage"])
-        self.usd += usage.pop("usd")
-        for purpose, (_, tokens) in usage.items():
-            self._tokens[purpose] += tokens
+        self.usd += usage["usd"]
+        self._tokens.update({purpose: spent[1] for purpose, spent in usage.items() if purpose != "usd"})
         if kept:
             self.inversions += row["student_pass_rate"] > row["teacher_pass_rate"]
-            self._sums["tests"] += len(json.loads(row["tests"]))
+            self._sums["tests"] += len(stored.tests)
             for name in ("teacher_pass_rate", "student_pass_rate", "kill_rate", "coverage"):
                 self._sums[name] += row[name]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ from advcore.tasks import Task
 from advgen import parse, prompts
 from advgen.config import CurationConfig
 from advgen.curate import failing, probability, trusted
-from advgen.hygiene.contamination import Benchmarks, Layer
+from advgen.hygiene.contamination import ADVISORY, Benchmarks, Layer
 from advgen.hygiene.items import Item, Text
 from advgen.hygiene.normal import fingerprint
 from advgen.parse import Statement
 from advgen.seeds import Seed
-from advgen.verify import TRUE, Attempt, Proof, Prover, Testimony
+from advgen.verify import TRUE, Attempt, Proof, Prover, Stored, Testimony
 
 Messages = list[dict[str, str]]
 Tests = Sequence[dict[str, Any]]
@@ -100,14 +99,13 @@ def layers(_: Prover, files: tuple[str, ...]) -> list[Layer]:
 @functools.cache
 def _benchmarks(files: tuple[str, ...]) -> Benchmarks:
     """Of this process: those known by hash, and those of the user's `files`."""
-    known = Benchmarks.shipped()
-    return known | Benchmarks.from_files(map(Path, files)) if files else known
+    return Benchmarks.known(map(Path, files))
 
 
 def contamination(prover: Prover, proved: Proved, files: tuple[str, ...]) -> str:
-    """Why the exercise is a benchmark's, or ''. A name that both have is no reason: `is_prime` is everybody's."""
+    """Why the exercise is a benchmark's, or ''."""
     text = Text(proved.docstring, proved.proof.right[0], proved.statement.entry_point)
-    hits = [hit for hit in _benchmarks(files).check(text, prover.passes) if hit.layer != "signature"]
+    hits = [hit for hit in _benchmarks(files).check(text, prover.passes) if hit.layer != ADVISORY]
     return ", ".join(f"{hit.layer}: {hit.benchmark} {hit.item}".strip() for hit in hits[:3])
 
 
@@ -217,23 +215,22 @@ def rejectable(
     _: Prover, attempts: Sequence[Attempt], proved: Proved, told: Testimony, config: CurationConfig
 ) -> list[int]:
     """Places of the attempts that `curate` makes pairs of, in its order."""
-    rows, trust = [asdict(each) for each in attempts], trusted(config)
+    trust = trusted(config)
     right = [*proved.proof.right, *(each.code for each in attempts if each.passed)]
-    places = failing(rows, {fingerprint(code) for code in right})
+    places = failing(attempts, {fingerprint(code) for code in right})
     return [at for at in places if probability(told, at, attempts[at].failed, config, trust)]
 
 
 def judge_row(prover: Prover, texts: Sequence[str], row: dict[str, Any]) -> list[Attempt]:
     """The same for an exercise that is a row of the `raw` config."""
-    statement, tests = parse.stored(row["stub"]), json.loads(row["tests"])
+    statement, tests = parse.stored(row["stub"]), Stored(row).tests
     return [prover.attempt(text, statement, tests) for text in texts]
 
 
 def compare(prover: Prover, parent: dict[str, Any], child: Statement, tests: Tests) -> dict[str, Any]:
     """Parent and child side by side: their outlines, and whether the parent's solution solves the child."""
     old = parse.stored(parent["stub"])
-    reference = next(each["code"] for each in json.loads(parent["solutions"]) if each["right"])
-    renamed = fenced(f"{reference}\n\n{child.entry_point} = {old.entry_point}")
+    renamed = fenced(f"{Stored(parent).right[0].code}\n\n{child.entry_point} = {old.entry_point}")
     return {
         "same_signature": old.types == child.types,
         "parent_solution": prover.attempt(renamed, child, tests).status,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from advcore.ask import Answer
 from advcore.contract import SCHEMA_VERSION
 from advgen.parse import Statement
 from advgen.seeds import Seed
-from advgen.verify import Attempt, Proof, Testimony
+from advgen.verify import Attempt, Proof, Solution, Testimony
 
 WITNESS = "witness"  # the purpose of requests to witnesses
 INFRASTRUCTURE = ("no_reply", "sandbox_error")
@@ -72,8 +72,8 @@ class Record:
             "tests": json.dumps(list(proof.tests) if proof else []),
             "stub": self.statement.stub if self.statement else "", "status": self.status, "reason": self.reason,
             "prompt": self.prompt, "response": self.response,
-            "solutions": json.dumps(_solutions(self.solutions, proof)),
-            "attempts": json.dumps([_attempt(attempt) for attempt in self.attempts]),
+            "solutions": json.dumps([asdict(each) for each in _solutions(self.solutions, proof)]),
+            "attempts": json.dumps([asdict(attempt) for attempt in self.attempts]),
             "testimony": json.dumps(asdict(self.testimony) if self.testimony else {}),
             "mended": json.dumps(self.mended),
             "teacher_pass_rate": proof.teacher_pass_rate if proof else 0.0,
@@ -85,23 +85,21 @@ class Record:
         }  # fmt: skip
 
 
-def _solutions(codes: Sequence[str], proof: Proof | None) -> list[dict[str, Any]]:
+def _solutions(codes: Sequence[str], proof: Proof | None) -> list[Solution]:
     """The reference first."""
     right = proof.right if proof else ()
     given = right[len(right) - proof.given :] if proof else ()
     ordered = [*right, *(code for code in codes if code not in right)]
     return [
-        {"code": code, "right": code in right, "given": code in given and code not in codes}
+        Solution(code, right=code in right, given=code in given and code not in codes)
         for code in dict.fromkeys(ordered)
     ]
 
 
-def _attempt(attempt: Attempt) -> dict[str, Any]:
-    return {
-        "code": attempt.code, "status": attempt.status, "failure_kind": attempt.failure_kind,
-        "failed_test": attempt.failed_test, "failed": list(attempt.failed), "detail": attempt.detail,
-        "thoughts": attempt.thoughts,
-    }  # fmt: skip
+def usage_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the `usage` column of a row: what `Record.usage` was."""
+    usage: dict[str, Any] = json.loads(row["usage"])
+    return usage
 
 
 class Spool:

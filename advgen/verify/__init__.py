@@ -10,6 +10,7 @@ from sandbox import SandboxUnavailable
 
 from .proof import TRUE, Attempt, Complaint, Proof, SandboxBroken, Testimony, Votes
 from .prover import Prover
+from .stored import Solution, Stored
 
 __all__ = [
     "TRUE",
@@ -19,6 +20,8 @@ __all__ = [
     "Prover",
     "SandboxBroken",
     "SandboxUnavailable",
+    "Solution",
+    "Stored",
     "Testimony",
     "Votes",
 ]

@@ -10,14 +10,13 @@ tests that ask for more than the statement says are not seen.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from advcore import contract
+from advcore import DataError, contract
 from advcore.literals import arguments, same
 from advgen.config import GateConfig, SandboxConfig
 from advgen.parse import Call, ParseError, stored
@@ -31,6 +30,7 @@ from advgen.verify.prover import Prover, Test
 from advgen.verify.rates import Case, Judged, Rates, Tally
 from advgen.verify.reprove import stored_rows
 from advgen.verify.rewrites import rewrites
+from advgen.verify.stored import Stored
 from sandbox import Limits, Output, Sandbox
 
 INPUTS = 400  # drawn an exercise, beside its tests' own
@@ -64,10 +64,9 @@ def exercises_of(folder: Path) -> Iterator[Exercise]:
 def _exercise(row: dict[str, Any]) -> Iterator[Exercise]:
     """None where the row cannot be read: that it does not reproduce is for `reprove` to say."""
     try:
-        right = [each["code"] for each in json.loads(row["solutions"]) if each["right"]]
-        tests = tuple(json.loads(row["tests"]))
-        contract.tests_of(row["tests"])
-    except (ValueError, LookupError, TypeError):
+        right = [each.code for each in Stored(row).right]
+        tests = tuple(contract.tests_of(row["tests"]))
+    except DataError:
         return
     if right and all(isinstance(code, str) for code in right):
         yield Exercise(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -58,6 +58,14 @@ class Rates:
         """Plain values, with numbers of programs in the place of programs."""
         programs = ("survivors", "rejected", "bad_rewrites")
         return {**asdict(self), **{name: len(getattr(self, name)) for name in programs}}
+
+
+def flip_rate(false_reject: float, consensus: Mapping[str, Any] | None) -> float:
+    """The share of pairs whose rejected side is right: as measured on a benchmark's statements, else at most the share
+    of right rewrites that were rejected.
+    """
+    share = (consensus or {}).get("pairs", {}).get("inverted", {}).get("share")
+    return false_reject if share is None else float(share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from advcore import DataError
 from advcore.settings import shipped
-from advgen.verify.proof import Testimony, Votes
+from advgen.verify.proof import Testimony
 
 SHIPPED = "data/truth.json"
 _DECAY = 2.0  # of the weights, in units of one observation
@@ -126,16 +126,3 @@ def load(path: Path | None = None) -> Truth:
         return Truth(**sides, fitted_on=str(told["fitted_on"]))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DataError(f"{file} holds no weights of `advgen consensus`: {error}") from None
-
-
-def testimony_of(row: Mapping[str, Any]) -> Testimony:
-    """What the `testimony` column of a kept `raw` row holds. Raises DataError."""
-    try:
-        told = json.loads(row["testimony"])
-        lists = {name: tuple(told[name]) for name in ("like_attempt", "passing_alike")}
-        return Testimony(**told | lists | {"votes": tuple(Votes(**vote) for vote in told["votes"])})
-    except (ValueError, LookupError, TypeError):
-        name = row["exercise_id"]
-        raise DataError(
-            f"exercise {name} has no testimony that this release reads; build its round again"
-        ) from None

@@ -64,6 +64,13 @@ def test_a_row_that_breaks_the_contract_is_named_and_nothing_is_written(tmp_path
     assert not list(tmp_path.rglob("*.parquet"))
 
 
+def test_a_row_that_we_made_is_not_parsed_to_be_checked():
+    broken = {**golden()["dpo"], "tests": "{"}
+    contract.check_columns("dpo", broken)
+    with pytest.raises(DataError, match=r"dpo\.tests does not hold JSON"):
+        contract.check_row("dpo", broken)
+
+
 def test_a_row_that_does_not_fit_its_column_leaves_no_file(tmp_path):
     import pyarrow
 

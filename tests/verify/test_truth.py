@@ -7,7 +7,7 @@ import random
 import pytest
 
 from advcore import DataError
-from advgen.verify import TRUE, Testimony, Votes, truth
+from advgen.verify import TRUE, Stored, Testimony, Votes, truth
 
 
 def vote(teacher, student, against=0, stated=False, backed=False):
@@ -74,7 +74,7 @@ def test_the_shipped_weights_are_read_and_weigh_evidence_as_one_would():
 @pytest.mark.parametrize("text", ["{}", "{", '{"votes": [], "consent": 1.0}'])
 def test_a_testimony_of_another_release_is_refused_in_one_line(text):
     with pytest.raises(DataError, match="exercise x has no testimony that this release reads"):
-        truth.testimony_of({"exercise_id": "x", "testimony": text})
+        _ = Stored({"exercise_id": "x", "testimony": text}).testimony
 
 
 def test_what_is_written_is_read_back_and_a_broken_file_is_named(tmp_path):

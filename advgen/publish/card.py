@@ -1,91 +1,21 @@
-"""The dataset folder and its card. Uploading it is `advcore.hub`'s job."""
+"""The dataset's card: the loader's YAML, and what was measured of its rounds, in tables. Measures nothing itself."""
 
 from __future__ import annotations
 
 import html
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from advcore import DataError, contract
-from advcore.runs import write_atomic, write_json
-
-
-class DatasetWriter:
-    """The files of one round, written row by row; those of earlier rounds come along from `parent`.
-
-    A config without rows gets no file, since an empty one would not load. Files appear whole, when it is left.
-    """
-
-    def __init__(self, folder: Path, round_number: int, parent: Path | None) -> None:
-        self._folder, self._round, self._parent = folder, round_number, parent
-        self._writers: dict[str, contract.RoundWriter] = {}
-
-    def __enter__(self) -> DatasetWriter:
-        self._open = ExitStack().__enter__()
-        return self
-
-    def add(self, config: str, row: Mapping[str, Any]) -> None:
-        """Raises DataError for a row that breaks the contract."""
-        contract.check_row(config, row)
-        if config not in self._writers:
-            writer = contract.RoundWriter(self._folder, config, self._round, contract.COLUMNS[config])
-            self._writers[config] = self._open.enter_context(writer)
-        self._writers[config].add(row)
-
-    def __exit__(self, kind: Any, value: Any, trace: Any) -> None:
-        self._open.__exit__(kind, value, trace)
-        if kind is not None:
-            return
-        name = f"round-{self._round:04d}.parquet"
-        for file in self._folder.glob(f"*/{name}"):  # left by an earlier build of this round
-            if file.parent.name not in self._writers:
-                file.unlink()
-        for file in sorted(self._parent.glob("*/round-*.parquet")) if self._parent else []:
-            if file.name < name:
-                write_atomic(self._folder / file.parent.name / file.name, file.read_bytes())
-
-
-def write_rounds(folder: Path, funnels: Sequence[Mapping[str, Any]]) -> None:
-    """What the card says, and what the next round compares itself with."""
-    write_json(folder / contract.ROUNDS, list(funnels))
-
-
-def read_rounds(folder: Path) -> list[dict[str, Any]]:
-    """The same, [] where there is none. Raises DataError when the file is broken."""
-    return list(_read(folder / contract.ROUNDS) or [])
-
-
-def _read(file: Path) -> Any:
-    if not file.is_file():
-        return None
-    try:
-        return json.loads(file.read_text())
-    except ValueError:
-        raise DataError(f"{file} is broken") from None
-
-
-def flip_rate(false_reject: float, consensus: Mapping[str, Any] | None) -> float:
-    """The share of pairs whose rejected side is right: as measured on a benchmark's statements, else at most the share
-    of right rewrites that were rejected.
-    """
-    share = (consensus or {}).get("pairs", {}).get("inverted", {}).get("share")
-    return false_reject if share is None else float(share)
-
-
-def read_consensus(run: Path) -> Any:
-    """The rates of a run of `advgen consensus`. Raises DataError."""
-    if (found := _read(run / "consensus.json")) is None:
-        raise DataError(f"{run} holds no consensus.json; run advgen consensus first")
-    return found
+from advcore.runs import read_json, write_atomic
+from advgen import rounds as told
 
 
 def write_card(folder: Path) -> None:
     """README.md with the loader's YAML and what was measured of the last round. Raises DataError without rounds."""
-    if not (rounds := read_rounds(folder)):
+    if not (rounds := told.read(folder)):
         raise DataError(f"{folder} has no {contract.ROUNDS}; it was not written by advgen build")
     funnel = rounds[-1]
     teacher, student = funnel["teacher"], funnel["student"]
@@ -134,7 +64,7 @@ for each pair. Terms of use of the teacher model apply.
 | layer | against |
 |---|---|
 {_table({layer["name"]: layer["note"] if layer["runs"] else f"did not run: {layer['note']}" for layer in layers})}
-{_rates(_read(folder / contract.CALIBRATION))}## Limits
+{_rates(read_json(folder / contract.CALIBRATION, None))}## Limits
 
 Expected values of tests with `source` "given" came with their task. Others are what independent solutions of one model
 agree on, or what a program returned that the statement was written from: a misreading that they share passes.

@@ -15,9 +15,9 @@ from advgen.audit import audit, render
 from advgen.audit.diversity import Diversity
 from advgen.audit.duplicates import Duplicates
 from advgen.audit.lengths import percentile
-from advgen.audit.rows import Pair, Side
 from advgen.audit.shortcuts import Shortcuts
 from advgen.config import GateConfig, SandboxConfig
+from advgen.hygiene.pairs import Pair, Side
 from advgen.verify import Prover
 from sandbox import Limits, Sandbox
 

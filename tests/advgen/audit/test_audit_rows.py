@@ -7,7 +7,6 @@ import pytest
 
 from advcore import DataError, contract
 from advgen.audit import rows
-from advgen.audit.rows import Side
 
 
 def messages(*contents):
@@ -82,7 +81,7 @@ def test_our_own_folder_is_read_by_its_dpo_config_only(tmp_path):
 def contract_golden():
     from pathlib import Path
 
-    return Path(__file__).parent.parent.parent / "data" / "golden.jsonl"
+    return Path(__file__).parents[3] / "data" / "golden.jsonl"
 
 
 def test_of_splits_the_train_files_are_read_in_order_and_rows_are_counted_on(tmp_path):
@@ -130,13 +129,6 @@ def test_a_broken_parquet_file_and_a_place_that_is_not_there_are_data_errors(tmp
         list(rows.read(str(tmp_path / "set.parquet")))
     with pytest.raises(DataError, match="neither a folder nor a Hub id"):
         list(rows.read(str(tmp_path / "nowhere")))
-
-
-def test_code_is_what_stands_in_the_fence_and_hostile_code_has_no_tree():
-    assert Side("Here:\n```python\nx = 1\n```\nDone.").code == "x = 1"
-    assert Side("x = 1").module is not None
-    for text in ("", "def f(:", "x = " + "(" * 300 + ")" * 300, "x = 1\n" * 20_000):
-        assert Side(text).module is None
 
 
 def test_an_odd_row_of_a_folders_file_is_named_and_not_the_end_of_it(tmp_path):

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from advgen.audit import diversity
-from advgen.audit.rows import Pair, Side
 from advgen.audit.sample import Reservoir
+from advgen.hygiene.pairs import Pair, Side
 
 
 def test_vendi_is_one_for_equal_items_and_n_for_orthogonal_ones():

@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Callable
 
-from advgen.audit.rows import Side
+from advgen.hygiene.pairs import Side
 
 _FENCE = re.compile(r"^[ \t]*`{3,}", re.MULTILINE)
 _COMMENT = re.compile(r"(?:^|\s)#[^\n]*")  # as text: one inside a string counts, code that does not parse too

@@ -12,9 +12,9 @@ from advgen import curate, parse
 from advgen.config import CurationConfig
 from advgen.pipeline.records import Record
 from advgen.seeds import Seed
-from advgen.verify import Attempt, Proof, Testimony, Votes, truth
+from advgen.verify import Attempt, Proof, Stored, Testimony, Votes, truth
 
-GOLDEN = Path(__file__).parent.parent / "data" / "golden.jsonl"
+GOLDEN = Path(__file__).parents[2] / "data" / "golden.jsonl"
 STATEMENT = parse.statement(
     'def double(x: int) -> int:\n    """Twice the number x, whatever its sign may be, as an int."""'
 )
@@ -185,7 +185,7 @@ def test_pairs_over_the_cap_are_left_out_and_counted():
 def test_a_pair_says_how_likely_it_is_and_unlikely_ones_are_left_out():
     (pair,) = pairs(failing(), PASS)
     kept = row(failing(), PASS)
-    p_wrong = truth.load().of_rejected(truth.testimony_of(kept), 0, [0])
+    p_wrong = truth.load().of_rejected(Stored(kept).testimony, 0, [0])
     assert 0 < pair["p_true"] < p_wrong < 1
     for name, value in (("min_p_true", pair["p_true"]), ("min_p_wrong", p_wrong)):
         for floor, count in ((value - 0.001, 1), (value + 0.001, 0)):
@@ -209,7 +209,7 @@ def test_the_truth_that_is_expected_is_told_by_how_often_the_student_solves_it()
 
 
 def test_the_golden_rows_are_what_the_data_side_writes_today():
-    """`UPDATE_GOLDEN=1 pytest tests/test_curate.py` rewrites the file; the trainer's tests read it."""
+    """`UPDATE_GOLDEN=1 pytest tests/advgen/test_curate.py` rewrites the file; the trainer's tests read it."""
     kept = row(failing(), PASS)
     made = dict(reversed([*curate.Curator(CurationConfig()).curate(lambda: [kept]), ("raw", kept)]))
     text = "".join(json.dumps({"config": config, "row": each}) + "\n" for config, each in made.items())
