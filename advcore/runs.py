@@ -1,17 +1,13 @@
-"""Run folders: atomic writes, the files of a run, and progress lines. Knows nothing of what a run does."""
+"""Run folders: their lock, atomic writes, JSON files and append-only stores. Knows nothing of what a run does."""
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import hashlib
 import json
 import os
-import signal
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -52,22 +48,31 @@ def read_json(file: Path, default: Any = _REQUIRED) -> Any:
 def append_json(file: Path, row: Any) -> None:
     """Write `row` as a line at the end of a JSONL file; a line that a kill tore gives way to it."""
     with open(file, "ab+") as opened:
-        end = opened.tell()
-        if end and _last_byte(opened) != b"\n":
-            opened.seek(0)
-            whole = opened.read().rpartition(b"\n")[:2]
-            opened.truncate(sum(map(len, whole)))
+        cut_torn(opened)
         opened.write(json.dumps(row).encode() + b"\n")
+
+
+def cut_torn(opened: IO[bytes]) -> int:
+    """Cut off what stands behind the last whole line of a file, and return where that ends."""
+    end = opened.seek(0, os.SEEK_END)
+    while end and opened.seek(end - 1) >= 0 and opened.read(1) != b"\n":
+        end -= 1
+    opened.truncate(end)
+    return opened.seek(end)
+
+
+def whole_lines(opened: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The lines from here on, each with its place; one that a kill tore is as good as none."""
+    place = opened.tell()
+    for line in opened:
+        if line.endswith(b"\n"):
+            yield place, line
+        place += len(line)
 
 
 def write_jsonl(file: Path, rows: Iterable[Any]) -> None:
     """Write a JSONL file anew, atomically."""
     write_atomic(file, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def _last_byte(opened: IO[bytes]) -> bytes:
-    opened.seek(-1, os.SEEK_END)
-    return opened.read(1)
 
 
 def read_jsonl(file: Path, lenient: bool = False) -> list[Any]:
@@ -78,14 +83,14 @@ def read_jsonl(file: Path, lenient: bool = False) -> list[Any]:
     """
     if not file.exists():
         return []
-    *lines, _torn = file.read_bytes().split(b"\n")
     rows = []
-    for line in lines:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            if not lenient:
-                raise DataError(f"{file} is broken; remove it and run its command again") from None
+    with open(file, "rb") as opened:
+        for _, line in whole_lines(opened):
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                if not lenient:
+                    raise DataError(f"{file} is broken; remove it and run its command again") from None
     return rows
 
 
@@ -185,81 +190,3 @@ def _first_difference(before: Any, after: Any, where: str = "") -> str:
                 return found
         return ""
     return "" if before == after else where
-
-
-class Progress:
-    """Counts towards a total on stderr: a live Rich bar on a terminal, a plain line every ten seconds elsewhere.
-
-    `note` is free text at the end of the line (tokens, rates, cost).
-    """
-
-    def __init__(self, label: str, total: int) -> None:
-        self.label, self.total, self.done, self.note = label, total, 0, ""
-        self._start = time.monotonic()
-        self._shown = self._start
-        self._bar: Any = None
-        self._task: Any = None
-
-    def advance(self, count: int = 1, note: Callable[[], str] | None = None) -> None:
-        """Count `count` more items as done; `note` is only called when there is something to show."""
-        self.done += count
-        now = time.monotonic()
-        if now - self._shown < (10 if self._bar is None else 0.1) and self.done != self.total:
-            return
-        self._shown = now
-        self.note = note() if note else self.note
-        if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, note=self.note)
-        else:
-            print(self.line(), file=sys.stderr, flush=True)
-
-    def line(self) -> str:
-        """The state as one line: counts, rate, time left, note."""
-        elapsed = max(time.monotonic() - self._start, 1e-9)
-        rate = self.done / elapsed
-        left = (self.total - self.done) / rate if rate else float("inf")
-        eta = f"{left:.0f} s left" if left != float("inf") else "no estimate yet"
-        return f"{self.label}: {self.done}/{self.total}, {rate:.2f}/s, {elapsed:.0f} s, {eta} {self.note}".rstrip()
-
-
-@contextmanager
-def progress(label: str, total: int) -> Iterator[Progress]:
-    """A `Progress` for the time of the block."""
-    bar = Progress(label, total)
-    if not sys.stderr.isatty():
-        yield bar
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as RichProgress
-
-    times = (TimeElapsedColumn(), TimeRemainingColumn())
-    columns: tuple[Any, ...] = ("{task.description}", BarColumn(), MofNCompleteColumn(), *times)
-    with RichProgress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as rich_bar:
-        bar._bar, bar._task = rich_bar, rich_bar.add_task(label, total=total, note="")
-        yield bar
-
-
-@contextmanager
-def interruptible(stop: Callable[[], None]) -> Iterator[None]:
-    """For the time of the block, in a running event loop: the first Ctrl-C calls `stop`, a second one interrupts."""
-    loop = asyncio.get_running_loop()
-
-    def first() -> None:
-        loop.remove_signal_handler(signal.SIGINT)
-        print("stopping when what is in flight is done; Ctrl-C again leaves at once", file=sys.stderr)
-        stop()
-
-    with suppress(RuntimeError, ValueError):  # not the main thread: nobody presses Ctrl-C here
-        loop.add_signal_handler(signal.SIGINT, first)
-    try:
-        yield
-    finally:
-        with suppress(RuntimeError, ValueError):
-            loop.remove_signal_handler(signal.SIGINT)

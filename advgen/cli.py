@@ -241,7 +241,7 @@ def verify(
     set_: SandboxSet = None,
 ) -> None:
     """Run every pair again: chosen must pass all tests, rejected must fail its own; exit 1 if any row does not."""
-    from advcore.runs import progress
+    from advcore.progress import progress
     from advgen.audit.report import printable
     from advgen.verify import reprove
 
@@ -272,7 +272,8 @@ def calibrate(
 ) -> None:
     """The verifier's own error rates, with programs known to be wrong or right; they go onto the dataset's card."""
     from advcore import contract
-    from advcore.runs import progress, write_json
+    from advcore.progress import progress
+    from advcore.runs import write_json
     from advgen import publish
     from advgen.pipeline import consensus as agreements
     from advgen.verify import calibration, rates, reprove

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from advcore import TeacherError
 from advcore.ask import Answer, Client, FlowStopped, ReplyError, note
-from advcore.runs import Progress, interruptible, progress
+from advcore.progress import Progress, interruptible, progress
 
 Work = TypeVar("Work")
 ALL_REFUSED = 20  # refusals with no reply among them: it is the settings, not the prompts

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from advcore import ConfigError, chat, engine, runs, stats
+from advcore import ConfigError, chat, engine, progress, stats
 from advcore.chat.syntax import UNPARSABLE, here, module_of
 from advcore.engine import names, weights
 from sandbox import Limits, Sandbox, SandboxUnavailable
@@ -131,12 +131,12 @@ async def _replies(
     served: engine.Engine, tasks: Sequence[Task], draws: Sequence[engine.Sampling]
 ) -> list[list[engine.Reply]]:
     """One reply per task and draw; all are asked at once, so that they share batches."""
-    with runs.progress("replies", len(tasks) * len(draws)) as progress:
+    with progress.progress("replies", len(tasks) * len(draws)) as bar:
 
         async def reply(task: Task, sampling: engine.Sampling) -> engine.Reply:
             message = {"role": "user", "content": ASK.format(stub=task.stub)}
             answer = await served.generate([message], sampling)
-            progress.advance()
+            bar.advance()
             return answer
 
         return [

@@ -2,8 +2,8 @@
 
 Nothing is changed when this is imported, and nothing for models that are not ours: each function changes the one model
 or client that it is given, and doing it twice is doing it once. What a function leans on is pinned in
-tests/train/test_hooks.py, so that an upgrade which moves it says so. No patch, though close to one: `forward.rollout`
-hands models a cache of a class of its own.
+tests/advtrain/test_hooks.py, so that an upgrade which moves it says so. No patch, though close to one:
+`forward.rollout` hands models a cache of a class of its own.
 """
 
 from __future__ import annotations

@@ -28,7 +28,8 @@ from typing import Any
 import torch
 
 from advcore import ConfigError, DataError, chat, stats
-from advcore.runs import Progress, progress, write_atomic, write_json
+from advcore.progress import Progress, progress
+from advcore.runs import write_atomic, write_json
 from advtrain import config as configs
 from advtrain import encoding, models, report, run
 from advtrain.config import Discriminator as Rival

@@ -23,7 +23,8 @@ from typing import Any
 
 from advcore import ConfigError, DataError, TeacherError
 from advcore.ask import BudgetExhausted, FlowStopped, Journal
-from advcore.runs import Progress, interruptible, open_run, progress, read_json, sha256_of, write_json
+from advcore.progress import Progress, interruptible, progress
+from advcore.runs import read_json, run_folder, sha256_of, write_json
 from advcore.settings import resolved
 from advgen import audit, curate, parse, prompts, publish, rounds
 from advgen.config import MAY_CHANGE, BuildConfig
@@ -54,10 +55,12 @@ def build(config: BuildConfig, out: Path, parent: Parent | None, given: Given = 
     """
     validate(config, parent, given)
     origin = sha256_of([parent.pool, parent.margins]) if parent else given.identity
-    with Journal(out / "journal.sqlite") as journal:  # first: another run's config is not ours to change
-        open_run(out, {**resolved(config), "parent": origin}, MAY_CHANGE)
-        if funnel := _finished(out):
-            return funnel
+    with run_folder(out, {**resolved(config), "parent": origin}, MAY_CHANGE):
+        return _finished(out) or _built(config, out, parent, given)
+
+
+def _built(config: BuildConfig, out: Path, parent: Parent | None, given: Given) -> dict[str, Any]:
+    with Journal(out / "journal.sqlite") as journal:
         return asyncio.run(_Build(config, out, parent, given, journal).run())
 
 

@@ -19,7 +19,8 @@ from typing import Any
 from advcore import DataError, TeacherError, contract, tasks
 from advcore.ask import FlowStopped, Journal, ReplyError, together
 from advcore.chat import fenced
-from advcore.runs import interruptible, progress, read_json, run_folder, sha256_of, write_json
+from advcore.progress import interruptible, progress
+from advcore.runs import read_json, run_folder, sha256_of, write_json
 from advcore.settings import resolved
 from advcore.stats import bootstrap
 from advcore.tasks import Task

@@ -16,6 +16,7 @@ from typing import Any
 
 from advcore.ask import Answer
 from advcore.contract import SCHEMA_VERSION
+from advcore.runs import cut_torn, whole_lines
 from advgen.parse import Statement
 from advgen.seeds import Seed
 from advgen.verify import Attempt, Proof, Solution, Testimony
@@ -112,34 +113,27 @@ class Spool:
     def __init__(self, path: Path, made_by: str) -> None:
         self._places = array("q")
         """Of each index, -1 where there is no row: 8 bytes a row, a dict takes 100."""
-        self._end = 0
         head = made_by.encode() + b"\n"
-        if path.exists():
-            self._scan(path, head)
-        self._file = open(path, "r+b" if self._places else "w+b")  # noqa: SIM115 (closed by `close`)
-        if self._places:
-            self._file.truncate(self._end)
-        else:
+        self._file = open(path, "a+b")  # noqa: SIM115 (closed by `close`)
+        self._file.seek(0)
+        if self._file.readline() == head:
+            self._scan()
+        if not self._places:
+            self._file.truncate(0)
             self._file.write(head)
-        self._end = self._file.seek(0, 2)
+        self._end = cut_torn(self._file)
 
-    def _scan(self, path: Path, head: bytes) -> None:
-        with open(path, "rb") as lines:
-            if lines.readline() != head:
+    def _scan(self) -> None:
+        for place, line in whole_lines(self._file):
+            index = line.partition(b"\t")[0]
+            if not index.isdigit():  # of no use: what follows is made again
+                self._file.truncate(place)
                 return
-            self._end = lines.tell()
-            for line in lines:
-                if not line.endswith(b"\n"):  # torn by a kill
-                    return
-                index = line.partition(b"\t")[0]
-                if not index.isdigit():  # of no use: what follows is made again
-                    return
-                self._place(int(index))
-                self._end += len(line)
+            self._place(int(index), place)
 
-    def _place(self, index: int) -> None:
+    def _place(self, index: int, place: int) -> None:
         self._places.extend([-1] * (index + 1 - len(self._places)))
-        self._places[index] = self._end
+        self._places[index] = place
 
     def __len__(self) -> int:
         return sum(place >= 0 for place in self._places)
@@ -147,10 +141,9 @@ class Spool:
     def add(self, index: int, row: dict[str, Any]) -> None:
         """Write a row, in place of an earlier one of that index."""
         line = f"{index}\t{json.dumps(row)}\n".encode()
-        self._file.seek(self._end)
         self._file.write(line)
         self._file.flush()
-        self._place(index)
+        self._place(index, self._end)
         self._end += len(line)
 
     def get(self, index: int) -> dict[str, Any] | None:

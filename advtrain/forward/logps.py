@@ -16,7 +16,7 @@ from typing import Any
 import accelerate.utils
 import torch
 
-from advcore import runs
+from advcore import progress, runs
 from advcore.engine import weights
 from advtrain import ranks
 from advtrain.encoding.rows import IGNORED, Example
@@ -85,13 +85,13 @@ def _logps(trainer: Any, model: Any, examples: Sequence[Example], label: str) ->
         accelerator.num_processes,
     )
     found: dict[str, Pair] = {}
-    with runs.progress(label, sum(map(len, mine))) if ranks.is_main() else nullcontext() as progress:
+    with progress.progress(label, sum(map(len, mine))) if ranks.is_main() else nullcontext() as bar:
         for batch in mine:
             sums = token_logps(trainer, model, batch).double().sum(dim=1).tolist()
             pairs = zip(sums[: len(batch)], sums[len(batch) :], strict=True)
             found.update(zip(map(key, batch), pairs, strict=True))
-            if progress:
-                progress.advance(len(batch))
+            if bar:
+                bar.advance(len(batch))
     return _gathered(found)
 
 

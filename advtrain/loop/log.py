@@ -19,7 +19,7 @@ from huggingface_hub.utils.tqdm import (
     enable_progress_bars,
 )
 
-from advcore import runs
+from advcore import progress, runs
 from advtrain import ranks
 from advtrain.loop import checkpoints
 
@@ -55,7 +55,7 @@ class RunLog(transformers.TrainerCallback):  # type: ignore[misc]
 
     def __init__(self, file: Path, label: str, stack: ExitStack) -> None:
         self.file, self.label, self.stack = file, label, stack
-        self.progress: runs.Progress | None = None
+        self.progress: progress.Progress | None = None
         self.note = ""
         self.tokens, self.since = 0.0, 0.0
 
@@ -63,7 +63,7 @@ class RunLog(transformers.TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         checkpoints.keep_until(self.file, state.global_step)
-        self.progress = self.stack.enter_context(runs.progress(self.label, state.max_steps))
+        self.progress = self.stack.enter_context(progress.progress(self.label, state.max_steps))
         self.progress.advance(state.global_step)
         self.since = time.monotonic()
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from advcore import chat, runs
+from advcore import chat, progress, runs
 from advtrain import ranks
 from advtrain.config import RunConfig
 from advtrain.encoding import Example, Reply, replies
@@ -61,7 +61,7 @@ def _sample(
 ) -> None:  # fmt: skip
     base = policy.to(PartialState().device).get_base_model()
     stop = chat.stop_ids(base, tokenizer)
-    with runs.progress("snapshot", sum(map(len, batches))) if ranks.is_main() else nullcontext() as progress:
+    with progress.progress("snapshot", sum(map(len, batches))) if ranks.is_main() else nullcontext() as bar:
         for rows in batches:
             torch.manual_seed(config.seed + rows[0])
             prompts = [examples[at].prompt for at in rows]
@@ -70,8 +70,8 @@ def _sample(
             for at, ids in zip(rows, drawn, strict=True):
                 reply = replies.decode(tokenizer, ids, stop)
                 runs.append_json(file, {"row": at, "text": reply.text, "finished": reply.finished})
-            if progress:
-                progress.advance(len(rows))
+            if bar:
+                bar.advance(len(rows))
 
 
 def _read(folder: Path) -> dict[int, Reply]:

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from advcore.testing.servers import Respond
 from advcore.testing.servers.batches import Batches
 from advcore.testing.servers.behaviour import REFUSALS, Allowance, Behaviour, Refusal, parse_profile
 from advcore.testing.servers.dialects import Anthropic, Dialect, Json, OpenAI, Reply, check, parse_body
+from advcore.testing.servers.echo import Respond
 from advcore.testing.servers.ledger import Ledger
 from advcore.testing.servers.wire import Connection, Request, streamed, whole
 
