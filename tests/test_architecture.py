@@ -185,9 +185,12 @@ print(sorted({{name.split(".")[0] for name in set(sys.modules) - before}}))
     assert loaded - set(sys.stdlib_module_names) - set(OURS) <= LIGHT
 
 
+CONFIGS = {"advgen": "advgen.config", "advtrain": "advtrain.config", "advcore": "advcore.ask.config"}
+
+
 def config_classes():
-    for package in ("advgen", "advtrain"):
-        module = importlib.import_module(f"{package}.config")
+    for package, name in CONFIGS.items():
+        module = importlib.import_module(name)
         for value in vars(module).values():
             if dataclasses.is_dataclass(value) and value.__module__ == module.__name__:
                 yield package, value
@@ -214,8 +217,8 @@ def test_every_config_field_is_read_outside_config():
 
 
 def test_every_config_field_is_documented_below_it():
-    for package in ("advgen", "advtrain"):
-        tree = ast.parse((ROOT / package / "config.py").read_text())
+    for name in CONFIGS.values():
+        tree = ast.parse((ROOT / f"{name.replace('.', '/')}.py").read_text())
         for cls in (node for node in tree.body if isinstance(node, ast.ClassDef)):
             for field, after in zip(cls.body, [*cls.body[1:], None], strict=True):
                 if isinstance(field, ast.AnnAssign):

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -118,6 +121,27 @@ def test_a_wrong_key_stops_the_run_without_showing_it(journal, monkeypatch):
     with MockServer(lambda *_: "", fail_with=[401]) as server, pytest.raises(TeacherError) as caught:
         asyncio.run(Client(model(server), journal).ask("test", ASK))
     assert "very-secret" not in str(caught.value)
+
+
+def test_litellm_is_loaded_by_the_first_request_that_needs_it_and_by_nothing_else(tmp_path):
+    code = f"""
+import asyncio, sys
+from pathlib import Path
+import advgen.pipeline, advgen.answer, advgen.judge
+from advcore.ask import Client, Journal, ModelConfig
+from advcore.testing.servers import MockServer
+
+async def asked(model, journal):
+    return await Client(model, journal).ask("test", {ASK!r})
+
+with MockServer(lambda *_: "yes") as server, Journal(Path({str(tmp_path / "journal.sqlite")!r})) as journal:
+    for name in ("openai/m", "deepseek/m"):
+        asyncio.run(asked(ModelConfig(model=name, api_base=server.api_base), journal))
+        print("litellm" in sys.modules)
+"""
+    environment = os.environ | {"DEEPSEEK_API_KEY": "sk-not-a-real-one"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (done.stdout.split(), done.returncode) == (["False", "True"], 0), done.stderr
 
 
 @pytest.fixture(params=["direct", "litellm"])
