@@ -54,10 +54,11 @@ def append_json(file: Path, row: Any) -> None:
 
 def cut_torn(opened: IO[bytes]) -> int:
     """Cut off what stands behind the last whole line of a file, and return where that ends."""
-    end = opened.seek(0, os.SEEK_END)
+    size = end = opened.seek(0, os.SEEK_END)
     while end and opened.seek(end - 1) >= 0 and opened.read(1) != b"\n":
         end -= 1
-    opened.truncate(end)
+    if end < size:
+        opened.truncate(end)
     return opened.seek(end)
 
 
