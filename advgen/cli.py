@@ -271,9 +271,8 @@ def calibrate(
     set_: SandboxSet = None,
 ) -> None:
     """The verifier's own error rates, with programs known to be wrong or right; they go onto the dataset's card."""
-    from advcore import contract
+    from advcore import contract, runs
     from advcore.progress import progress
-    from advcore.runs import write_json
     from advgen import publish
     from advgen.pipeline import consensus as agreements
     from advgen.verify import calibration, rates, reprove
@@ -288,8 +287,11 @@ def calibrate(
             exercises, limit, _sandbox(set_), progress=lambda done: bar.advance(done - bar.done)
         )
     flips = rates.flip_rate(errors.false_reject, measured)
-    write_json(folder / contract.CALIBRATION, {**asdict(errors), "consensus": measured, "flip_rate": flips})
-    publish.write_card(folder)
+    of_run = (folder.parent / "config.json").is_file()  # else it is a dataset by itself
+    with runs.locked(folder.parent) if of_run else contextlib.nullcontext():
+        described = {**asdict(errors), "consensus": measured, "flip_rate": flips}
+        runs.write_json(folder / contract.CALIBRATION, described)
+        publish.write_card(folder)
     _print(errors.summary())
 
 

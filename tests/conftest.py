@@ -1,11 +1,18 @@
 """Every test runs without telemetry, and a test that wants a build gets one from the scripted teacher."""
 
 import os
+import random
 
 import pytest
 
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+
+
+@pytest.fixture
+def rng():
+    """Random texts are the same in every run."""
+    return random.Random(1)
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator
 
+from advcore.near_copies import NEAR_COPY
 from advgen.audit.report import Finding, Severity
 from advgen.hygiene.duplicates import Rows
-from advgen.hygiene.near_copies import NEAR_COPY
 from advgen.hygiene.pairs import Pair
 
 _TOLD: dict[str, tuple[Severity, str]] = {

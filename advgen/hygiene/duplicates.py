@@ -10,8 +10,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
+from advcore.near_copies import NearIndex, nearest_copy
 from advcore.rouge import rouge_l, words
-from advgen.hygiene.near_copies import NearIndex, nearest_copy
 from advgen.hygiene.normal import digest, fingerprint, squeezed
 from advgen.hygiene.pairs import Pair, Side
 

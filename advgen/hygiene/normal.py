@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from advcore import chat
 from advgen.parse import ParseError, tree
@@ -35,12 +35,6 @@ def code_of(content: str, entry_point: str = "") -> str:
         return chat.program(content, entry_point, truncated=True)
     except chat.NoCode:
         return ""
-
-
-def shingles(tokens: Sequence[str], n: int) -> set[tuple[str, ...]]:
-    """Every run of `n` tokens; of fewer tokens the one run there is, of none the empty set."""
-    runs = {tuple(tokens[at : at + n]) for at in range(max(1, len(tokens) - n + 1))}
-    return runs - {()}
 
 
 def digest(text: str) -> int:

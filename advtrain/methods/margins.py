@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from advcore import contract, runs
+from advcore.near_copies import NearIndex
 from advtrain import ranks
 from advtrain.encoding.rows import Example
 from advtrain.forward import logps
@@ -157,16 +158,12 @@ def warnings(
 
 
 def near_copies(examples: Sequence[Example]) -> int:
-    """How many exercises nearly say what an earlier one says: Jaccard over 0.7 of the runs of five tokens in prompt and
-    first completion, by MinHash (128 permutations)."""
-    from rensa import RMinHash, RMinHashDeduplicator
-
+    """How many exercises nearly say, in prompt and first completion, what an earlier one says."""
     first = {example.exercise_id: example for example in reversed(examples)}
-    seen = RMinHashDeduplicator(0.7, 128, True)
     copies = 0
-    for name, example in first.items():
-        ids = example.prompt + example.completions[0]
-        sketch = RMinHash(128, 42)  # the seed that the deduplicator compares with
-        sketch.update([str(ids[at : at + 5]) for at in range(max(1, len(ids) - 4))])
-        copies += not seen.add(name, sketch)
+    with NearIndex(None) as index:
+        for name, example in reversed(first.items()):
+            text = "\n".join([*(message["content"] for message in example.messages), example.replies[0].text])
+            copies += index.copy_of(text) is not None
+            index.add(name, text)
     return copies

@@ -9,7 +9,6 @@ from advgen.hygiene.normal import (
     fingerprint,
     functions,
     parsed,
-    shingles,
     squeezed,
 )
 
@@ -49,12 +48,6 @@ def test_squeezing_leaves_one_blank_between_words():
 )
 def test_the_code_of_a_reply_is_its_block_or_all_of_it(content):
     assert code_of(content) == "x = 1"
-
-
-def test_shingles_are_runs_and_a_short_text_is_one():
-    assert shingles(["a", "b", "c", "d"], 3) == {("a", "b", "c"), ("b", "c", "d")}
-    assert shingles(["a"], 3) == {("a",)}
-    assert shingles([], 3) == set()
 
 
 def test_names_annotations_and_docstrings_do_not_change_a_fingerprint():

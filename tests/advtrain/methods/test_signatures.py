@@ -28,10 +28,12 @@ def test_a_drop_is_told_only_beyond_chance():
 
 
 def test_near_copies_are_counted_once_an_exercise():
-    def example(name, ids):
+    def example(name, words):
+        prompt = [{"role": "user", "content": " ".join(f"word{number}" for number in words)}]
         return encoding.Example(
-            exercise_id=name, prompt=ids, completions=([1, 2], [3]), truncated=False, dropped=False
-        )
+            exercise_id=name, prompt=[0], completions=([1, 2], [3]), truncated=False, dropped=False,
+            messages=prompt, replies=(encoding.Reply("def f", True), encoding.Reply("def g", True)),
+        )  # fmt: skip
 
     first, other = list(range(100, 160)), list(range(300, 360))
     reworded = [*first[:30], 7, *first[31:]]

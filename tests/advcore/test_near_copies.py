@@ -6,11 +6,9 @@ import sqlite3
 import pytest
 from generated_texts import edited, text
 
-from advcore import DataError
+from advcore import DataError, near_copies
+from advcore.near_copies import NearIndex, shingles
 from advcore.rouge import words
-from advgen.hygiene import near_copies
-from advgen.hygiene.near_copies import NearIndex
-from advgen.hygiene.normal import shingles
 
 
 def jaccard(one, other, size):
@@ -116,3 +114,9 @@ def test_a_file_that_is_no_such_index_is_refused(tmp_path):
     for name in ("text", "other", "pairs"):
         with pytest.raises(DataError, match="near copies"):
             NearIndex(tmp_path / name)
+
+
+def test_shingles_are_runs_and_a_short_text_is_one():
+    assert shingles(["a", "b", "c", "d"], 3) == {("a", "b", "c"), ("b", "c", "d")}
+    assert shingles(["a"], 3) == {("a",)}
+    assert shingles([], 3) == set()

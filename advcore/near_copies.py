@@ -19,7 +19,6 @@ from typing import Any
 
 from advcore import ConfigError, DataError
 from advcore.rouge import words
-from advgen.hygiene.normal import shingles
 
 NEAR_COPY = 0.7
 """Jaccard similarity from which a text is a near copy."""
@@ -61,7 +60,9 @@ class NearIndex(contextlib.AbstractContextManager["NearIndex"]):
         try:
             from rensa import RMinHash
         except ImportError:
-            raise ConfigError("near copies are found with rensa: pip install 'advdistill[gen]'") from None
+            raise ConfigError(
+                "near copies are found with rensa: pip install 'advdistill[gen]' or 'advdistill[train]'"
+            ) from None
         self._minhash: Any = RMinHash
         self._shingle, self._rows = shingle, rows
         version = RMinHash.ALGORITHM_VERSION * 10_000 + shingle * 100 + rows
@@ -144,6 +145,12 @@ class NearIndex(contextlib.AbstractContextManager["NearIndex"]):
         starts = range(0, len(signature) - size + 1, size)
         slices = [b"%d:%b" % (start, signature[start : start + size]) for start in starts]
         return [int.from_bytes(hashlib.blake2b(each, digest_size=6).digest(), "little") for each in slices]
+
+
+def shingles(tokens: Sequence[str], n: int) -> set[tuple[str, ...]]:
+    """Every run of `n` tokens; of fewer tokens the one run there is, of none the empty set."""
+    runs = {tuple(tokens[at : at + n]) for at in range(max(1, len(tokens) - n + 1))}
+    return runs - {()}
 
 
 def nearest_copy(candidates: Sequence[Candidate]) -> Candidate | None:
