@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import typer
 
+from advcore import AdvdistillError
+
 
 def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
     """Run the command line over `argv`, by default the process's own, and return the exit code."""
@@ -24,12 +26,13 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
         return _failed(f"{error}; what was committed is safe, run the same command again to go on")
     except BrokenPipeError:  # whoever read our output has enough
         return 1
-    except (ValueError, RuntimeError) as error:
+    except (AdvdistillError, RuntimeError) as error:  # `SandboxUnavailable` is no child of ours
         if (code := getattr(error, "exit_code", None)) is None:
             raise
         return _failed(str(error), code)
     except OSError as error:  # a disk that is full, a folder that cannot be made
-        return _failed((error.strerror or str(error)) + (f": {error.filename}" if error.filename else ""))
+        reason = error.strerror or str(error).partition("\n")[0] or type(error).__name__
+        return _failed(reason + (f": {error.filename}" if error.filename else ""))
     return 0
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from advcore import ConfigError, DataError
+from advcore import ConfigError, DataError, settings
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -31,6 +32,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 _REQUIRED: Any = object()
+_BLOCK_BYTES = 1 << 16
 
 
 def read_json(file: Path, default: Any = _REQUIRED) -> Any:
@@ -46,17 +48,22 @@ def read_json(file: Path, default: Any = _REQUIRED) -> Any:
 
 
 def append_json(file: Path, row: Any) -> None:
-    """Write `row` as a line at the end of a JSONL file; a line that a kill tore gives way to it."""
+    """Write `row` at the end of a JSONL file; a line that a kill tore gives way to it. Processes take turns."""
     with open(file, "ab+") as opened:
+        _flock(opened, fcntl.LOCK_EX)
         cut_torn(opened)
         opened.write(json.dumps(row).encode() + b"\n")
 
 
 def cut_torn(opened: IO[bytes]) -> int:
     """Cut off what stands behind the last whole line of a file, and return where that ends."""
-    size = end = opened.seek(0, os.SEEK_END)
-    while end and opened.seek(end - 1) >= 0 and opened.read(1) != b"\n":
-        end -= 1
+    size = start = opened.seek(0, os.SEEK_END)
+    end = 0
+    while start and not end:
+        stop, start = start, max(0, start - _BLOCK_BYTES)
+        opened.seek(start)
+        if (found := opened.read(stop - start).rfind(b"\n")) >= 0:
+            end = start + found + 1
     if end < size:
         opened.truncate(end)
     return opened.seek(end)
@@ -86,32 +93,46 @@ def read_jsonl(file: Path, lenient: bool = False) -> list[Any]:
         return []
     rows = []
     with open(file, "rb") as opened:
-        for _, line in whole_lines(opened):
+        for number, (_, line) in enumerate(whole_lines(opened), 1):
             try:
                 rows.append(json.loads(line))
             except ValueError:
                 if not lenient:
-                    raise DataError(f"{file} is broken; remove it and run its command again") from None
+                    raise DataError(
+                        f"line {number} of {file} is no JSON; remove that line and run its command again"
+                    ) from None
     return rows
 
 
 @contextmanager
-def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold a file or a folder among processes; the kernel lets go of it however the process ends.
-
-    Where another process holds it: waits, having called `waiting`, or without that raises ConfigError.
+def locked(lock: Path, what: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the file `lock`, which stands for `what`, among processes; it falls with the process, so that a kill leaves
+    nothing locked. Where another process holds it: waits, having called `waiting`, or without that raises ConfigError.
     """
-    with open(path / ".lock" if path.is_dir() else path.with_name(f".{path.name}.lock"), "w") as file:
+    with open(lock, "w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if waiting is None:
                 raise ConfigError(
-                    f"{path} is in use by another run; wait for it, or use another folder"
+                    f"{what} is in use by another run; wait for it, or use another folder"
                 ) from None
             waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+            _flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            _flock(file, fcntl.LOCK_UN)  # a forked child may hold the file open for longer
+
+
+def _flock(file: IO[Any], operation: int) -> None:
+    """As fcntl.flock; nothing on a file system without locks (NFS without lockd, Lustre), where who starts two runs on
+    one folder is not stopped."""
+    try:
+        fcntl.flock(file, operation)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
 
 
 def sha256_of(value: Any) -> str:
@@ -140,41 +161,56 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def run_folder(folder: Path, config: dict[str, Any], may_change: Iterable[str] = ()) -> Iterator[None]:
+def run_folder(folder: Path, config: Any, may_change: Iterable[str] = (), **content: Any) -> Iterator[None]:
     """Hold a run folder for the time of the block, made or reopened as `open_run` does.
 
     Raises ConfigError when another process has it, and as `open_run` does.
     """
     make_folder(folder)
-    with locked(folder):
-        open_run(folder, config, may_change)
+    with locked_run(folder):
+        open_run(folder, config, may_change, **content)
         yield
 
 
-def open_run(folder: Path, config: dict[str, Any], may_change: Iterable[str] = ()) -> Path:
-    """Make or reopen a run folder. Reopening with another config is refused, since a folder holds one run; but for the
-    keys that `may_change`, by their last names: what a run may cost or how fast it may go is not what it is.
+def locked_run(folder: Path) -> AbstractContextManager[None]:
+    """The lock of a run folder that is there: whoever writes into it holds it."""
+    return locked(folder / ".lock", folder)
+
+
+def open_run(folder: Path, config: Any, may_change: Iterable[str] = (), **content: Any) -> None:
+    """Make or reopen the folder of a run by `config`, a config dataclass, and by `content`, whatever else makes it this
+    run. Reopening with another config is refused, since a folder holds one run; but for the keys that `may_change`, by
+    their last names: what a run may cost or how fast it may go is not what it is. An option that was not there when
+    the run began counts as what it is by default.
 
     Raises ConfigError when `config.json` is there and differs, naming the first key that does.
     """
-    file = folder / "config.json"
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; give the path of a folder")
+    file, described = folder / "config.json", {**settings.resolved(config), **content}
     if file.exists():
         try:
             before = json.loads(file.read_text())
         except ValueError:
             raise ConfigError(f"{file} is broken; give another --out, or remove it") from None
-        changed = _first_difference(_without(before, may_change), _without(config, may_change))
+        known = _filled(before, settings.defaults(config))
+        changed = _first_difference(_without(known, may_change), _without(described, may_change))
         if changed:
             raise ConfigError(
                 f"{folder} holds a run with another {changed}; give another --out, or remove it"
             )
-        if before == config:
-            return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(file, config)
-    return folder
+        if before == described:
+            return
+    make_folder(folder)
+    write_json(file, described)
+
+
+def _filled(before: Any, usual: Any) -> Any:
+    """`before` with what only `usual` has, at any depth."""
+    if isinstance(before, dict) and isinstance(usual, dict):
+        both = {key: _filled(value, usual.get(key)) for key, value in before.items()}
+        return {**usual, **both}
+    if isinstance(before, list) and isinstance(usual, list) and len(before) == len(usual):
+        return [_filled(one, other) for one, other in zip(before, usual, strict=True)]
+    return before
 
 
 def _without(config: Any, names: Iterable[str]) -> Any:

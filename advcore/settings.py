@@ -94,6 +94,26 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(names))}"
 
 
+def defaults(config: Any) -> dict[str, Any]:
+    """What each option of the config is where nobody says anything, as plain JSON types; those without one left out."""
+    return dict(json.loads(json.dumps(_defaults(config))))
+
+
+def _defaults(config: Any) -> Any:
+    if isinstance(config, tuple):
+        return [_defaults(each) if dataclasses.is_dataclass(each) else each for each in config]
+    found = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value) or (value and isinstance(value, tuple)):
+            found[field.name] = _defaults(value)
+        elif field.default is not dataclasses.MISSING:
+            found[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            found[field.name] = field.default_factory()
+    return found
+
+
 def resolved(config: Any) -> dict[str, Any]:
     """The config with every default filled in, as plain JSON types."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))

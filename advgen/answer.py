@@ -21,7 +21,6 @@ from advcore.ask.journal import key
 from advcore.ask.prices import CHARS_PER_TOKEN, prompt_bytes
 from advcore.promptfile import Row
 from advcore.runs import read_json, run_folder, write_json
-from advcore.settings import resolved
 from advgen.config import MAY_CHANGE, AnswerConfig
 from advgen.crew import Crew
 
@@ -36,7 +35,7 @@ def answer(config: AnswerConfig, prompts: Path, out: Path) -> dict[str, Any]:
     """
     check_model(config.teacher)
     promptfile.files(prompts)
-    with run_folder(out, resolved(config), MAY_CHANGE), Journal(out / "journal.sqlite") as journal:
+    with run_folder(out, config, MAY_CHANGE), Journal(out / "journal.sqlite") as journal:
         return asyncio.run(_Answers(config, prompts, out, journal).run())
 
 
@@ -119,7 +118,7 @@ class _Answers:
     def _write(self, seconds: float) -> dict[str, Any]:
         file = self.out / "summary.json"
         before = read_json(file, {})
-        self.digest.update(promptfile.digest(self.prompts).encode())
+        self.digest.update(f"{promptfile.digest(self.prompts)} {self.config.keep_empty}".encode())
         digest = self.digest.hexdigest()
         written = all(any((self.out / "dataset" / name).glob("*.parquet")) for name in contract.ANSWERS)
         if written and before.get("digest") == digest and not before["failed"] and not self.reasons:

@@ -128,7 +128,9 @@ def judge(
         Path,
         typer.Argument(help="Folder of `advgen answer`, or prompts with responses."),
     ],
-    model: Annotated[str, typer.Option(help="LiteLLM model string of the judge.")],
+    model: Annotated[
+        str, typer.Option(help="The judge: local/NAME or local/FOLDER, else a LiteLLM model string.")
+    ],
     out: Annotated[
         Path | None,
         typer.Option(help="Run folder, resumed by running again; by default runs/judge-<ANSWERS>."),
@@ -186,7 +188,7 @@ def vacuum(run: Run) -> None:
     from advcore.ask import Journal
 
     file = _journal_of(run)
-    with runs.locked(run), Journal(file) as opened:
+    with runs.locked_run(run), Journal(file) as opened:
         _print({"bytes_won": opened.vacuum()})
 
 
@@ -282,13 +284,13 @@ def calibrate(
     if not exercises:
         raise DataError(f"{dataset} has no kept exercises to calibrate on (raw/*.parquet)")
     measured = agreements.read_rates(agreement) if agreement else None
-    with progress("calibrate", len(exercises)) as bar:
-        errors = calibration.calibrate(
-            exercises, limit, _sandbox(set_), progress=lambda done: bar.advance(done - bar.done)
-        )
-    flips = rates.flip_rate(errors.false_reject, measured)
     of_run = (folder.parent / "config.json").is_file()  # else it is a dataset by itself
-    with runs.locked(folder.parent) if of_run else contextlib.nullcontext():
+    with runs.locked_run(folder.parent) if of_run else contextlib.nullcontext():
+        with progress("calibrate", len(exercises)) as bar:
+            errors = calibration.calibrate(
+                exercises, limit, _sandbox(set_), progress=lambda done: bar.advance(done - bar.done)
+            )
+        flips = rates.flip_rate(errors.false_reject, measured)
         described = {**asdict(errors), "consensus": measured, "flip_rate": flips}
         runs.write_json(folder / contract.CALIBRATION, described)
         publish.write_card(folder)

@@ -11,7 +11,7 @@ from advcore.ask.config import ModelConfig
 from advcore.settings import at_least, at_most
 
 # Of a resumed run these may be others than at its start: they say what it may cost and how fast it goes.
-MAY_CHANGE = ask.MAY_CHANGE | {"budget_usd", "max_failure_share"}
+MAY_CHANGE = ask.MAY_CHANGE | {"budget_usd", "max_failure_share", "keep_empty"}
 Strategy = Literal["incremental", "opposite", "deceptive"]
 RULES = ("margin", "band", "regret", "uniform")
 

@@ -19,7 +19,6 @@ from advcore.answers import Answer
 from advcore.ask import Budget, Client, Journal, ReplyError, check_model, estimate
 from advcore.ask.prices import CHARS_PER_TOKEN, prompt_bytes
 from advcore.runs import run_folder, sha256_of, write_json, write_jsonl
-from advcore.settings import resolved
 from advgen import prompts, verdicts
 from advgen.answer import refusal
 from advgen.config import MAY_CHANGE, JudgeConfig
@@ -41,7 +40,7 @@ def judge(config: JudgeConfig, path: Path, out: Path, reference: Path | None = N
     check_model(config.judge)
     given = _answers(path)
     known = None if reference is None else _references(reference)
-    with run_folder(out, resolved(config), MAY_CHANGE):
+    with run_folder(out, config, MAY_CHANGE):
         judged, spent = _judged(config, given, known, out)
         write_jsonl(out / "verdicts.jsonl", (verdict.as_json() for verdict in judged))
         if all(verdict.status != "judged" for verdict in judged):

@@ -35,8 +35,9 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
     file = folder / "manifest.json"
     if file.exists():
         rows = dataset_config(settings.resolved(config))
-        with _opened(folder, config, encoding.load(config.dataset, rows, config.rounds)):
-            ranks.say(f"{folder}: done")
+        _same_run(folder, config, encoding.load(config.dataset, rows, config.rounds))
+        _clear(folder)
+        ranks.say(f"{folder}: done")
     else:
         _train(config, folder)
     manifest: dict[str, Any] = runs.read_json(file)
@@ -45,22 +46,31 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(folder: Path, config: RunConfig, dataset: Dataset) -> Iterator[None]:
-    """As `runs.run_folder`, which the main process holds for all; what only a run in progress needs is cleared at the
-    end. Other rows or other first weights at the same path make another run too.
-    """
+    """As `runs.run_folder`, which the main process holds for all."""
     with ExitStack() as held:
         if ranks.is_main():
-            start = [Path(config.discriminator.start)] if config.discriminator.start else []
-            first = [*names.weight_files(Path(config.adapter)), *start] if config.adapter else start
-            content = {"dataset_revision": dataset.revision, "start_sha256": runs.sha256_of_files(first)}
-            described = {**settings.resolved(config), **content}
-            held.enter_context(runs.run_folder(folder, described, MAY_CHANGE))
-        ranks.wait()
+            runs.make_folder(folder)
+            held.enter_context(runs.locked_run(folder))
+        _same_run(folder, config, dataset)
         yield
-        if ranks.is_main():
-            for passing in PASSING:
-                shutil.rmtree(folder / passing, ignore_errors=True)
+        _clear(folder)
         ranks.wait()
+
+
+def _same_run(folder: Path, config: RunConfig, dataset: Dataset) -> None:
+    """As `runs.open_run`; other rows or other first weights at the same path make another run too."""
+    if ranks.is_main():
+        start = [Path(config.discriminator.start)] if config.discriminator.start else []
+        first = [*names.weight_files(Path(config.adapter)), *start] if config.adapter else start
+        content = {"dataset_revision": dataset.revision, "start_sha256": runs.sha256_of_files(first)}
+        runs.open_run(folder, config, MAY_CHANGE, **content)
+    ranks.wait()
+
+
+def _clear(folder: Path) -> None:
+    if ranks.is_main():
+        for passing in PASSING:
+            shutil.rmtree(folder / passing, ignore_errors=True)
 
 
 def _train(config: RunConfig, folder: Path) -> None:

@@ -229,16 +229,12 @@ def _plain(
 ) -> tuple[Any, list[Any]]:
     import datasets
     import trl.trainer.utils
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     from advtrain import encoding
     from advtrain.methods.gad import method
 
     trl.trainer.utils._use_triton = lambda device: True
-    ALL_ATTENTION_FUNCTIONS.register(
-        "sdpa", sdpa_attention_forward
-    )  # without what `advtrain.attention` spares
+    policy.get_base_model().set_attn_implementation("sdpa")  # without what `forward.attention` spares
     options = method.Gad(config).options(folder)
     if fixed:
         options.generation_kwargs = {"min_new_tokens": config.gad.max_new_tokens}

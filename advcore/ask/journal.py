@@ -5,7 +5,7 @@ own replies. Money is entered before a request goes out. What `put`, `reserve` o
 kill -9; a power cut may take the last moments (SQLite in WAL mode, synchronous=NORMAL). Not for network file systems.
 
 One thread writes, in one transaction, all that came within a few milliseconds, so that a thousand requests in flight
-cost a few commits. Everything is called from the one thread of the event loop. No cap is set here: `teacher` does.
+cost a few commits. Everything is called from the one thread of the event loop. No cap is set here: `budget` does.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class Journal(JournalReader):
         self._path, self._failure = path, ""
         self._taken: dict[str, str] = {}
         with contextlib.ExitStack() as opened:
-            opened.enter_context(locked(path))
+            opened.enter_context(locked(path.with_name(f"{path.name}.lock"), path))
             self._writer = opened.enter_context(_connected(path))
             self._reader = opened.enter_context(_connected(path))
             self._open_ledger()

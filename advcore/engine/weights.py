@@ -135,7 +135,8 @@ def _marker(entry: Entry) -> Path:
 @contextmanager
 def _locked(path: Path, say: Report) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with runs.locked(path, lambda: say(f"{path.name}: another process is working on it; waiting")):
+    lock = path.with_name(f".{path.name}.lock")
+    with runs.locked(lock, path, lambda: say(f"{path.name}: another process is working on it; waiting")):
         yield
 
 

@@ -25,7 +25,6 @@ from advcore import ConfigError, DataError, TeacherError
 from advcore.ask import BudgetExhausted, FlowStopped, Journal
 from advcore.progress import Progress, interruptible, progress
 from advcore.runs import read_json, run_folder, sha256_of, write_json
-from advcore.settings import resolved
 from advgen import audit, curate, parse, prompts, publish, rounds
 from advgen.config import MAY_CHANGE, BuildConfig
 from advgen.curriculum import signatures, stop_reasons
@@ -55,7 +54,7 @@ def build(config: BuildConfig, out: Path, parent: Parent | None, given: Given = 
     """
     validate(config, parent, given)
     origin = sha256_of([parent.pool, parent.margins]) if parent else given.identity
-    with run_folder(out, {**resolved(config), "parent": origin}, MAY_CHANGE):
+    with run_folder(out, config, MAY_CHANGE, parent=origin):
         return _finished(out) or _built(config, out, parent, given)
 
 

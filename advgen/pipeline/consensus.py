@@ -21,7 +21,6 @@ from advcore.ask import FlowStopped, Journal, ReplyError, together
 from advcore.chat import fenced
 from advcore.progress import interruptible, progress
 from advcore.runs import read_json, run_folder, sha256_of, write_json
-from advcore.settings import resolved
 from advcore.stats import bootstrap
 from advcore.tasks import Task
 from advgen import curate, parse
@@ -110,8 +109,7 @@ def consensus(config: BuildConfig, benchmarks: Sequence[Path], out: Path, limit:
     check_models(config)
     chosen = [item for path in benchmarks for item in _chosen(path, limit)]
     names = [path.name for path in benchmarks]
-    described = {**resolved(config), "benchmarks": names, "items": len(chosen)}
-    with run_folder(out, described, MAY_CHANGE):
+    with run_folder(out, config, MAY_CHANGE, benchmarks=names, items=len(chosen)):
         with Journal(out / "journal.sqlite") as journal:
             verdicts = asyncio.run(_judged(config, journal, chosen))
         return _written(config, names, verdicts, out)

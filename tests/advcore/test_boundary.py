@@ -5,8 +5,12 @@ import sqlite3
 import pytest
 import typer
 
-from advcore import ConfigError, DataError, TeacherError, cli
+from advcore import AdvdistillError, ConfigError, DataError, TeacherError, cli
 from sandbox import SandboxUnavailable
+
+
+class OurOwn(AdvdistillError):
+    exit_code = 3
 
 
 def ending(error):
@@ -25,6 +29,7 @@ def ending(error):
         (ConfigError("give another --out"), 2, "error: give another --out"),
         (DataError("no rows"), 2, "error: no rows"),
         (TeacherError("no credit left"), 1, "error: no credit left"),
+        (OurOwn("a new kind"), 3, "error: a new kind"),
         (SandboxUnavailable("no Landlock"), 1, "error: no Landlock"),
         (OSError(28, "No space left on device", "/runs/a"), 1, "error: No space left on device: /runs/a"),
         (sqlite3.OperationalError("disk I/O error"), 1, "error: disk I/O error; what was committed is safe"),

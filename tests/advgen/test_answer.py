@@ -16,7 +16,7 @@ import pytest
 
 from advcore import ConfigError, DataError, TeacherError, contract
 from advcore.ask import ModelConfig
-from advcore.runs import locked
+from advcore.runs import locked_run
 from advcore.testing.servers import MockServer
 from advgen import cli
 from advgen.answer import answer
@@ -339,7 +339,7 @@ def test_a_run_in_use_keeps_its_config(tmp_path):
     file = prompt_file(tmp_path, [{"prompt": "a"}])
     with MockServer(echo) as server:
         answer(config(server, budget_usd=1.0, usd_per_request=0.01), file, tmp_path / "run")
-        with locked(tmp_path / "run"), pytest.raises(ConfigError, match="in use"):
+        with locked_run(tmp_path / "run"), pytest.raises(ConfigError, match="in use"):
             answer(config(server, budget_usd=500.0, usd_per_request=0.01), file, tmp_path / "run")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["budget_usd"] == 1.0
 

@@ -41,9 +41,11 @@ def _model(named: str) -> Respond:
     module, _, name = named.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        model: Respond = found() if isinstance(found, type) else found
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(f"--replies takes rows or MODULE:NAME, not {named!r}: {error}") from None
-    model: Respond = found() if isinstance(found, type) else found
+    if not callable(model):
+        raise ConfigError(f"--replies takes a function of messages and seed, and {named!r} is none")
     return model
 
 

@@ -1,7 +1,7 @@
 """What is wrong while GAD trains, in numbers.
 
 Reward is no sign of success: it is relative to a discriminator that moves. Reads the metrics of steps, trains nothing.
-Called by `adversarial` and `gad`.
+Called by `trainer` and `method`.
 """
 
 from __future__ import annotations
