@@ -116,6 +116,7 @@ if world > 1:
 """
 
 
+@pytest.mark.soak
 def test_the_discriminators_step_is_that_of_all_ranks_groups_together(tiny, tmp_path):
     import torch
 
