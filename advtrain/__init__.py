@@ -1,6 +1,6 @@
 """The student side: reads a published dataset, trains a student on it and hands back one margin per exercise.
 
-`cli -> config -> run -> sft | dpo -> margins`, and `evaluate` beside them. Never imports `advgen`. What
+`cli -> config -> run -> methods`, and `evaluate` beside them. Never imports `advgen`. What
 must be set before the training libraries are imported (their telemetry is off) is set here, so that no
 module can forget it.
 """

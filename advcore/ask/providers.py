@@ -16,7 +16,8 @@ are asked directly."""
 BATCH_KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 """Providers with a batch API, and where their keys are."""
 REFUSED = {"anthropic": ("top_p",)}
-"""Fields that a provider does not take: Anthropic's newer models refuse `top_p` beside a temperature."""
+"""Fields that a provider does not take: Anthropic's newer models refuse `top_p` beside a temperature. Read by
+`transports.litellm` alone."""
 
 
 def provider(model: str) -> str:

@@ -3,7 +3,7 @@
 Positions of every completion start again after the prompt, and a mask keeps it from seeing the others, so that each
 output is that of a forward pass of its own (arXiv 2410.20305); `attention` does not compute what the mask hides. TRL
 encodes the prompt once a completion and pads all to the longest of the batch. `takes_masks` tells which models obey;
-`fused.score_selected` and `discriminator` put it to use. Shapes: R sequences of T positions as TRL has them, of B
+`patches.score_selected` and `discriminator` put it to use. Shapes: R sequences of T positions as TRL has them, of B
 prompts with K completions each; M positions of the shared rows, P and C of the longest prompt and completion.
 """
 
