@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -111,7 +112,8 @@ def locked(lock: Path, what: Path, waiting: Callable[[], None] | None = None) ->
     """
     with open(lock, "w") as file:
         try:
-            _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                print(f"note: no lock can be held on {what}: start no second run on it", file=sys.stderr)
         except BlockingIOError:
             if waiting is None:
                 raise ConfigError(
@@ -125,14 +127,15 @@ def locked(lock: Path, what: Path, waiting: Callable[[], None] | None = None) ->
             _flock(file, fcntl.LOCK_UN)  # a forked child may hold the file open for longer
 
 
-def _flock(file: IO[Any], operation: int) -> None:
-    """As fcntl.flock; nothing on a file system without locks (NFS without lockd, Lustre), where who starts two runs on
-    one folder is not stopped."""
+def _flock(file: IO[Any], operation: int) -> bool:
+    """As fcntl.flock; whether the file system has locks (NFS without lockd and some Lustre have none)."""
     try:
         fcntl.flock(file, operation)
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
             raise
+        return False
+    return True
 
 
 def sha256_of(value: Any) -> str:

@@ -5,6 +5,8 @@ LiteLLM knows the rest.
 
 from __future__ import annotations
 
+from typing import Any
+
 LOCAL = "local/"
 """The engine of this machine: `local/NAME` or `local/FOLDER`."""
 KEYS = {
@@ -16,13 +18,20 @@ are asked directly."""
 BATCH_KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 """Providers with a batch API, and where their keys are."""
 REFUSED = {"anthropic": ("top_p",)}
-"""Fields that a provider does not take: Anthropic's newer models refuse `top_p` beside a temperature. Read by
-`transports.litellm` alone."""
+"""Fields that a provider does not take: Anthropic's newer models refuse `top_p` beside a temperature."""
+
+_OURS = ("model", "identity")  # the transport has a name of its own for the model
 
 
 def provider(model: str) -> str:
     """`openai` of `openai/NAME`."""
     return model.partition("/")[0]
+
+
+def taken(model: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """What of a request goes to the provider of `model`: without what it refuses, and what is there for the journal."""
+    left_out = (*_OURS, *REFUSED.get(provider(model), ()))
+    return {name: value for name, value in payload.items() if name not in left_out}
 
 
 def is_local(model: str) -> bool:

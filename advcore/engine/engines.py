@@ -32,9 +32,10 @@ def _open(model: str, backend: Backend) -> Engine:
     from advcore.engine.openvino import OpenVinoEngine
     from advcore.engine.transformers import TransformersEngine
 
-    if model in names.embedded() and backend != "transformers":
+    embedded = model in names.embedded()
+    if backend == "openvino" or (backend == "auto" and embedded):
         return OpenVinoEngine(weights.runnable(model))
-    return TransformersEngine(weights.dense(model) if model in names.embedded() else names.folder_of(model))
+    return TransformersEngine(weights.dense(model) if embedded else names.folder_of(model))
 
 
 _engines: dict[tuple[str, Backend], Engine] = {}

@@ -18,7 +18,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from advtrain import CheckpointError
 from advtrain.forward import packing
 
-BATCH_TOKENS = (
+CACHE_TOKENS = (
     1 << 17
 )  # positions whose keys and values are held at once: 3 GB of a 135M student, 8 GB of a 7B one
 LEFT = 0.75  # of the batch: with fewer still going on, those that have ended are taken out, at the price of one copy
@@ -66,7 +66,7 @@ def sample(
     try:
         with torch.no_grad():
             for places in packing.batches(
-                range(len(prompts)), lambda at: count * (len(prompts[at]) + most), BATCH_TOKENS
+                range(len(prompts)), lambda at: count * (len(prompts[at]) + most), CACHE_TOKENS
             ):
                 some = [prompts[at] for at in places]
                 ids = _sampled(model, some, count, temperature, most, torch.tensor(sorted(stop)))

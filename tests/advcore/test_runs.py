@@ -170,7 +170,7 @@ def test_a_long_torn_line_is_cut_off_as_well(tmp_path):
     assert read_jsonl(file) == [{"a": 1}, {"a": 2}]
 
 
-def test_a_file_system_without_locks_stops_nobody(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_stops_nobody_and_is_told(tmp_path, monkeypatch, capsys):
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -178,3 +178,5 @@ def test_a_file_system_without_locks_stops_nobody(tmp_path, monkeypatch):
     with run_folder(tmp_path / "run", ModelConfig(model="a")):
         append_json(tmp_path / "rows.jsonl", 1)
     assert read_jsonl(tmp_path / "rows.jsonl") == [1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("note: no lock can be held on")

@@ -15,14 +15,13 @@ from advcore.ask import providers
 from advcore.ask.errors import RequestFailed, kind_of
 
 _MOST_TOKENS = 2**40  # of a reply; what a server says beyond it is no count
-_FIELDS = ("messages", "temperature", "top_p", "max_tokens", "response_format")
 
 
 class Direct:
     """One server. The session is opened with the first request, inside the running loop."""
 
     def __init__(self, model: str, api_base: str, timeout_s: float) -> None:
-        self._model = model.partition("/")[2]
+        self._model = model
         self._variable = providers.KEYS[providers.provider(model)]
         self._url = api_base.rstrip("/") + "/chat/completions"
         self._timeout_s = timeout_s
@@ -34,8 +33,8 @@ class Direct:
 
         if self._session is None:
             self._session = self._open()
-        body: dict[str, Any] = {"model": self._model, "seed": seed}
-        body |= {name: payload[name] for name in _FIELDS if name in payload}
+        body = providers.taken(self._model, payload)
+        body |= {"model": self._model.partition("/")[2], "seed": seed}
         sent = json.dumps(body).encode()
         try:
             async with self._session.post(self._url, data=sent) as response:

@@ -28,8 +28,7 @@ class LiteLLM:
         Raises RequestFailed.
         """
         litellm = _litellm()
-        left_out = ("model", "identity", *providers.REFUSED.get(providers.provider(self._model), ()))
-        request = {name: value for name, value in payload.items() if name not in left_out}
+        request = providers.taken(self._model, payload)
         request |= {"model": self._model, "timeout": self._timeout_s, "seed": seed}
         request |= {"num_retries": 0, "max_retries": 0}  # of LiteLLM and of the client below it
         if self._api_base:

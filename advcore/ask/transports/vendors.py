@@ -15,6 +15,7 @@ import os
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Any, Literal, Protocol
 
+from advcore.ask import providers
 from advcore.ask.config import ModelConfig
 from advcore.ask.errors import Kind, RequestFailed, kind_of
 from advcore.ask.journal import Batch
@@ -75,7 +76,7 @@ class OpenAI:
 
         self._sdk, self._model, self._own = openai, config.model.partition("/")[2], not config.api_base
         self._client = openai.AsyncOpenAI(
-            api_key=os.environ.get("OPENAI_API_KEY") or "none",
+            api_key=os.environ.get(providers.BATCH_KEYS["openai"]) or "none",
             base_url=config.api_base or None,
             timeout=config.timeout_s,
         )
@@ -92,7 +93,7 @@ class OpenAI:
             limit: payload["max_tokens"],
         }
         extra = {"response_format": payload["response_format"]} if "response_format" in payload else {}
-        return body | _sampling(payload) | extra
+        return body | _sampling("openai", payload) | extra
 
     async def create(self, name: str, bodies: dict[str, dict[str, Any]]) -> str:
         rows = (
@@ -149,7 +150,7 @@ class Anthropic:
 
         self._sdk, self._model = anthropic, config.model.partition("/")[2]
         self._client = anthropic.AsyncAnthropic(
-            api_key=os.environ.get("ANTHROPIC_API_KEY") or "none",
+            api_key=os.environ.get(providers.BATCH_KEYS["anthropic"]) or "none",
             base_url=config.api_base.rstrip("/").removesuffix("/v1") or None,
             timeout=config.timeout_s,
         )
@@ -159,7 +160,7 @@ class Anthropic:
         told = [each["content"] for each in payload["messages"] if each["role"] == "system"]
         turns = [each for each in payload["messages"] if each["role"] != "system"]
         body = {"model": self._model, "messages": turns, "max_tokens": payload["max_tokens"]}
-        return body | _sampling(payload) | ({"system": "\n\n".join(told)} if told else {})
+        return body | _sampling("anthropic", payload) | ({"system": "\n\n".join(told)} if told else {})
 
     async def create(self, name: str, bodies: dict[str, dict[str, Any]]) -> str:
         rows: Any = [{"custom_id": key, "params": body} for key, body in bodies.items()]
@@ -195,9 +196,10 @@ class Anthropic:
         await self._client.close()
 
 
-def _sampling(payload: dict[str, Any]) -> dict[str, float]:
+def _sampling(provider: str, payload: dict[str, Any]) -> dict[str, float]:
     """Without what is 1, as it is by default: models that allow nothing else refuse it even so."""
-    return {name: payload[name] for name in ("temperature", "top_p") if payload[name] != 1.0}
+    taken = providers.taken(provider, payload)
+    return {name: taken[name] for name in ("temperature", "top_p") if taken.get(name, 1.0) != 1.0}
 
 
 def _openai_outcome(row: dict[str, Any]) -> Outcome:

@@ -127,7 +127,7 @@ class Gad(base.Method):
     def other_phases(self, size: models.Size, parts: Mapping[str, int], tokens: int) -> dict[str, int]:
         """Sampling: the weights, and the keys and values of what is sampled together."""
         dtype, _ = loading.precision()
-        cached = min(tokens * self.config.train.gradient_accumulation, rollout.BATCH_TOKENS)
+        cached = min(tokens * self.config.train.gradient_accumulation, rollout.CACHE_TOKENS)
         return {"rollouts": parts["weights"] + parts["adapter"] + cached * size.cached * dtype.itemsize}
 
     def build(

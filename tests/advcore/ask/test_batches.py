@@ -322,6 +322,14 @@ def test_what_is_1_by_default_is_left_out_and_openai_itself_gets_the_limit_by_it
     }  # fmt: skip
 
 
+def test_a_batch_for_anthropic_has_no_top_p_beside_its_temperature(monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "none")
+    ask = [{"role": "user", "content": "yes or no"}]
+    payload = {"messages": ask, "temperature": 0.8, "top_p": 0.95, "max_tokens": 7}
+    body = vendors.Anthropic(ModelConfig(model="anthropic/x", batch=True)).body(payload, 5)
+    assert body == {"model": "x", "messages": ask, "max_tokens": 7, "temperature": 0.8}
+
+
 def test_a_stranger_s_batch_of_the_same_size_is_not_adopted(journal, tmp_path):
     with MockServer(echo, log=tmp_path / "log") as server:
         with Journal(tmp_path / "other.sqlite") as other:

@@ -153,6 +153,17 @@ def path(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("path")
+def test_what_a_provider_refuses_is_not_sent_on_either_path(journal, monkeypatch):
+    monkeypatch.setattr(providers, "REFUSED", {"openai": ("temperature",)})
+    with MockServer(echo) as server:
+        asyncio.run(Client(model(server), journal).ask("test", ASK))
+        (sent,) = server.requests
+    assert "temperature" not in sent
+    assert (sent["top_p"], sent["max_tokens"]) == (0.95, 700)
+    assert "identity" not in sent
+
+
+@pytest.mark.usefixtures("path")
 @pytest.mark.parametrize(
     ("fault", "raised", "says"),
     [

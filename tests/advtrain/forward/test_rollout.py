@@ -86,7 +86,7 @@ def test_a_model_is_left_in_the_mode_it_was_in(model):
 
 def test_prompts_that_do_not_fit_together_are_sampled_in_turn_and_come_back_in_order(model, monkeypatch):
     expected = rollout.sample(model, PROMPTS, 2, 0.0, 6, [9999])
-    monkeypatch.setattr(rollout, "BATCH_TOKENS", 1)
+    monkeypatch.setattr(rollout, "CACHE_TOKENS", 1)
     assert rollout.sample(model, PROMPTS, 2, 0.0, 6, [9999]) == expected
 
 
