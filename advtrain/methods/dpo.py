@@ -94,7 +94,7 @@ class Dpo(base.Method):
         """A trainer over the examples that were not dropped, with its reference: the base with its adapter off, a
         frozen adapter, or a whole model. Raises ConfigError for a `[trl]` key or a reference that cannot be used."""
         adapter = self.reference.path if self.reference.kind == "adapter" else ""
-        whole = models.load_base(self.companion) if self.companion else None
+        whole = models.load_base(self.companion).requires_grad_(False) if self.companion else None
         if adapter:
             models.check_adapter(adapter, self.config.model)
         kept = [example for example in examples if not example.dropped]

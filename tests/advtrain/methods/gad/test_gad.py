@@ -357,6 +357,7 @@ def test_a_config_that_could_not_learn_is_refused(make, sections, message):
         make(**sections)
 
 
+@pytest.mark.trls_head
 def test_a_student_that_bends_its_logits_is_sampled_at_temperature_one_or_not_at_all(build, monkeypatch):
     load = models.load_policy
 
