@@ -8,10 +8,24 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-from advcore import AdvdistillError
+from advcore import AdvdistillError, ConfigError, extras
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib import metadata
+
+        print(metadata.version("advdistill"))
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+]
 
 
 def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
@@ -30,6 +44,10 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
         if (code := getattr(error, "exit_code", None)) is None:
             raise
         return _failed(str(error), code)
+    except ImportError as error:
+        if not (reason := extras.explained(error)):
+            raise
+        return _failed(reason, ConfigError.exit_code)
     except OSError as error:  # a disk that is full, a folder that cannot be made
         reason = error.strerror or str(error).partition("\n")[0] or type(error).__name__
         return _failed(reason + (f": {error.filename}" if error.filename else ""))

@@ -152,7 +152,7 @@ def _prepare(api: Any, repo: str, repo_type: str, private: bool) -> None:
     if not api.repo_exists(repo, repo_type=repo_type):
         api.create_repo(repo, repo_type=repo_type, private=private)
     elif private and not api.repo_info(repo, repo_type=repo_type).private:
-        raise ConfigError(f"{repo} is public on the Hub: make it private there, or push without --private")
+        raise ConfigError(f"{repo} is public on the Hub: make it private there, or push with --public")
 
 
 def _move_tag(api: Any, repo: str, repo_type: str, tag: str, commit: str) -> None:

@@ -1,11 +1,13 @@
-"""Progress of a loop on stderr, and how Ctrl-C ends it."""
+"""Progress of a loop on stderr, and how Ctrl-C or another thread ends it."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import sys
+import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -70,20 +72,59 @@ def progress(label: str, total: int) -> Iterator[Progress]:
         yield bar
 
 
+_interrupts: dict[threading.Thread, Callable[[], None]] = {}
+"""Of every thread but the main one that is in an `interruptible` block."""
+_early: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+"""Threads that were interrupted before they came to one: it stops at once."""
+
+
 @contextmanager
 def interruptible(stop: Callable[[], None]) -> Iterator[None]:
-    """For the time of the block, in a running event loop: the first Ctrl-C calls `stop`, a second one interrupts."""
-    loop = asyncio.get_running_loop()
+    """For the time of the block, in a running event loop: the first Ctrl-C calls `stop`, a second one interrupts. In
+    another thread than the main one, where no Ctrl-C arrives, `interrupt` takes its place.
+    """
+    loop, task, thread = asyncio.get_running_loop(), asyncio.current_task(), threading.current_thread()
+    stopping = False
 
     def first() -> None:
-        loop.remove_signal_handler(signal.SIGINT)
+        nonlocal stopping
+        stopping = True
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGINT)
         print("stopping when what is in flight is done; Ctrl-C again leaves at once", file=sys.stderr)
         stop()
 
-    with suppress(RuntimeError, ValueError):  # not the main thread: nobody presses Ctrl-C here
-        loop.add_signal_handler(signal.SIGINT, first)
+    def from_outside() -> None:
+        if not stopping:
+            first()
+        elif task:
+            task.cancel()
+
+    def interrupt() -> None:
+        loop.call_soon_threadsafe(from_outside)
+
+    main = thread is threading.main_thread()
+    if main:
+        with suppress(NotImplementedError):  # Windows: the first Ctrl-C interrupts
+            loop.add_signal_handler(signal.SIGINT, first)
+    else:
+        _interrupts[thread] = interrupt
+        if thread in _early:
+            first()
     try:
         yield
     finally:
-        with suppress(RuntimeError, ValueError):
-            loop.remove_signal_handler(signal.SIGINT)
+        _interrupts.pop(thread, None)
+        if main:
+            with suppress(NotImplementedError):
+                loop.remove_signal_handler(signal.SIGINT)
+
+
+def interrupt(thread: threading.Thread) -> bool:
+    """Do to what is `interruptible` in `thread` what Ctrl-C does in the main one; False where it is not there yet."""
+    if (act := _interrupts.get(thread)) is None:
+        _early.add(thread)
+        return False
+    with suppress(RuntimeError):  # its loop closed a moment ago
+        act()
+    return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -51,7 +50,7 @@ def read_json(file: Path, default: Any = _REQUIRED) -> Any:
 def append_json(file: Path, row: Any) -> None:
     """Write `row` at the end of a JSONL file; a line that a kill tore gives way to it. Processes take turns."""
     with open(file, "ab+") as opened:
-        _flock(opened, fcntl.LOCK_EX)
+        _flock(opened, "LOCK_EX")
         cut_torn(opened)
         opened.write(json.dumps(row).encode() + b"\n")
 
@@ -112,7 +111,7 @@ def locked(lock: Path, what: Path, waiting: Callable[[], None] | None = None) ->
     """
     with open(lock, "w") as file:
         try:
-            if not _flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if not _flock(file, "LOCK_EX", "LOCK_NB"):
                 print(f"note: no lock can be held on {what}: start no second run on it", file=sys.stderr)
         except BlockingIOError:
             if waiting is None:
@@ -120,17 +119,21 @@ def locked(lock: Path, what: Path, waiting: Callable[[], None] | None = None) ->
                     f"{what} is in use by another run; wait for it, or use another folder"
                 ) from None
             waiting()
-            _flock(file, fcntl.LOCK_EX)
+            _flock(file, "LOCK_EX")
         try:
             yield
         finally:
-            _flock(file, fcntl.LOCK_UN)  # a forked child may hold the file open for longer
+            _flock(file, "LOCK_UN")  # a forked child may hold the file open for longer
 
 
-def _flock(file: IO[Any], operation: int) -> bool:
-    """As fcntl.flock; whether the file system has locks (NFS without lockd and some Lustre have none)."""
+def _flock(file: IO[Any], *operation: str) -> bool:
+    """As fcntl.flock; whether there are locks (Windows, NFS without lockd and some Lustre have none)."""
     try:
-        fcntl.flock(file, operation)
+        import fcntl
+
+        fcntl.flock(file, sum(getattr(fcntl, name) for name in operation))
+    except ImportError:
+        return False
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
             raise

@@ -9,13 +9,13 @@ import contextlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from advcore import ConfigError, DataError, TeacherError, cli
+from advcore import ConfigError, DataError, cli
 
 if TYPE_CHECKING:  # read when a command needs it
     from advgen.config import SandboxConfig
@@ -42,6 +42,10 @@ SandboxSet = Annotated[
 DryRun = Annotated[bool, typer.Option(help="Print the resolved config and the plan; ask nothing.")]
 
 
+@app.callback()
+def _options(version: cli.Version = False) -> None: ...
+
+
 @app.command()
 def build(
     config: Annotated[Path, typer.Argument(help="TOML file (see recipes/).")],
@@ -66,33 +70,19 @@ def build(
     from advgen.config import BuildConfig
 
     resolved = settings.load(BuildConfig, config, set_ or [])
-    if margins and not parent:
-        raise ConfigError("--margins belong to a --parent round")
-    given = seeds.Given(texts=texts, tasks=tasks)
-    if given and parent:
-        raise ConfigError(
-            "--seeds and --tasks are for a first round; a --parent round grows from its exercises"
-        )
-    before = seeds.open_parent(parent, margins) if parent else None
+    before, given = seeds.origin(parent, margins, texts, tasks)
     if dry_run:
         pipeline.validate(resolved, before, given)
         _print({"config": settings.resolved(resolved), "plan": pipeline.plan(resolved, before, given)})
         return
     funnel = pipeline.build(resolved, out, before, given)
     _print(funnel)
-    if not funnel["kept"]:
-        raise TeacherError(_nothing_kept(funnel, out))
+    pipeline.check_kept(funnel, out)
     if pairs := funnel["pairs"]:
         share = funnel["curation"]["expected_wrong"] / pairs
         print(
             f"{pairs} pairs, of which {share:.0%} are expected to have a wrong side (p_true)", file=sys.stderr
         )
-
-
-def _nothing_kept(funnel: dict[str, Any], out: Path) -> str:
-    why = funnel["commonest_reason"] or {"count": 0, "status": "asked for", "reason": ""}
-    reason = f"{why['status']}: {why['reason']}" if why["reason"] else why["status"]
-    return f"nothing was kept: {why['count']} of {funnel['asked']} exercises: {reason}; see {out / 'funnel.json'}"
 
 
 @app.command()
@@ -146,9 +136,9 @@ def judge(
     """Score answers against reference replies, in both orders: the score in percent, 50 is as good as the reference."""
     from advcore import settings
     from advgen import judge as judging
-    from advgen.config import JudgeConfig
+    from advgen.config import JUDGE, JudgeConfig
 
-    asked = {"model": model, "api_base": api_base, "temperature": 0.0, "max_tokens": 1536}
+    asked = asdict(replace(JUDGE, model=model, api_base=api_base))
     given: dict[str, Any] = {"judge": asked, "budget_usd": budget_usd}
     config = settings.build(JudgeConfig, settings.overridden(given, set_ or []))
     if dry_run:
@@ -322,27 +312,15 @@ def consensus(
 def push(
     run: Annotated[Path, typer.Argument(help="Run folder of a build.")],
     repo: Annotated[str, typer.Option(help="user/name on the Hub; made if it does not exist.")],
-    private: Annotated[bool, typer.Option(help="Make a new repository private.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private/--public", help="What a new repository is made as.")
+    ] = True,
     anyway: Annotated[bool, typer.Option(help="Also what the audit calls not fit to be published.")] = False,
 ) -> None:
     """Upload a run's dataset with its card and tag the round (`round-N`)."""
-    from advcore import contract, hub, runs
+    from advgen import publish
 
-    folder, funnel = run / "dataset", run / "funnel.json"
-    if not (folder.is_dir() and funnel.is_file()):
-        raise ConfigError(f"{run} holds no finished build (dataset/ and funnel.json)")
-    try:
-        measured = runs.read_json(funnel)
-        number, verdict, finished = measured["round"], measured["audit"], measured["finished"]
-        errors = verdict["errors"] if verdict and not verdict["publishable"] else []
-    except (ValueError, LookupError, TypeError):
-        raise ConfigError(f"{funnel} is broken; run the build again") from None
-    if not finished and not anyway:
-        raise ConfigError(f"{run} is not finished: run the build again, or push it as it is with --anyway")
-    if errors and not anyway:
-        raise ConfigError(f"{run} is not fit to be published: {errors[0]} (see {run}/audit.json; --anyway)")
-    contract.refuse_older(repo, hub.files(repo), number, f"round {number} comes too late for it")
-    print(hub.push(folder, repo, private=private, tag=f"round-{number}", message=f"Round {number}"))
+    print(publish.push(run, repo, private=private, anyway=anyway))
 
 
 @models.command()
@@ -373,13 +351,11 @@ def list_() -> None:
 
 
 def _sandbox(overrides: list[str] | None) -> SandboxConfig:
-    """Limits for judging again: as long as a build gives an attempt whose reference takes all it may."""
     from advcore import settings
     from advgen.config import SandboxConfig
-    from advgen.verify.prover import TIMEOUT_FACTOR
+    from advgen.verify.prover import RERUN
 
-    values = {"wall_s": TIMEOUT_FACTOR * SandboxConfig().wall_s}
-    return settings.build(SandboxConfig, settings.overridden(values, overrides or []))
+    return settings.build(SandboxConfig, settings.overridden(asdict(RERUN), overrides or []))
 
 
 def _print(value: Any) -> None:

@@ -14,6 +14,8 @@ from advcore.settings import at_least, at_most
 MAY_CHANGE = ask.MAY_CHANGE | {"budget_usd", "max_failure_share", "keep_empty"}
 Strategy = Literal["incremental", "opposite", "deceptive"]
 RULES = ("margin", "band", "regret", "uniform")
+JUDGE = ModelConfig(model="", temperature=0.0, max_tokens=1536)
+"""How a judge is asked where nothing else is said: it writes references at length, and does not roll dice for marks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

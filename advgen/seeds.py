@@ -91,6 +91,21 @@ class Parent:
     """Of all rounds so far, oldest first."""
 
 
+def origin(parent: str, margins: str, texts: str, tasks: str) -> tuple[Parent | None, Given]:
+    """What a round begins with: the round before, or what the user brings to a first one.
+
+    Raises ConfigError for what does not go together, and as `open_parent` does.
+    """
+    given = Given(texts=texts, tasks=tasks)
+    if margins and not parent:
+        raise ConfigError("--margins belong to a --parent round")
+    if given and parent:
+        raise ConfigError(
+            "--seeds and --tasks are for a first round; a --parent round grows from its exercises"
+        )
+    return (open_parent(parent, margins) if parent else None), given
+
+
 def open_parent(spec: str, margins: str) -> Parent:
     """A run folder, a dataset folder or `user/name@revision`; `margins` is a folder that holds that config, or ''.
 

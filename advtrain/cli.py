@@ -31,6 +31,10 @@ class Backend(StrEnum):
     transformers = "transformers"
 
 
+@app.callback()
+def _options(version: cli.Version = False) -> None: ...
+
+
 @app.command("run")
 def run_command(
     config: Annotated[Path, typer.Argument(help="TOML file; its keys are documented in advtrain/config.py.")],

@@ -268,7 +268,8 @@ def _renew() -> None:
         box._after_fork()
 
 
-os.register_at_fork(after_in_child=_renew)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
 
 
 class Sandbox:
@@ -291,7 +292,9 @@ class Sandbox:
         if unknown := set(without) - set(LAYERS):
             raise ValueError(f"no such layer: {', '.join(sorted(unknown))}; there are {', '.join(LAYERS)}")
         if not sys.platform.startswith("linux"):
-            raise SandboxUnavailable(f"the sandbox needs Linux, this is {platform.system()}\n{_CURES}")
+            raise SandboxUnavailable(
+                f"the sandbox needs Linux, and this is {platform.system()}: use a Linux machine or a container"
+            )
         if not 0 <= hash_seed < 1 << 32:
             raise ValueError(f"hash_seed {hash_seed} is not in 0 .. 2**32 - 1")
         if slots < 1:

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import signal
 import stat
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 
 from . import seccomp
 
-_libc = ctypes.CDLL(None, use_errno=True)
-# numbers only: a conversion costs a forked child dear
-_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+with suppress(ImportError, TypeError, AttributeError):  # elsewhere than on Linux, where `Sandbox` says so
+    import resource
+
+    _libc = ctypes.CDLL(None, use_errno=True)
+    # numbers only: a conversion costs a forked child dear
+    _libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
 
 NAMESPACES = {  # in the order they are taken; pid last, since the next fork is the first process of it
     "mount": 0x00020000,

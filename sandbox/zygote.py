@@ -12,7 +12,6 @@ import gc
 import json
 import os
 import platform
-import resource
 import select
 import signal
 import socket
@@ -27,6 +26,9 @@ from typing import Any, NoReturn
 
 from . import callee, clerk, inside, judge, layers, seccomp, split
 from .report import Limits
+
+with suppress(ImportError):  # Windows has none, and no sandbox
+    import resource
 
 REQUEST = struct.Struct("=B")  # which of the four kinds of run
 RESULT = struct.Struct("=iiBBBddQ")  # see RunResult

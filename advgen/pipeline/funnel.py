@@ -11,8 +11,10 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from advcore import TeacherError
 from advcore.stats import wilson
 from advgen import curriculum
 from advgen.curriculum import RoundStats, Verdict
@@ -24,6 +26,16 @@ _MOST_REASONS = 1_000  # that are told apart
 _LONGEST_REASON = 200  # characters
 STUDENTS = ("attempt", "rematch")
 """Purposes of requests to the student; all but these and WITNESS go to the teacher."""
+
+
+def check_kept(funnel: Mapping[str, Any], out: Path) -> None:
+    """Raise TeacherError with the commonest reason when a round kept nothing: that is no success."""
+    if funnel["kept"]:
+        return
+    why = funnel["commonest_reason"] or {"count": 0, "status": "asked for", "reason": ""}
+    reason = f"{why['status']}: {why['reason']}" if why["reason"] else why["status"]
+    counted = f"{why['count']} of {funnel['asked']} exercises"
+    raise TeacherError(f"nothing was kept: {counted}: {reason}; see {out / 'funnel.json'}")
 
 
 class Funnel:

@@ -1,21 +1,24 @@
 """Processes that parse and run Python beside the event loop, each with a state of its own (a `Prover`).
 
 Processes and not threads, because CPython 3.11 parses wrongly in two threads at once ("AST constructor recursion depth
-mismatch"), and because text that crashes the parser then costs a job and not the run. Knows nothing of the jobs.
+mismatch"), and because text that crashes the parser then costs a job and not the run. loky's and not the standard
+library's, which import the user's script again, and so run it again unless it has a main guard. Knows nothing of the
+jobs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+
+from advcore import processes
+
+if TYPE_CHECKING:
+    from loky import ProcessPoolExecutor
 
 S = TypeVar("S")
 P = ParamSpec("P")
@@ -23,7 +26,6 @@ T = TypeVar("T")
 
 JOB_S = 1800
 """Longest a job may take; one that takes longer dies with its process, whatever it is stuck in."""
-_PR_SET_PDEATHSIG = 1
 _state: Any = None  # of this process, if it is a worker
 
 
@@ -47,6 +49,8 @@ class Workers:
         self, function: Callable[Concatenate[Any, P], T], *arguments: P.args, **named: P.kwargs
     ) -> T:
         """`function(state, *arguments)` in a process. Raises what that raises, and WorkerLost when it kills two."""
+        from loky import BrokenProcessPool
+
         for _ in range(2):
             pool = self._pool
             try:
@@ -60,16 +64,17 @@ class Workers:
             self.busy_s += seconds
             if isinstance(result, _Raised):
                 raise result.error
-            return result
+            return cast(T, result)
         raise WorkerLost(f"the process that was to check it died or took over {JOB_S} s, twice")
 
     def close(self) -> None:
         """Let the jobs under way end, and the processes with them."""
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown()
 
     def _opened(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")  # this process has threads
-        return ProcessPoolExecutor(self.count, context, _die_with_parent, (os.getpid(),))
+        from loky import ProcessPoolExecutor
+
+        return ProcessPoolExecutor(self.count, initializer=_start, initargs=(os.getpid(),))
 
 
 class _Raised:
@@ -79,12 +84,10 @@ class _Raised:
         self.error = error
 
 
-def _die_with_parent(parent: int) -> None:
+def _start(parent: int) -> None:
     """A killed run leaves no processes behind; Ctrl-C is for the run to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    processes.die_with(parent)
 
 
 def _run(

@@ -27,6 +27,8 @@ from sandbox import Limits, Output, Report, Sandbox
 
 HASH_SEEDS = (0, 1, 2)  # the first decides, the others must agree
 TIMEOUT_FACTOR = 4  # a program may take so many times what the reference takes (evalplus has the same factor)
+RERUN = SandboxConfig(wall_s=TIMEOUT_FACTOR * SandboxConfig().wall_s)
+"""Limits for judging again: as long as a build gives an attempt whose reference takes all it may."""
 _ENDS = ("ok", "error")  # statuses of a call that came to its end
 MUTANT_WALL_S = 1.0  # one that loops is waited for so long: of mutants, many do
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import resource
+from contextlib import suppress
 from typing import Any
 
 from advcore.ask import providers
@@ -68,8 +68,13 @@ class Direct:
 
 def _allow_connections() -> None:
     """As many open files as the system lets this process have: each connection is one."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with suppress(
+        ImportError, ValueError, OSError
+    ):  # Windows has no such limit, macOS a lower one than it tells
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _reply(data: bytes, prompt_bytes: int) -> dict[str, Any]:

@@ -1,0 +1,230 @@
+"""The functions of the public API: each is a command, with Python values in and a result object out.
+
+A config is a dataclass or the path of a TOML file. `build`, `answer`, `judge` and `evaluate` have asynchronous twins
+(`abuild`, ...); all of them also work where an event loop runs already, such as a notebook. What a run has paid for is
+kept: the same call again resumes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from advcore import engine, runs, settings
+from advcore.ask.config import ModelConfig
+from advdistill import loops
+from advdistill.errors import under_one_root
+from advdistill.results import Answers, Build, Evaluation, Judgement, Training
+from advgen.config import JUDGE, AnswerConfig, BuildConfig, JudgeConfig
+from advtrain.config import RunConfig
+
+if TYPE_CHECKING:
+    from advgen.audit import Report
+    from advgen.verify.reprove import Summary
+
+StrPath = str | os.PathLike[str]
+Prompts = Iterable[str | list[dict[str, str]] | Mapping[str, Any]]
+T = TypeVar("T")
+
+
+@under_one_root
+def build(
+    config: BuildConfig | StrPath,
+    out: StrPath,
+    *,
+    parent: StrPath = "",
+    margins: StrPath = "",
+    seeds: str = "",
+    tasks: StrPath = "",
+) -> Build:
+    """Build one round of exercises and preference pairs into the run folder `out`.
+
+    `parent` is the round before (a `Build`, a run folder or `user/name@revision`), `margins` the training that holds
+    its margins. A first round may start from `seeds` (`FILE.py`, `FILE.jsonl:COLUMN`, `user/name:COLUMN`) or from
+    `tasks` with tests (a folder, or `shipped`). Raises AdvdistillError, also when nothing was kept.
+    """
+    from advgen import pipeline
+    from advgen import seeds as origins
+
+    resolved = config_of(BuildConfig, config)
+    before, given = origins.origin(str_of(parent), str_of(margins), seeds, str_of(tasks))
+    funnel = loops.run(lambda: pipeline.build(resolved, Path(out), before, given))
+    pipeline.check_kept(funnel, Path(out))
+    return Build(Path(out), funnel, funnel["asked"], funnel["kept"])
+
+
+@under_one_root
+def answer(
+    prompts: StrPath | Prompts,
+    model: str | ModelConfig,
+    out: StrPath,
+    *,
+    n: int = 1,
+    system: str = "",
+    keep_empty: bool = False,
+    budget_usd: float = 0.0,
+) -> Answers:
+    """Answer every prompt into the run folder `out`, `n` replies each.
+
+    `prompts` is a prompt file, or rows: texts, lists of messages, or mappings as in such a file (a `Dataset` is that).
+    Raises AdvdistillError, also when no prompt was answered.
+    """
+    from advgen import answer as answers
+
+    config = AnswerConfig(
+        teacher=_model(model), n=n, system=system, keep_empty=keep_empty, budget_usd=budget_usd
+    )
+    file = _prompt_file(prompts, Path(out))
+    found = loops.run(lambda: answers.answer(config, file, Path(out)))
+    return Answers(Path(out), found, found["answered"], found["failed"], found["cost_usd"])
+
+
+@under_one_root
+def judge(
+    answers: StrPath,
+    model: str | ModelConfig,
+    out: StrPath,
+    *,
+    reference: StrPath | None = None,
+    budget_usd: float = 0.0,
+) -> Judgement:
+    """Score `answers` against reference replies, in both orders, into the run folder `out`.
+
+    `answers` and `reference` are an `Answers`, its folder, or a file of prompts with responses; without a `reference`
+    the judge writes its own. A `model` by its name is asked greedily. Raises AdvdistillError.
+    """
+    from advgen import judge as judging
+
+    asked = replace(JUDGE, model=model) if isinstance(model, str) else model
+    config = JudgeConfig(judge=asked, budget_usd=budget_usd)
+    other = None if reference is None else Path(reference)
+    found = loops.run(lambda: judging.judge(config, Path(answers), Path(out), other))
+    return Judgement(Path(out), found, found["score"], found["interval"])
+
+
+@under_one_root
+def audit(
+    dataset: StrPath,
+    *,
+    benchmarks: Sequence[StrPath] = (),
+    execute: bool = True,
+    max_tokens: int = 1024,
+    tokenizer: str = "",
+) -> Report:
+    """Find what a trainer could learn from a preference set other than correctness.
+
+    `dataset` is a `Build`, a folder, a JSONL or Parquet file, or `user/name@revision`; with `execute` both sides are
+    run on the tests of their row. `report.publishable` is the verdict. Raises AdvdistillError.
+    """
+    from contextlib import ExitStack
+
+    from advgen import audit as audits
+    from advgen.config import GateConfig
+    from advgen.verify import Prover
+    from advgen.verify.prover import RERUN
+
+    with ExitStack() as opened:  # without running anything no sandbox is needed
+        prover = opened.enter_context(Prover(RERUN, GateConfig())) if execute else None
+        return audits.audit(
+            str_of(dataset), benchmarks=[Path(each) for each in benchmarks], max_tokens=max_tokens,
+            tokenizer=tokenizer, reexecute=prover.passes_row if prover else None,
+        )  # fmt: skip
+
+
+@under_one_root
+def verify(dataset: StrPath) -> Summary:
+    """Run every row of a dataset again; `summary.lost` are the rows that do not do what they claim.
+
+    `dataset` is a `Build`, a run or dataset folder, or `user/name@revision`. Raises AdvdistillError.
+    """
+    from advgen.verify import reprove
+    from advgen.verify.prover import RERUN
+
+    return reprove.reprove(str_of(dataset), RERUN)
+
+
+@under_one_root
+def train(config: RunConfig | StrPath, out: StrPath) -> Training:
+    """Train a student into the run folder `out`, and score its margins where the method has them (dpo).
+
+    Raises AdvdistillError.
+    """
+    from advtrain import run
+
+    manifest = run.run(config_of(RunConfig, config), Path(out))
+    return Training(Path(out), manifest)
+
+
+@under_one_root
+def evaluate(
+    model: str | Training,
+    bench: str = "humaneval",
+    *,
+    limit: int = 0,
+    samples: int = 1,
+    temperature: float = 0.0,
+    max_tokens: int = 512,
+    backend: engine.Backend = "auto",
+) -> Evaluation:
+    """Score a model (a `Training`, an embedded name, a model or adapter folder) on `limit` tasks of a benchmark.
+
+    0 takes all tasks, else evenly spaced ones. Raises AdvdistillError.
+    """
+    from advtrain import evaluate as evaluation
+
+    name = str(model.adapter) if isinstance(model, Training) else model
+    found = loops.run(
+        lambda: evaluation.evaluate(name, bench, limit, samples, temperature, max_tokens, backend)
+    )
+    return Evaluation(found["pass@1"], found["interval"], found["tasks"], found)
+
+
+@under_one_root
+def push(run: StrPath, repo: str, *, private: bool = True, anyway: bool = False) -> str:
+    """Upload a `Build` with its card to the Hub, or the margins of a `Training` beside it; the URL of the commit.
+
+    `private` is what a new repository is made as; `anyway` also pushes what the audit calls not fit to be published.
+    Raises AdvdistillError.
+    """
+    if (Path(run) / "manifest.json").is_file():
+        from advtrain import publish as student_side
+
+        return student_side.push_margins(Path(run), repo)
+    from advgen import publish
+
+    return publish.push(Path(run), repo, private=private, anyway=anyway)
+
+
+abuild = loops.twin(build)
+aanswer = loops.twin(answer)
+ajudge = loops.twin(judge)
+aevaluate = loops.twin(evaluate)
+
+
+def str_of(path: StrPath) -> str:
+    """A path, a result or a Hub id, as text."""
+    return os.fspath(path)
+
+
+def config_of(cls: type[T], config: T | StrPath) -> T:
+    return config if isinstance(config, cls) else settings.load(cls, Path(config))  # type: ignore[arg-type]
+
+
+def _model(model: str | ModelConfig) -> ModelConfig:
+    return ModelConfig(model=model) if isinstance(model, str) else model
+
+
+def _prompt_file(prompts: StrPath | Prompts, out: Path) -> Path:
+    """The file itself; rows are written beside the run, by their content, so that the same call resumes."""
+    if isinstance(prompts, str | os.PathLike):
+        return Path(prompts)
+    rows = [each if isinstance(each, Mapping) else {"prompt": each} for each in prompts]
+    rows = [dict(row) for row in rows]
+    file = out / f"prompts-{runs.sha256_of(rows)[:12]}.jsonl"
+    if not file.exists():
+        runs.make_folder(out)
+        runs.write_jsonl(file, rows)
+    return file
