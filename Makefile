@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 install: $(VENV)/.installed
 
 quickstart: install
-	PATH="$(CURDIR)/$(BIN):$$PATH" bash recipes/quickstart.sh $(RUNS)
+	$(BIN)/python recipes/quickstart.py $(RUNS)
 
 lint: install
 	$(BIN)/ruff check .

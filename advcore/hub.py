@@ -93,6 +93,12 @@ def resolve(spec: str, *, repo_type: str = "dataset") -> Path:
     return pull(spec, repo_type=repo_type)
 
 
+def dataset(spec: str) -> Path:
+    """The folder with the configs: of a run folder its `dataset`, else as `resolve`. Raises DataError."""
+    folder = resolve(spec)
+    return folder / "dataset" if (folder / "dataset").is_dir() else folder
+
+
 def download_file(repo: str, file: str, folder: Path, *, sha256: str) -> Path:
     """Download `file` of the model repository `repo` into `folder`, if the Hub announces content `sha256`.
 

@@ -39,8 +39,8 @@ from advdistill.errors import (
     SandboxUnavailable,
     TeacherError,
 )
+from advdistill.loop import Round, Rounds, rounds
 from advdistill.results import Answers, Build, Evaluation, Judgement, Training
-from advdistill.rounds import Round, Rounds, rounds
 from advgen.config import (
     AttemptsConfig,
     BuildConfig,

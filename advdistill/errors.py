@@ -41,6 +41,6 @@ def under_one_root(function: Callable[P, T]) -> Callable[P, T]:
         except ImportError as error:
             if not (reason := extras.explained(error)):
                 raise
-            raise MissingExtra(reason, name=error.name) from error
+            raise MissingExtra(reason) from error
 
     return told

@@ -263,13 +263,13 @@ def calibrate(
     set_: SandboxSet = None,
 ) -> None:
     """The verifier's own error rates, with programs known to be wrong or right; they go onto the dataset's card."""
-    from advcore import contract, runs
+    from advcore import contract, hub, runs
     from advcore.progress import progress
     from advgen import publish
     from advgen.pipeline import consensus as agreements
-    from advgen.verify import calibration, rates, reprove
+    from advgen.verify import calibration, rates
 
-    folder = reprove.dataset_folder(dataset)
+    folder = hub.dataset(dataset)
     exercises = list(calibration.exercises_of(folder))
     if not exercises:
         raise DataError(f"{dataset} has no kept exercises to calibrate on (raw/*.parquet)")

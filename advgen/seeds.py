@@ -111,7 +111,7 @@ def open_parent(spec: str, margins: str) -> Parent:
 
     Raises DataError: nothing there, or no kept exercise to grow from.
     """
-    folder = Path(spec) / "dataset" if (Path(spec) / "dataset").is_dir() else hub.resolve(spec)
+    folder = hub.dataset(spec)
     last, pool = -1, []
     for row in contract.rows(folder, "raw"):
         last = max(last, row["round"])

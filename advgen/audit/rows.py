@@ -20,14 +20,14 @@ Message = Mapping[str, str]
 
 
 def read(source: str) -> Iterator[Pair]:
-    """The pairs of a folder, a file or a Hub id (`user/name@revision`), in the order of the files' names.
+    """The pairs of a folder, a run folder, a file or a Hub id (`user/name@revision`), in the order of the files' names.
 
     `prompt`, `chosen` and `rejected` are text or lists of messages; without a prompt, or where both sides repeat
     it, it is the messages that both begin with. Of a folder every Parquet or JSONL file with `chosen` and
     `rejected` is read; where some are called train, only those. Raises DataError, in one line, for anything else.
     """
     path = Path(source)
-    files = [path] if path.is_file() else contract.data_files(hub.resolve(source))
+    files = [path] if path.is_file() else contract.data_files(hub.dataset(source))
     number = 0
     found: set[str] = set()
     for file in files:

@@ -78,7 +78,7 @@ def reprove(
     `slots` programs run at once; `progress` is told the rows done and the rows there are. Raises DataError where
     there is nothing to judge, SandboxBroken, SandboxUnavailable.
     """
-    folder, config = dataset_folder(source), sandbox or SandboxConfig()
+    folder, config = hub.dataset(source), sandbox or SandboxConfig()
     total = row_count(source)
     rows: Counter[str] = Counter()
     lost: list[Lost] = []
@@ -101,17 +101,11 @@ def reprove(
 
 def row_count(source: str) -> int:
     """How many rows there are to judge. Raises DataError where there are none."""
-    folder = dataset_folder(source)
+    folder = hub.dataset(source)
     total: int = sum(_opened(file).metadata.num_rows for name in CONFIGS for file in _files(folder, name))
     if not total:
         raise DataError(f"{source} has no dpo, sft or kto rows")
     return total
-
-
-def dataset_folder(source: str) -> Path:
-    """The folder with the configs: that of a run is inside it. Raises DataError."""
-    folder = hub.resolve(source)
-    return folder / "dataset" if (folder / "dataset").is_dir() else folder
 
 
 def stored_rows(folder: Path, config: str) -> Iterator[tuple[int, dict[str, Any]]]:
