@@ -1,17 +1,14 @@
-"""`recipes/akd.sh` for two rounds on scripted models and a tiny student: over the Hub alone, and in a folder."""
+"""`advdistill rounds` for two rounds on scripted models and a tiny student: over the Hub alone, and in a folder."""
 
 import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from advcore import contract
 from advcore.testing import FakeHub, tiny_model
-
-SCRIPT = Path(__file__).parents[1] / "recipes" / "akd.sh"
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +17,8 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture
-def akd(tmp_path, servers, tiny):
-    """A function that runs the recipe and gives what it printed."""
+def loop(tmp_path, servers, tiny):
+    """A function that runs the command and gives what it printed."""
     teacher, student = servers
     (tmp_path / "build.toml").write_text(
         f'[teacher]\nmodel = "openai/teacher"\napi_base = "{teacher.api_base}"\n'
@@ -30,21 +27,15 @@ def akd(tmp_path, servers, tiny):
         "[curation]\nmin_p_wrong = 0.0\nmin_p_true = 0.0\n"
     )
     (tmp_path / "train.toml").write_text(
-        f'method = "dpo"\ndataset = "given by the recipe"\nmodel = "{tiny}"\n'
+        f'method = "dpo"\ndataset = "set by the loop"\nmodel = "{tiny}"\nrounds = "last"\n'
     )
 
-    def run(**env):
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    def run(*options, **env):
         # One thread: a second wins a tiny model nothing, and on a busy machine it can double the time.
-        small = {
-            "PATH": path,
-            "ADVDISTILL_HOME": str(tmp_path / "home"),
-            "AKD_TASKS": "0",
-            "OMP_NUM_THREADS": "1",
-        }
-        arguments = [tmp_path / "build.toml", tmp_path / "train.toml", tmp_path / "runs", 2]
+        small = {"ADVDISTILL_HOME": str(tmp_path / "home"), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "advdistill", "rounds", "build.toml", "train.toml", "--out", "runs"]
         done = subprocess.run(
-            ["bash", str(SCRIPT), *map(str, arguments)], capture_output=True, text=True,
+            [*command, "--rounds", "2", "--evaluate", "0", *options], capture_output=True, text=True, cwd=tmp_path,
             env={**os.environ, **small, **env},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -66,22 +57,22 @@ def check_rounds(runs):
 
 
 @pytest.mark.soak
-def test_two_rounds_in_a_folder_and_nothing_is_done_twice(akd, tmp_path):
-    akd()
+def test_two_rounds_in_a_folder_and_nothing_is_done_twice(loop, tmp_path):
+    loop()
     check_rounds(tmp_path / "runs")
     manifest = tmp_path / "runs" / "train-1" / "manifest.json"
     before = manifest.stat().st_mtime_ns
-    assert "train-1: done" in akd().stderr
+    assert "train-1: done" in loop().stderr
     assert manifest.stat().st_mtime_ns == before
 
 
-def test_two_rounds_that_meet_over_the_hub_alone(akd, tmp_path):
+def test_two_rounds_that_meet_over_the_hub_alone(loop, tmp_path):
     with FakeHub() as hub:
         online = {"HF_ENDPOINT": hub.url, "HF_TOKEN": hub.token, "HF_HOME": str(tmp_path / "hf")}
-        akd(**online, AKD_REPO="tester/pairs")
+        loop("--repo", "tester/pairs", **online)
         repo = hub.repos["dataset", "tester/pairs"]
         commits = len(repo.commits)
-        akd(**online, AKD_REPO="tester/pairs")
+        loop("--repo", "tester/pairs", **online)
         revisions = [
             json.loads((tmp_path / "runs" / f"train-{n}" / "manifest.json").read_text())["dataset"]["source"]
             for n in (0, 1)
@@ -90,6 +81,7 @@ def test_two_rounds_that_meet_over_the_hub_alone(akd, tmp_path):
     assert set(repo.tags) == {"round-0", "round-0-margins", "round-1", "round-1-margins"}
     assert len(repo.commits) == commits  # the second call pushed nothing
     check_rounds(tmp_path / "runs")
+    assert repo.private
 
 
 def test_margins_of_no_run_are_refused(tmp_path, capsys):
