@@ -28,7 +28,6 @@ class Round:
 
     build: Build
     training: Training
-    evaluation: Evaluation | None
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,9 @@ class Rounds:
     path: Path
     rounds: tuple[Round, ...]
     before: Evaluation | None
-    """Of the student before the first round."""
+    """The student before the first round, where it was evaluated."""
+    after: Evaluation | None
+    """The student after the last one."""
 
 
 @under_one_root
@@ -53,13 +54,13 @@ def rounds(
     tasks: StrPath = "",
     evaluate: int = 41,
 ) -> Rounds:
-    """Run `count` rounds into the folder `out`: `round-N`, `train-N`, and `eval-N.json` beside them.
+    """Run `count` rounds into the folder `out`: `round-N` and `train-N`.
 
     `build` is one config for all rounds, or one a round, the last of which goes on. `train.dataset` and `train.adapter`
     are the loop's to set; each training goes on with the adapter of the round before. The first round takes `seeds` or
     `tasks` as `build` does. With `repo` (user/name) each round is pushed, and the next one reads pool and margins from
-    there. `evaluate` HumanEval tasks are put to the student before (if it is on this machine) and after each round; 0
-    leaves that out. Raises AdvdistillError.
+    there. `evaluate` HumanEval tasks are put to the student before the first round (if it is on this machine) and after
+    the last; 0 leaves that out. Raises AdvdistillError.
     """
     if count < 1:
         raise ConfigError(f"count is {count}, under 1")
@@ -71,7 +72,8 @@ def rounds(
     for number in range(count):
         first = {} if done else {"seeds": seeds, "tasks": api.str_of(tasks)}
         done.append(loop.round(number, done[-1] if done else None, **first))
-    return Rounds(Path(out), tuple(done), before)
+    after = loop.evaluated(f"after-{count}", str(done[-1].training.adapter))
+    return Rounds(Path(out), tuple(done), before, after)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class _Loop:
         trained = apart(api.train, resolved, self.out / f"train-{number}")
         self._pushed(trained.path)
         _reported(trained.path)
-        return Round(built, trained, self.evaluated(str(number), str(trained.adapter)))
+        return Round(built, trained)
 
     def evaluated(self, name: str, model: str) -> Evaluation | None:
         """The student's score, from its file where that is written."""

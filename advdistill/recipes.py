@@ -11,7 +11,9 @@ from advcore.settings import nearest, shipped
 
 def listed() -> dict[str, str]:
     """File name -> what it is for, in the words of its own first line."""
-    return {file.name: _first_words(file) for file in sorted(shipped("recipes").iterdir()) if file.is_file()}
+    folder = shipped("recipes")
+    files = sorted(file for file in folder.rglob("*") if file.suffix in (".toml", ".py", ".yaml"))
+    return {file.relative_to(folder).as_posix(): _first_words(file) for file in files}
 
 
 def copy(name: str, folder: Path) -> list[Path]:
@@ -29,7 +31,7 @@ def copy(name: str, folder: Path) -> list[Path]:
         content, target = shipped(f"recipes/{each}").read_bytes(), folder / each
         if target.exists() and target.read_bytes() != content:
             raise ConfigError(f"{target} is there and differs from the recipe: move it away")
-        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
         copies.append(target)
     return copies
@@ -43,4 +45,4 @@ def _first_words(file: Path) -> str:
     else:
         lines = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
         text = " ".join(line for line in lines if not line.startswith("!"))
-    return " ".join(text.split()).split(". ")[0].rstrip(".:")
+    return " ".join(text.split()).split(". ")[0].split(": ")[0].rstrip(".:")

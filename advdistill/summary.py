@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def of(done: Rounds) -> dict[str, Any]:
-    """All figures: the student before, and one entry a round with its strategies."""
+    """All figures: the student before and after, and one entry a round with its strategies."""
     return {
         "before": _scored(done.before),
+        "after": _scored(done.after),
         "rounds": [_round(each) for each in done.rounds],
     }
 
@@ -66,7 +67,6 @@ def _round(each: Round) -> dict[str, Any]:
         "cost": each.build.cost,
         "margin_mean": sum(margins) / len(margins) if margins else None,
         "margin_above_0": sum(margin > 0 for margin in margins) / len(margins) if margins else None,
-        "evaluation": _scored(each.evaluation),
         "paths": {"dataset": str(each.build.dataset), "adapter": str(each.training.adapter)},
     }
 
@@ -100,13 +100,12 @@ def _lines(each: Mapping[str, Any]) -> dict[str, str]:
         else "",
         "margin after training, mean": f"{margin:.3f}" if margin is not None else "",
         "pairs with a margin above 0": f"{each['margin_above_0']:.0%}" if margin is not None else "",
-        "HumanEval pass@1 after": _score_text(each["evaluation"]),
         "fit to publish": "yes" if each["audit"].get("publishable") else "no",
     }
 
 
 def _sentences(done: Rounds, figures: Mapping[str, Any]) -> list[str]:
-    before, after = figures["before"], figures["rounds"][-1]["evaluation"]
+    before, after = figures["before"], figures["after"]
     lines = []
     if before and after:
         lines.append(

@@ -291,7 +291,7 @@ class Sandbox:
         """
         if unknown := set(without) - set(LAYERS):
             raise ValueError(f"no such layer: {', '.join(sorted(unknown))}; there are {', '.join(LAYERS)}")
-        if not sys.platform.startswith("linux"):
+        if platform.system() != "Linux":
             raise SandboxUnavailable(
                 f"the sandbox needs Linux, and this is {platform.system()}: use a Linux machine or a container"
             )

@@ -13,12 +13,13 @@ import pytest
 from advcore import settings
 
 ROOT = Path(__file__).parent.parent
-OURS = ("advgen", "advtrain", "advcore", "sandbox")
+OURS = ("advgen", "advtrain", "advcore", "sandbox", "advdistill")
 MAY_IMPORT = {
     "sandbox": {"sandbox"},
     "advcore": {"advcore"},
     "advgen": {"advgen", "advcore", "sandbox"},
     "advtrain": {"advtrain", "advcore", "sandbox"},
+    "advdistill": {"advdistill", "advgen", "advtrain", "advcore", "sandbox"},
 }
 
 
@@ -170,7 +171,7 @@ LIGHT = {
 }
 
 
-@pytest.mark.parametrize("command", ["advgen", "advtrain"])
+@pytest.mark.parametrize("command", ["advgen", "advtrain", "advdistill"])
 def test_help_is_light(command):
     code = f"""
 import sys
@@ -183,6 +184,23 @@ print(sorted({{name.split(".")[0] for name in set(sys.modules) - before}}))
     loaded = {name for name in ast.literal_eval(done.stdout.splitlines()[-1]) if not name.startswith("_")}
     assert "typer" in loaded
     assert loaded - set(sys.stdlib_module_names) - set(OURS) <= LIGHT
+
+
+def test_the_public_api_is_light_to_import_and_lists_what_it_offers():
+    code = """
+import sys
+before = set(sys.modules)
+import advdistill
+print(sorted({name.split(".")[0] for name in set(sys.modules) - before}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name for name in ast.literal_eval(done.stdout) if not name.startswith("_")}
+    assert loaded - set(sys.stdlib_module_names) == set(OURS)
+
+
+def test_every_package_tells_type_checkers_that_it_has_types():
+    for package in OURS:
+        assert (ROOT / package / "py.typed").is_file()
 
 
 CONFIGS = {"advgen": "advgen.config", "advtrain": "advtrain.config", "advcore": "advcore.ask.config"}

@@ -13,12 +13,11 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+import loky
 
 from advcore import processes
-
-if TYPE_CHECKING:
-    from loky import ProcessPoolExecutor
 
 S = TypeVar("S")
 P = ParamSpec("P")
@@ -26,6 +25,7 @@ T = TypeVar("T")
 
 JOB_S = 1800
 """Longest a job may take; one that takes longer dies with its process, whatever it is stuck in."""
+_alarm = getattr(signal, "alarm", lambda seconds: None)  # Windows has none, and no sandbox
 _state: Any = None  # of this process, if it is a worker
 
 
@@ -39,7 +39,7 @@ class Workers:
     """
 
     def __init__(self, start: Callable[..., Any], *arguments: Any) -> None:
-        self.count = len(os.sched_getaffinity(0))
+        self.count = loky.cpu_count()
         self.busy_s = 0.0
         """Summed over the processes."""
         self._start = (start, arguments)
@@ -49,14 +49,12 @@ class Workers:
         self, function: Callable[Concatenate[Any, P], T], *arguments: P.args, **named: P.kwargs
     ) -> T:
         """`function(state, *arguments)` in a process. Raises what that raises, and WorkerLost when it kills two."""
-        from loky import BrokenProcessPool
-
         for _ in range(2):
             pool = self._pool
             try:
                 job = pool.submit(_run, self._start, function, arguments, named)
                 result, seconds = await asyncio.wrap_future(job)
-            except BrokenProcessPool:
+            except loky.BrokenProcessPool:
                 if pool is self._pool:  # else another job has seen it before
                     pool.shutdown(wait=False)
                     self._pool = self._opened()
@@ -71,10 +69,8 @@ class Workers:
         """Let the jobs under way end, and the processes with them."""
         self._pool.shutdown()
 
-    def _opened(self) -> ProcessPoolExecutor:
-        from loky import ProcessPoolExecutor
-
-        return ProcessPoolExecutor(self.count, initializer=_start, initargs=(os.getpid(),))
+    def _opened(self) -> loky.ProcessPoolExecutor:
+        return loky.ProcessPoolExecutor(self.count, initializer=_start, initargs=(os.getpid(),))
 
 
 class _Raised:
@@ -95,7 +91,7 @@ def _run(
 ) -> tuple[T | _Raised, float]:
     global _state
     started = time.perf_counter()
-    signal.alarm(JOB_S)  # nothing handles it: it ends the process, also inside of a C function
+    _alarm(JOB_S)  # nothing handles it: it ends the process, also inside of a C function
     try:
         if _state is None:  # here and not in the initializer, whose exceptions are lost
             make, given = start
@@ -104,5 +100,5 @@ def _run(
     except Exception as error:  # of any kind: it is raised where the job was given
         result = _Raised(error)
     finally:
-        signal.alarm(0)
+        _alarm(0)
     return result, time.perf_counter() - started

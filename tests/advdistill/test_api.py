@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import json
 import subprocess
 import sys
 import threading
@@ -59,8 +58,8 @@ RESULTS = {
     "Judgement": {"path", "summary", "cost", "score", "interval", "verdicts"},
     "Training": {"path", "summary", "cost", "adapter", "margins"},
     "Evaluation": {"pass_at_1", "interval", "tasks", "summary"},
-    "Rounds": {"path", "rounds", "before"},
-    "Round": {"build", "training", "evaluation"},
+    "Rounds": {"path", "rounds", "before", "after"},
+    "Round": {"build", "training"},
 }
 
 
@@ -243,11 +242,11 @@ def test_errors_have_one_root_and_say_what_to_do(tmp_path, monkeypatch):
         ad.answer(["x"], ad.ModelConfig(model="openai/m", api_base="http://127.0.0.1:1/v1"), tmp_path / "a")
 
 
-def test_a_sandbox_that_cannot_be_is_an_error_of_the_root_and_of_its_own_kind(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.platform", "darwin")
+def test_a_sandbox_that_cannot_be_is_an_error_of_the_root_and_of_its_own_kind(dataset, monkeypatch):
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
     for kind in (ad.AdvdistillError, ad.SandboxUnavailable):
         with pytest.raises(kind, match="the sandbox needs Linux"):
-            ad.verify(_dataset(tmp_path))
+            ad.verify(dataset)
     with pytest.raises(ad.SandboxUnavailable):
         ad.Sandbox()
 
@@ -276,15 +275,3 @@ def _toml(folder: Path) -> Path:
     file = folder / "build.toml"
     file.write_text('[teacher]\nmodel = "local/teacher"\n[student]\nmodel = "local/student"\n')
     return file
-
-
-def _dataset(folder: Path) -> Path:
-    from advcore import contract
-    from advcore.settings import shipped
-
-    row = next(
-        json.loads(line)["row"] for line in shipped("data/golden.jsonl").read_text().splitlines()
-        if json.loads(line)["config"] == "dpo"
-    )  # fmt: skip
-    contract.write_round(folder, "dpo", row["round"], [row])
-    return folder
