@@ -36,7 +36,7 @@ def rounds(
     seeds: Annotated[
         str, typer.Option(help="First round: FILE.py, FILE.jsonl:COLUMN or user/name:COLUMN.")
     ] = "",
-    evaluate: Annotated[int, typer.Option(min=0, help="HumanEval tasks before and after; 0 is none.")] = 41,
+    evaluate: Annotated[int, typer.Option(min=0, help="HumanEval tasks before and after; 0 is none.")] = 32,
     set_: Set = None,
     set_train: SetTrain = None,
 ) -> None:

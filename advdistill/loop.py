@@ -52,7 +52,7 @@ def rounds(
     repo: str = "",
     seeds: str = "",
     tasks: StrPath = "",
-    evaluate: int = 41,
+    evaluate: int = 32,
 ) -> Rounds:
     """Run `count` rounds into the folder `out`: `round-N` and `train-N`.
 
@@ -106,7 +106,7 @@ class _Loop:
 
     def evaluated(self, name: str, model: str) -> Evaluation | None:
         """The student's score, from its file where that is written."""
-        file = self.out / f"eval-{name}.json"
+        file = self.out / f"eval-{name}-{self.tasks}.json"
         if not self.tasks:
             return None
         if found := runs.read_json(file, {}):

@@ -48,7 +48,7 @@ SIGNATURES = {
     "train": "config, out",
     "evaluate": "model, bench='humaneval', *, limit=0, samples=1, temperature=0.0, max_tokens=512, backend='auto'",
     "push": "run, repo, *, private=True, anyway=False",
-    "rounds": "build, train, out, *, count=3, repo='', seeds='', tasks='', evaluate=41",
+    "rounds": "build, train, out, *, count=3, repo='', seeds='', tasks='', evaluate=32",
     "load": "cls, path, overrides=()",
 }
 TWINS = {"abuild": "build", "aanswer": "answer", "ajudge": "judge", "aevaluate": "evaluate"}
