@@ -182,7 +182,11 @@ def test_every_command_of_the_pages_runs_but_for_those_that_need_a_key_or_a_gpu(
                     line.startswith(each) for each in ELSEWHERE
                 ):
                     continue
-                command = replaced(line, served | smaller | {"user/name": "tester/name"})
+                command = replaced(line.partition("  #")[0], served | smaller | {"user/name": "tester/name"})
+                if (
+                    "--seeds" in line or "--tasks" in line
+                ):  # the scripted teacher knows its own exercises alone
+                    command += " --dry-run"
                 done = subprocess.run(
                     ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True,
                     env={**os.environ, **env, "PATH": path},
