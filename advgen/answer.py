@@ -127,7 +127,7 @@ class _Answers:
             for row in promptfile.rows(self.prompts, self.config.system):
                 for sample in range(self.config.n):
                     self._write_row(row, sample, writer)
-        usage = {"teacher": self.teacher.usage.as_json(), "flow": self.teacher.flow.describe()}
+        usage = {"teacher": self.teacher.usage.as_json(), "limits": self.teacher.limiter.describe()}
         write_json(self.out / "cost.json", {"seconds": round(seconds, 1), **usage})
         summary = {
             "prompts": (writer.answered + writer.failed) // self.config.n,

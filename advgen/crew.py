@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from advcore import TeacherError
-from advcore.ask import Answer, Client, FlowStopped, ReplyError, note
+from advcore.ask import Answer, Client, LimiterStopped, ReplyError, note
 from advcore.progress import Progress, interruptible, progress
 
 Work = TypeVar("Work")
@@ -34,7 +34,7 @@ class Crew:
     ) -> None:
         """`one` for each of `work`, which is drawn from as there is room; then the connections are closed.
 
-        Raises TeacherError after Ctrl-C, and what `one` raises but FlowStopped.
+        Raises TeacherError after Ctrl-C, and what `one` raises but LimiterStopped.
         """
         try:
             with interruptible(self._stop), progress(label, total) as bar:
@@ -48,7 +48,7 @@ class Crew:
     async def ask(
         self, purpose: str, messages: list[dict[str, str]], sample: int = 0, max_tokens: int = 0
     ) -> Answer:
-        """As `Client.ask`. Raises ReplyError, and FlowStopped where nothing is asked any more."""
+        """As `Client.ask`. Raises ReplyError, and LimiterStopped where nothing is asked any more."""
         try:
             return await self.teacher.ask(purpose, messages, sample, max_tokens)
         except ReplyError as error:
@@ -56,7 +56,7 @@ class Crew:
             raise
         except TeacherError as error:
             self._end(error)
-            raise FlowStopped from None
+            raise LimiterStopped from None
 
     async def _worker(
         self, work: Iterator[Work], one: Callable[[Work], Awaitable[None]], bar: Progress
@@ -67,7 +67,7 @@ class Crew:
             self._taken += 1
             try:
                 await one(item)
-            except FlowStopped:
+            except LimiterStopped:
                 return
             bar.advance(note=lambda: note([self.teacher], bar.done / bar.total))
 
@@ -81,9 +81,9 @@ class Crew:
 
     def _stop(self) -> None:
         self._stopping = True
-        self.teacher.flow.stop()
+        self.teacher.limiter.stop()
 
     def _end(self, error: TeacherError) -> None:
         """No further request; the first reason is the one that is told."""
         self.ended = self.ended or error
-        self.teacher.flow.stop()
+        self.teacher.limiter.stop()

@@ -63,7 +63,7 @@ def _judged(
         run = _Judging(config, given, known, journal)
         started = time.monotonic()
         asyncio.run(run.run())
-        usage = {"judge": run.teacher.usage.as_json(), "flow": run.teacher.flow.describe()}
+        usage = {"judge": run.teacher.usage.as_json(), "limits": run.teacher.limiter.describe()}
         write_json(out / "cost.json", {"seconds": round(time.monotonic() - started, 1), **usage})
         spent = {"references_truncated": run.truncated, "spent_usd": round(journal.spent_usd, 6)}
     return [run.verdicts[at] for at in range(len(given))], spent

@@ -12,7 +12,7 @@ the last statement; its length is told. That of the sandbox is the busy time of 
 was (`cost.json`, start and end included). CPU is user + system time in the steady part, in ms an exercise: of the main
 process, of its workers, of all processes in their slots, of the mocks. `needs s` is the latency below which these cores
 cannot keep the teacher busy, however they are used: in flight x CPU an exercise / cores / requests an exercise.
-`cut or restored` counts the flow's moves because it took replies for slow ones: here all are as fast.
+`cut or restored` counts the limiter's moves because it took replies for slow ones: here all are as fast.
 
 `--memory KIND` shows peak resident memory at `--rows` 10,000 and 100,000: of the main process until the last exercise
 has ended (asking) and until the dataset is audited (all), and of its largest worker. KIND is `kept`: the whole path,
@@ -249,7 +249,7 @@ def utilisation(shape: Shape, exercises: int, latency_s: float, folder: Path) ->
     start, end, begun = steady(build.out, shape.window)
     seen = {role: in_flight(log, start, end) for role, log in logs.items()}
     cost, funnel = (json.loads((build.out / f"{name}.json").read_text()) for name in ("cost", "funnel"))
-    sandbox, moves = cost["sandbox"], cost["teacher"]["flow"]["history"]
+    sandbox, moves = cost["sandbox"], cost["teacher"]["limits"]["history"]
     cpu, rate, requests_s = build.cpu_between(start, end), begun / (end - start), seen["teacher"][2]
     cores = sum(cpu.values())
     return {

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from advcore import ConfigError, DataError, TeacherError
-from advcore.ask import BudgetExhausted, FlowStopped, Journal
+from advcore.ask import BudgetExhausted, Journal, LimiterStopped
 from advcore.progress import Progress, interruptible, progress
 from advcore.runs import read_json, run_folder, sha256_of, write_json
 from advgen import audit, curate, parse, prompts, publish, rounds
@@ -190,7 +190,7 @@ class _Build:
             return
         try:
             record = await Exercise(shop, seed).run()
-        except FlowStopped:
+        except LimiterStopped:
             return
         except (TeacherError, SandboxUnavailable, ConfigError, sqlite3.Error) as error:
             return self._end(error)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from advcore import DataError, TeacherError, contract, tasks
-from advcore.ask import FlowStopped, Journal, ReplyError, together
+from advcore.ask import Journal, LimiterStopped, ReplyError, together
 from advcore.chat import fenced
 from advcore.progress import interruptible, progress
 from advcore.runs import read_json, run_folder, sha256_of, write_json
@@ -173,7 +173,7 @@ async def _judged(config: BuildConfig, journal: Journal, chosen: Sequence[Item])
 
         try:
             return await together(one(index, item) for index, item in enumerate(chosen))
-        except FlowStopped:
+        except LimiterStopped:
             raise TeacherError("stopped; run the same command again to go on") from None
         finally:
             await models.close()

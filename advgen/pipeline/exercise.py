@@ -1,7 +1,7 @@
 """One exercise from its seed to its end: statement, novelty, solutions and tests, proof, repair, attempts, intent.
 
 Requests go to `Client`s, everything that reads or runs Python to `Workers`. Whatever goes wrong with an exercise
-becomes its status; what is wrong with the run (`TeacherError`, `FlowStopped`, `SandboxUnavailable`) is raised.
+becomes its status; what is wrong with the run (`TeacherError`, `LimiterStopped`, `SandboxUnavailable`) is raised.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Exercise:
         self.reference = ""  # the program that the statement was written from
 
     async def run(self) -> Record:
-        """Raises what ends the run: TeacherError, FlowStopped, SandboxUnavailable, ConfigError."""
+        """Raises what ends the run: TeacherError, LimiterStopped, SandboxUnavailable, ConfigError."""
         try:
             await self._stages()
         except parse.ParseError as error:
