@@ -31,7 +31,7 @@ from advgen.curriculum import signatures, stop_reasons
 from advgen.hygiene.contamination import Layer
 from advgen.hygiene.duplicates import Pool
 from advgen.pipeline import jobs
-from advgen.pipeline.exercise import Exercise, Turnstile, Workshop
+from advgen.pipeline.exercise import DuplicateGate, Exercise, RoundContext
 from advgen.pipeline.funnel import Funnel
 from advgen.pipeline.models import Models
 from advgen.pipeline.plan import validate
@@ -151,9 +151,9 @@ class _Build:
         ):
             for name, parent in self.parents.items():
                 pool.add(name, parse.outline(parent["stub"]))
-            shop = Workshop(
+            context = RoundContext(
                 config=self.config, models=self.models, workers=workers,
-                turnstile=Turnstile(pool), parents=self.parents, charged=_charged(spool),
+                duplicates=DuplicateGate(pool), parents=self.parents, charged=_charged(spool),
             )  # fmt: skip
             async with asyncio.TaskGroup() as tasks:
                 for seed in self._readable(seeds):
@@ -163,9 +163,9 @@ class _Build:
                     row = spool.get(seed.index)
                     done = row and row["status"] not in INFRASTRUCTURE
                     work = (
-                        self._again(shop, seed, row, bar)
+                        self._again(context, seed, row, bar)
                         if row and done
-                        else self._one(shop, seed, spool, bar)
+                        else self._one(context, seed, spool, bar)
                     )
                     tasks.create_task(work).add_done_callback(lambda _: window.release())
 
@@ -176,20 +176,20 @@ class _Build:
         except (ConfigError, DataError) as error:
             self._end(error)
 
-    async def _again(self, shop: Workshop, seed: Seed, row: dict[str, Any], bar: Progress) -> None:
+    async def _again(self, context: RoundContext, seed: Seed, row: dict[str, Any], bar: Progress) -> None:
         """An exercise that is in the spool: its statement takes its turn, so that later ones are judged as before."""
         if row["stub"] and row["status"] != "duplicate":
-            await shop.turnstile.twin(seed.index, row["exercise_id"], parse.outline(row["stub"]))
+            await context.duplicates.duplicate_of(seed.index, row["exercise_id"], parse.outline(row["stub"]))
         else:
-            shop.turnstile.leave(seed.index)
+            context.duplicates.skip(seed.index)
         bar.advance()
 
-    async def _one(self, shop: Workshop, seed: Seed, spool: Spool, bar: Progress) -> None:
+    async def _one(self, context: RoundContext, seed: Seed, spool: Spool, bar: Progress) -> None:
         """One exercise; what ends the run lets the others finish what they have in flight."""
         if self.ended:
             return
         try:
-            record = await Exercise(shop, seed).run()
+            record = await Exercise(context, seed).run()
         except LimiterStopped:
             return
         except (TeacherError, SandboxUnavailable, ConfigError, sqlite3.Error) as error:
@@ -200,10 +200,10 @@ class _Build:
         if self.failures > self.config.max_failure_share * total:
             failed = f"{self.failures} of {total} exercises failed for want of infrastructure"
             self._end(TeacherError(f"{failed}: {record.reason}"))
-        bar.advance(note=lambda: self._note(shop, bar))
+        bar.advance(note=lambda: self._note(context, bar))
 
-    def _note(self, shop: Workshop, bar: Progress) -> str:
-        stages = ", ".join(f"{count} {stage}" for stage, count in shop.reached.items())
+    def _note(self, context: RoundContext, bar: Progress) -> str:
+        stages = ", ".join(f"{count} {stage}" for stage, count in context.reached.items())
         return f"{stages}; {self.models.note(bar.done / bar.total)}"
 
     def _interrupted(self) -> None:
