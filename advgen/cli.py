@@ -198,7 +198,7 @@ def vacuum(run: Run) -> None:
 
     file = _journal_of(run)
     with runs.locked_run(run), Journal(file) as opened:
-        _print({"bytes_won": opened.vacuum()})
+        _print({"bytes_freed": opened.vacuum()})
 
 
 def _journal_of(run: Path) -> Path:

@@ -208,13 +208,13 @@ def show(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    level, bias, chars = result["equal_length"], result["position_bias"], result["mean_chars"]
+    level, bias, chars = result["length_controlled_score"], result["position_bias"], result["mean_chars"]
     table = Table("judged", "score", "95% interval", "at equal length", "position", "characters", "cost")
     table.add_row(
         f"{result['judged']} of {result['answers'] + result['unanswered']}",
         f"{result['score']:.1f}", _span(result["interval"]),
         f"{level['score']:.1f} ({_span(level['interval'])})" if level else "",
-        f"first {bias['first_adds']:+.1f}, {bias['turned']:.0%} turn",
+        f"first {bias['first_position_bonus']:+.1f}, {bias['order_flips']:.0%} turn",
         f"{chars['student']:.0f} to {chars['reference']:.0f}", f"${result['spent_usd']:.4f}",
     )  # fmt: skip
     console = Console(file=sys.stderr)
