@@ -22,7 +22,7 @@ from advcore.ask.prices import CHARS_PER_TOKEN, prompt_bytes
 from advcore.promptfile import Row
 from advcore.runs import read_json, run_folder, write_json
 from advgen.config import MAY_CHANGE, AnswerConfig
-from advgen.crew import Crew
+from advgen.request_pool import RequestPool
 
 _LONGEST_REASON = 200  # characters of a reason that is counted
 
@@ -63,7 +63,7 @@ class _Answers:
     def __init__(self, config: AnswerConfig, prompts: Path, out: Path, journal: Journal) -> None:
         self.config, self.prompts, self.out, self.journal = config, prompts, out, journal
         self.teacher = Client(config.teacher, journal, Budget(config.budget_usd, journal))
-        self.crew = Crew(self.teacher, config.max_failure_share)
+        self.pool = RequestPool(self.teacher, config.max_failure_share)
         self.known = journal.keys()
         self.columns = answers.Columns()
         self.reasons: dict[tuple[int, int], str] = {}
@@ -77,13 +77,13 @@ class _Answers:
         total = self.config.n * promptfile.count(self.prompts)
         if not total:
             raise DataError(f"{self.prompts} holds no prompts")
-        await self.crew.run("answers", total, self._work(), self._one)
-        if self.crew.ended:  # what was not looked at has columns too
+        await self.pool.run("answers", total, self._work(), self._one)
+        if self.pool.ended:  # what was not looked at has columns too
             for row in promptfile.rows(self.prompts):
                 self.columns.see(row.columns)
         summary = await asyncio.to_thread(self._write, time.monotonic() - started)
-        if self.crew.ended:
-            raise self.crew.ended
+        if self.pool.ended:
+            raise self.pool.ended
         if not summary["answered"]:
             reason, count = self.refused.most_common(1)[0]
             where = self.out / "dataset" / "raw"
@@ -109,7 +109,7 @@ class _Answers:
         if name in self.known:
             return
         try:
-            await self.crew.ask("answer", row.messages, sample)
+            await self.pool.ask("answer", row.messages, sample)
         except ReplyError as error:
             self.reasons[row.number, sample] = str(error)
 
@@ -127,7 +127,7 @@ class _Answers:
             for row in promptfile.rows(self.prompts, self.config.system):
                 for sample in range(self.config.n):
                     self._write_row(row, sample, writer)
-        usage = {"teacher": self.teacher.usage.as_json(), "flow": self.teacher.flow.describe()}
+        usage = {"teacher": self.teacher.usage.as_json(), "limits": self.teacher.limiter.describe()}
         write_json(self.out / "cost.json", {"seconds": round(seconds, 1), **usage})
         summary = {
             "prompts": (writer.answered + writer.failed) // self.config.n,

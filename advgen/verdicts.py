@@ -82,12 +82,12 @@ class Verdict:
         return fmean((_share(self.student_first), _share(self.reference_first)))
 
     @property
-    def first_adds(self) -> float:
+    def first_position_bonus(self) -> float:
         """Points that the student gains by standing first."""
         return (_share(self.student_first) - _share(self.reference_first)) / 2
 
     @property
-    def turns(self) -> bool:
+    def order_flips(self) -> bool:
         """Whether the better reply is another one in the other order."""
         (student, reference), (other_student, other_reference) = self.student_first, self.reference_first
         return (student - reference) * (other_student - other_reference) < 0
@@ -122,8 +122,8 @@ def summary(verdicts: Sequence[Verdict], seed: int = 0) -> dict[str, Any]:
     """All figures, in percent or points of it, with 95 % bootstrap intervals over prompts.
 
     `score` is the mean over answers of student / (student + reference), as in GAD (arXiv 2511.10643); `pooled_score`
-    is the same share of all marks added up. `equal_length` is the intercept of `length_controlled`. Raises ValueError
-    where nothing was judged.
+    is the same share of all marks added up. `length_controlled_score` is the intercept of `length_controlled`. Raises
+    ValueError where nothing was judged.
     """
     judged = [verdict for verdict in verdicts if verdict.status == "judged"]
     groups: dict[str, list[Verdict]] = {}
@@ -131,18 +131,18 @@ def summary(verdicts: Sequence[Verdict], seed: int = 0) -> dict[str, Any]:
         groups.setdefault(verdict.prompt, []).append(verdict)
     student, reference = (fmean(each) for each in zip(*_pairs(judged), strict=True))
     scores = [[verdict.score for verdict in group] for group in groups.values()]
-    bias = [[verdict.first_adds for verdict in group] for group in groups.values()]
+    bias = [[verdict.first_position_bonus for verdict in group] for group in groups.values()]
     return {
         "answers": len(verdicts), "judged": len(judged), "prompts": len(groups),
         "statuses": dict(Counter(verdict.status for verdict in verdicts).most_common()),
         "score": fmean(verdict.score for verdict in judged),
         "interval": stats.bootstrap_mean(scores, seed),
         "pooled_score": _share((student, reference)),
-        "equal_length": length_controlled(list(groups.values()), seed),
+        "length_controlled_score": length_controlled(list(groups.values()), seed),
         "position_bias": {
-            "first_adds": fmean(verdict.first_adds for verdict in judged),
+            "first_position_bonus": fmean(verdict.first_position_bonus for verdict in judged),
             "interval": stats.bootstrap_mean(bias, seed),
-            "turned": fmean(verdict.turns for verdict in judged),
+            "order_flips": fmean(verdict.order_flips for verdict in judged),
         },
         "tied": _tied(judged),
         "mean_marks": {"student": student, "reference": reference},

@@ -64,7 +64,10 @@ def run_command(
 
 @app.command("report")
 def report_command(run: Annotated[Path, typer.Argument(help="Run folder, finished or not.")]) -> None:
-    """Write RUN/report.html: curves, margins by strategy and round, lineage; one file that loads nothing."""
+    """Write a run's curves and margins as HTML.
+
+    RUN/report.html shows curves, margins by strategy and round, and lineage; it is one file that loads nothing.
+    """
     from advtrain import report
 
     print(report.write(run))
@@ -75,7 +78,10 @@ def push(
     run: Annotated[Path, typer.Argument(help="Run folder of a finished dpo run.")],
     margins: Annotated[str, typer.Option(help="Dataset repository user/name that its margins go to.")],
 ) -> None:
-    """Upload a run's margins beside the dataset they were made on, tagged `round-N-margins`."""
+    """Upload a run's margins to its dataset.
+
+    They go beside the rows they were measured on, tagged `round-N-margins`.
+    """
     from advtrain import publish
 
     print(publish.push_margins(run, margins))
@@ -94,7 +100,10 @@ def eval_command(
         Backend, typer.Option(help="transformers scores an embedded model on the engine its adapters need.")
     ] = Backend.auto,
 ) -> None:
-    """Generate, execute in the sandbox, and print pass@1 as JSON on stdout, as a table on stderr."""
+    """Measure pass@1 on a benchmark.
+
+    Replies are generated, then executed in the sandbox; prints JSON on stdout and a table on stderr.
+    """
     from advtrain import evaluate
 
     result = evaluate.evaluate(model, bench, limit, samples, temperature, max_tokens, backend.value)

@@ -12,12 +12,12 @@ the last statement; its length is told. That of the sandbox is the busy time of 
 was (`cost.json`, start and end included). CPU is user + system time in the steady part, in ms an exercise: of the main
 process, of its workers, of all processes in their slots, of the mocks. `needs s` is the latency below which these cores
 cannot keep the teacher busy, however they are used: in flight x CPU an exercise / cores / requests an exercise.
-`cut or restored` counts the flow's moves because it took replies for slow ones: here all are as fast.
+`cut or restored` counts the limiter's moves because it took replies for slow ones: here all are as fast.
 
 `--memory KIND` shows peak resident memory at `--rows` 10,000 and 100,000: of the main process until the last exercise
 has ended (asking) and until the dataset is audited (all), and of its largest worker. KIND is `kept`: the whole path,
 with the cheapest exercises there are and without latency; `unreadable`: statements that are none, which leaves the main
-process's part of asking; `spooled`: the finished rows of a small build under new names and in new words, which leaves
+process's part of asking; `recorded`: the finished rows of a small build under new names and in new words, which leaves
 the novelty gate, the dataset and its audit. So every part sees 100,000 rows without 1.3 million sandbox runs.
 """
 
@@ -46,7 +46,7 @@ TICKS_S = os.sysconf("SC_CLK_TCK")
 SAMPLE_S = 0.5
 TAB = "\t"
 KEY_WORD = re.compile(r"\b[0-9a-f]{8}\b")  # of a scripted statement
-KINDS = ("kept", "unreadable", "spooled")
+KINDS = ("kept", "unreadable", "recorded")
 
 
 class Shape(NamedTuple):
@@ -249,7 +249,7 @@ def utilisation(shape: Shape, exercises: int, latency_s: float, folder: Path) ->
     start, end, begun = steady(build.out, shape.window)
     seen = {role: in_flight(log, start, end) for role, log in logs.items()}
     cost, funnel = (json.loads((build.out / f"{name}.json").read_text()) for name in ("cost", "funnel"))
-    sandbox, moves = cost["sandbox"], cost["teacher"]["flow"]["history"]
+    sandbox, moves = cost["sandbox"], cost["teacher"]["limits"]["history"]
     cpu, rate, requests_s = build.cpu_between(start, end), begun / (end - start), seen["teacher"][2]
     cores = sum(cpu.values())
     return {
@@ -279,16 +279,16 @@ def memory(kind: str, rows: int, shape: Shape, folder: Path) -> Watched:
     replies = "rows" if kind == "unreadable" else "teacher"
     with mock(replies, 0) as teacher, mock("student", 0) as student:
         urls = teacher["api_base"], student["api_base"]
-        if kind == "spooled":
+        if kind == "recorded":
             small = watched(shape.config(*urls, 200), folder / f"small-{rows}", {})
             out.mkdir()
-            with (out / "records.jsonl").open("w") as spool:
-                spool.writelines(_spooled(small.out / "records.jsonl", rows))
+            with (out / "records.jsonl").open("w") as store:
+                store.writelines(_recorded(small.out / "records.jsonl", rows))
         return watched(shape.config(*urls, rows), out, {})
 
 
-def _spooled(records: Path, rows: int) -> Iterator[str]:
-    """The lines of a spool of `rows` rows, made of those of another; no two are alike."""
+def _recorded(records: Path, rows: int) -> Iterator[str]:
+    """The lines of a store of `rows` rows, made of those of another; no two are alike."""
     made_by, *lines = records.read_text().splitlines(keepends=True)
     yield made_by
     for at in range(rows):

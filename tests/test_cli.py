@@ -149,3 +149,13 @@ def test_a_broken_parent_is_one_line(run, tmp_path):
     done = run("advgen", "build", "c.toml", "--out", "run", "--parent", "parent")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert "cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["advgen", "advtrain"])
+def test_help_cuts_no_command_off_at_80_columns(run, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    done = run(command, "--help")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.partition("Commands:")[2].splitlines()
+    assert len(lines) > 3
+    assert [line for line in lines if line.rstrip().endswith(("...", "\u2026"))] == []

@@ -1,4 +1,4 @@
-"""Calls to any model: journal first, then the flow, the budget and the wire.
+"""Calls to any model: journal first, then the limiter, the budget and the wire.
 
 A reply is committed to the journal before anything looks at it. This package does not know what it asks for and does
 not parse what it gets.
@@ -17,10 +17,9 @@ from advcore import TeacherError
 from advcore.ask import providers, structured
 from advcore.ask.budget import Budget
 from advcore.ask.config import ModelConfig
-from advcore.ask.errors import FATAL, REFUSALS, RETRYABLE, RequestFailed, blotted, secrets
-from advcore.ask.flow import Flow, FlowStopped, Permit
-from advcore.ask.flow import Outcome as Lesson
+from advcore.ask.errors import FATAL, REFUSALS, RETRYABLE, RequestFailed, redacted, secrets
 from advcore.ask.journal import Journal, key
+from advcore.ask.limiter import Feedback, LimiterStopped, Permit, RateLimiter
 from advcore.ask.prices import CHARS_PER_TOKEN, has_own_price, price, prompt_bytes
 from advcore.ask.transports import batches, check_model, open_transport
 from advcore.ask.transports.vendors import Outcome
@@ -45,12 +44,13 @@ class ReplyError(RuntimeError):
 
 async def together(work: Iterable[Awaitable[Result]]) -> list[Result]:
     """All at once, as `asyncio.gather`, but an error is raised when all have ended: what is in flight is paid for, so
-    it comes home. Of several errors the first in order is raised, and a FlowStopped, which follows from others, last.
+    it comes home. Of several errors the first in order is raised, and a LimiterStopped, which follows from others,
+    last.
     """
     ended = await asyncio.gather(*work, return_exceptions=True)
     errors = [each for each in ended if isinstance(each, BaseException)]
     if errors:
-        raise min(errors, key=lambda error: isinstance(error, FlowStopped))
+        raise min(errors, key=lambda error: isinstance(error, LimiterStopped))
     return cast(list[Result], ended)
 
 
@@ -102,11 +102,11 @@ class Client:
         self.config, self.journal, self.usage = config, journal, Usage()
         self.budget = budget or Budget(0.0, journal)
         self.budget.check(config)
-        self.flow = Flow(
+        self.limiter = RateLimiter(
             ceiling=config.concurrency,
             requests_per_minute=config.requests_per_minute,
             tokens_per_minute=config.tokens_per_minute,
-            known=providers.is_local(config.model),
+            fixed=providers.is_local(config.model),
         )
         self._identity = _identity(config)
         self._price = price(config)
@@ -220,7 +220,7 @@ class Client:
                     return await self._batched(self._batches.send(name, purpose, payload, sample))
                 messages = payload["messages"]
                 tokens = prompt_bytes(messages) // CHARS_PER_TOKEN + payload["max_tokens"]
-                permit = await self.flow.admit(tokens, priority)
+                permit = await self.limiter.admit(tokens, priority)
                 return await self._once(permit, purpose, payload, sample, name)
             except RequestFailed as error:
                 if error.kind in FATAL:
@@ -232,7 +232,7 @@ class Client:
                 failures += not told
                 if failures > self.config.retries or (told and time.monotonic() > give_up):
                     raise ReplyError(str(error), infrastructure=True) from None
-                if self._batches and error.kind == "rate":  # no flow waits for us
+                if self._batches and error.kind == "rate":  # no limiter waits for us
                     await asyncio.sleep(error.retry_after_s or _QUEUE_FULL_S)
             self.usage.retried += 1
             if failures:
@@ -249,11 +249,11 @@ class Client:
         self, permit: Permit, purpose: str, payload: dict[str, Any], sample: int, name: str
     ) -> dict[str, Any]:
         most = self._price.at_most(payload) if self._price and self.budget.cap_usd else 0.0
-        lesson: dict[str, Any] = {"outcome": "failed", "tokens": 0}
+        feedback: dict[str, Any] = {"outcome": "failed", "tokens": 0}
         try:
             intent = await self.budget.reserve(name, most)
             try:
-                outcome, lesson = await self._sent(payload, int(name[:8], 16) >> 1)
+                outcome, feedback = await self._sent(payload, int(name[:8], 16) >> 1)
                 if (reply := self._kept(outcome)) is not None:
                     await self.journal.put(name, purpose, payload, sample, reply, intent)
                     return reply
@@ -264,27 +264,27 @@ class Client:
             finally:
                 self.budget.settled(intent)
         finally:
-            permit.settle(**lesson)  # not before the commit: what a kill can lose is what is in flight
+            permit.release(**feedback)  # not before the commit: what a kill can lose is what is in flight
 
     def _kept(self, outcome: Outcome) -> dict[str, Any] | None:
         """The reply that is stored for what came; None for a failure."""
         if isinstance(outcome, RequestFailed):
             # Asked again it would be refused again: the refusal is the reply.
             return _NOTHING | {"finish_reason": outcome.kind} if outcome.kind in REFUSALS else None
-        outcome["text"] = blotted(outcome["text"], self._secrets)
+        outcome["text"] = redacted(outcome["text"], self._secrets)
         if "cost_usd" not in outcome or has_own_price(self.config):  # whatever LiteLLM makes of it
             outcome["cost_usd"] = self._price.of(outcome) if self._price else 0.0
         return outcome
 
     async def _sent(self, payload: dict[str, Any], seed: int) -> tuple[Outcome, dict[str, Any]]:
-        """The wire itself: what came of it, and what the flow learns from that."""
+        """The wire itself: what came of it, and what the limiter learns from that."""
         started = time.monotonic()
         self._enter()
         try:
             reply = await self._transport.send(payload, seed)
         except RequestFailed as error:
             said = error.retry_after_s and min(error.retry_after_s, _LONGEST_PAUSE_S)
-            kind: Lesson = (
+            kind: Feedback = (
                 "rate" if error.kind == "rate" else "overload" if error.kind in RETRYABLE else "failed"
             )
             return error, {"outcome": kind, "tokens": 0, "retry_after_s": said}
@@ -325,12 +325,14 @@ class Client:
 
 def note(models: Sequence[Client], share: float) -> str:
     """What a progress line says of models that share a journal, when `share` of the work is done."""
-    flows = [model.flow for model in models]
-    flying = "+".join(f"{flow.in_flight}/{flow.limit:.0f}" for flow in flows)
+    limiters = [model.limiter for model in models]
+    flying = "+".join(f"{limiter.in_flight}/{limiter.limit:.0f}" for limiter in limiters)
     speed = "+".join(f"{model.usage.tokens_per_s:.0f}" for model in models)
     spent = models[0].journal.spent_usd
     money = f", ${spent:.4f} of ${spent / share:.2f} projected" if spent and share else ""
-    return f"{flying} in flight, {speed} tokens/s{money}, {sum(flow.throttled for flow in flows)} x 429"
+    return (
+        f"{flying} in flight, {speed} tokens/s{money}, {sum(limiter.throttled for limiter in limiters)} x 429"
+    )
 
 
 def _identity(config: ModelConfig) -> str:

@@ -36,7 +36,7 @@ class ModelConfig:
     max_tokens: int = 700
     """Longest reply, in tokens."""
     concurrency: int = 32
-    """Requests in flight at once, at most; the flow starts with few and finds out how many the endpoint takes."""
+    """Requests in flight at once, at most; the limiter starts with few and finds out how many the endpoint takes."""
     requests_per_minute: float = 0.0
     """Budget of the endpoint; 0 is none."""
     tokens_per_minute: float = 0.0

@@ -10,7 +10,7 @@ import os
 from typing import Literal
 
 Kind = Literal[
-    "rate",  # too many requests or tokens: asked again when the flow lets it
+    "rate",  # too many requests or tokens: asked again when the limiter lets it
     "server",  # 5xx, overloaded, an answer that is no JSON
     "timeout",
     "connection",
@@ -41,7 +41,7 @@ class RequestFailed(RuntimeError):
     def __init__(
         self, kind: Kind, text: str, retry_after_s: float | None = None, maybe_billed: bool | None = None
     ) -> None:
-        super().__init__(f"{kind.replace('_', ' ')}: {blotted(text, secrets()).partition(chr(10))[0][:300]}")
+        super().__init__(f"{kind.replace('_', ' ')}: {redacted(text, secrets()).partition(chr(10))[0][:300]}")
         self.kind: Kind = kind
         self.retry_after_s = retry_after_s
         self.maybe_billed = kind in ("timeout", "connection") if maybe_billed is None else maybe_billed
@@ -84,8 +84,8 @@ def secrets() -> tuple[str, ...]:
     )  # no SORT_KEY=username
 
 
-def blotted(text: str, known: tuple[str, ...]) -> str:
-    """`text` without any of them."""
-    for secret in known:
+def redacted(text: str, hidden: tuple[str, ...]) -> str:
+    """Replace each of the `hidden` strings in `text` by asterisks."""
+    for secret in hidden:
         text = text.replace(secret, "***")
     return text

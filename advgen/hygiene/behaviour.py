@@ -24,13 +24,13 @@ class Trials:
     """The tasks of `items` whose tests tell programs apart; of tasks with the same tests, the first."""
 
     def __init__(self, items: Iterable[Item]) -> None:
-        telling: dict[str, Item] = {}
+        discriminating: dict[str, Item] = {}
         for item in items:
-            if _is_telling(item.tests):
-                telling.setdefault(item.tests, item)
+            if _is_discriminating(item.tests):
+                discriminating.setdefault(item.tests, item)
         self._tasks = [
             (item, len(found[0]), _vocabulary(item.prompt, item.entry_point))
-            for item in telling.values()
+            for item in discriminating.values()
             if (module := parsed(item.code)) and (found := parameters(module, item.entry_point))
         ]
         self._frequency = Counter(word for *_, vocabulary in self._tasks for word in vocabulary)
@@ -70,7 +70,7 @@ def _renamed(row: Text, item: Item) -> str:
     return f"{row.code}\n\n{item.entry_point} = {row.entry_point}\n"
 
 
-def _is_telling(tests: str) -> bool:
+def _is_discriminating(tests: str) -> bool:
     """Whether there are several asserts, and more than one answer for them."""
     expected = re.findall(r"==\s*(.+)", tests)
     return len(re.findall(r"\bassert\b", tests)) >= _ASSERTS and (not expected or len(set(expected)) > 1)

@@ -72,7 +72,7 @@ class Pool(contextlib.AbstractContextManager["Pool"]):
         self._db = self._near.db
         self._db.executescript(_POOL)
 
-    def twin(self, statement_text: str, code: str = "") -> tuple[str, str, float] | None:
+    def duplicate_of(self, statement_text: str, code: str = "") -> tuple[str, str, float] | None:
         """(id, why, score) of the entry that this one repeats, or None.
 
         `why` is "fingerprint" (the reference solutions are one program, score 1), "minhash" (score: estimated Jaccard

@@ -2,7 +2,7 @@
 
 Exercises overlap: while the teacher writes one, the sandbox proves another and the student attempts a third; a window
 of them is open at a time, so that memory hardly grows while they are asked for. All that was paid for is in the
-journal and all that was finished in the spool: running again on the same folder asks for the rest. A row that fails is
+journal and all that was finished in the store: running again on the same folder asks for the rest. A row that fails is
 a recorded status; a run whose infrastructure fails too often stops.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from advcore import ConfigError, DataError, TeacherError
-from advcore.ask import BudgetExhausted, FlowStopped, Journal
+from advcore.ask import BudgetExhausted, Journal, LimiterStopped
 from advcore.progress import Progress, interruptible, progress
 from advcore.runs import read_json, run_folder, sha256_of, write_json
 from advgen import audit, curate, parse, prompts, publish, rounds
@@ -31,11 +31,11 @@ from advgen.curriculum import signatures, stop_reasons
 from advgen.hygiene.contamination import Layer
 from advgen.hygiene.duplicates import Pool
 from advgen.pipeline import jobs
-from advgen.pipeline.exercise import Exercise, Turnstile, Workshop
+from advgen.pipeline.exercise import DuplicateGate, Exercise, RoundContext
 from advgen.pipeline.funnel import Funnel
 from advgen.pipeline.models import Models
 from advgen.pipeline.plan import validate
-from advgen.pipeline.records import INFRASTRUCTURE, Spool, usage_of
+from advgen.pipeline.records import INFRASTRUCTURE, RecordStore, usage_of
 from advgen.pipeline.workers import Workers
 from advgen.seeds import NOTHING, Given, Parent, Seed, adversarial_seeds, first_seeds
 from advgen.verify import Prover, SandboxUnavailable
@@ -98,18 +98,18 @@ class _Build:
         made_by = sha256_of([templates(), _code()])
         with (
             closing(Workers(Prover, self.config.sandbox, self.config.gate)) as workers,
-            closing(Spool(self.out / "records.jsonl", made_by)) as spool,
+            closing(RecordStore(self.out / "records.jsonl", made_by)) as store,
         ):
             self.origin = self._origin(await workers.run(jobs.describe))
             layers = await workers.run(jobs.layers, self.config.gate.benchmarks)
             try:
-                await self._exercises(seeds, workers, spool)
+                await self._exercises(seeds, workers, store)
             finally:
                 await self.models.close()
             if self.ended and not isinstance(self.ended, BudgetExhausted):
                 raise self.ended
             self._write_cost(workers, time.monotonic() - started)
-            funnel = self._write(spool, draw, layers)
+            funnel = self._write(store, draw, layers)
         if self.ended:  # what was paid for is in the dataset
             raise self.ended
         return funnel
@@ -140,7 +140,7 @@ class _Build:
 
     # --- exercises --------------------------------------------------------------------------------------------
 
-    async def _exercises(self, seeds: Iterator[Seed], workers: Workers, spool: Spool) -> None:
+    async def _exercises(self, seeds: Iterator[Seed], workers: Workers, store: RecordStore) -> None:
         """Every seed to its end, a window of them at a time."""
         # Each waits for one model most of the time, so twice what they take keeps all busy.
         window = asyncio.Semaphore(2 * self.models.open_requests)
@@ -151,21 +151,21 @@ class _Build:
         ):
             for name, parent in self.parents.items():
                 pool.add(name, parse.outline(parent["stub"]))
-            shop = Workshop(
+            context = RoundContext(
                 config=self.config, models=self.models, workers=workers,
-                turnstile=Turnstile(pool), parents=self.parents, charged=_charged(spool),
+                duplicates=DuplicateGate(pool), parents=self.parents, charged=_charged(store),
             )  # fmt: skip
             async with asyncio.TaskGroup() as tasks:
                 for seed in self._readable(seeds):
                     await window.acquire()
                     if self.ended:
                         return
-                    row = spool.get(seed.index)
+                    row = store.get(seed.index)
                     done = row and row["status"] not in INFRASTRUCTURE
                     work = (
-                        self._again(shop, seed, row, bar)
+                        self._again(context, seed, row, bar)
                         if row and done
-                        else self._one(shop, seed, spool, bar)
+                        else self._one(context, seed, store, bar)
                     )
                     tasks.create_task(work).add_done_callback(lambda _: window.release())
 
@@ -176,34 +176,34 @@ class _Build:
         except (ConfigError, DataError) as error:
             self._end(error)
 
-    async def _again(self, shop: Workshop, seed: Seed, row: dict[str, Any], bar: Progress) -> None:
-        """An exercise that is in the spool: its statement takes its turn, so that later ones are judged as before."""
+    async def _again(self, context: RoundContext, seed: Seed, row: dict[str, Any], bar: Progress) -> None:
+        """An exercise that is in the store: its statement takes its turn, so that later ones are judged as before."""
         if row["stub"] and row["status"] != "duplicate":
-            await shop.turnstile.twin(seed.index, row["exercise_id"], parse.outline(row["stub"]))
+            await context.duplicates.duplicate_of(seed.index, row["exercise_id"], parse.outline(row["stub"]))
         else:
-            shop.turnstile.leave(seed.index)
+            context.duplicates.skip(seed.index)
         bar.advance()
 
-    async def _one(self, shop: Workshop, seed: Seed, spool: Spool, bar: Progress) -> None:
+    async def _one(self, context: RoundContext, seed: Seed, store: RecordStore, bar: Progress) -> None:
         """One exercise; what ends the run lets the others finish what they have in flight."""
         if self.ended:
             return
         try:
-            record = await Exercise(shop, seed).run()
-        except FlowStopped:
+            record = await Exercise(context, seed).run()
+        except LimiterStopped:
             return
         except (TeacherError, SandboxUnavailable, ConfigError, sqlite3.Error) as error:
             return self._end(error)
-        spool.add(seed.index, record.row(self.origin))
+        store.add(seed.index, record.row(self.origin))
         self.failures += record.status in INFRASTRUCTURE
         total = self.config.exercises.count
         if self.failures > self.config.max_failure_share * total:
             failed = f"{self.failures} of {total} exercises failed for want of infrastructure"
             self._end(TeacherError(f"{failed}: {record.reason}"))
-        bar.advance(note=lambda: self._note(shop, bar))
+        bar.advance(note=lambda: self._note(context, bar))
 
-    def _note(self, shop: Workshop, bar: Progress) -> str:
-        stages = ", ".join(f"{count} {stage}" for stage, count in shop.reached.items())
+    def _note(self, context: RoundContext, bar: Progress) -> str:
+        stages = ", ".join(f"{count} {stage}" for stage, count in context.reached.items())
         return f"{stages}; {self.models.note(bar.done / bar.total)}"
 
     def _interrupted(self) -> None:
@@ -216,17 +216,17 @@ class _Build:
 
     # --- the dataset ------------------------------------------------------------------------------------------
 
-    def _write(self, spool: Spool, draw: dict[str, Any], layers: list[Layer]) -> dict[str, Any]:
+    def _write(self, store: RecordStore, draw: dict[str, Any], layers: list[Layer]) -> dict[str, Any]:
         counts = Funnel(self.round, self.config.seed, self.parents, draw)
         dataset, folder = self.out / "dataset", self.parent.folder if self.parent else None
         with (
             closing(curate.Curator(self.config.curation, self.parents.values())) as curator,
             publish.DatasetWriter(dataset, self.round, folder) as writer,
         ):
-            for row in spool.rows():
+            for row in store.rows():
                 counts.add(row)
                 writer.add("raw", row)
-            for name, row in curator.curate(spool.rows):
+            for name, row in curator.curate(store.rows):
                 writer.add(name, row)
         config = self.config
         witnesses = [each.model for each in config.witnesses]
@@ -268,9 +268,9 @@ class _Build:
         write_json(self.out / "cost.json", cost)
 
 
-def _charged(spool: Spool) -> set[str]:
+def _charged(store: RecordStore) -> set[str]:
     """Topics and parents whose shared requests a finished row bears."""
-    rows = (row for row in spool.rows() if row["status"] not in INFRASTRUCTURE)
+    rows = (row for row in store.rows() if row["status"] not in INFRASTRUCTURE)
     found = ((usage_of(row), row["topic"], row["parent_id"]) for row in rows)
     return {
         name

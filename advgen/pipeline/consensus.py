@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from advcore import DataError, TeacherError, contract, tasks
-from advcore.ask import FlowStopped, Journal, ReplyError, together
+from advcore.ask import Journal, LimiterStopped, ReplyError, together
 from advcore.chat import fenced
 from advcore.progress import interruptible, progress
 from advcore.runs import read_json, run_folder, sha256_of, write_json
@@ -30,7 +30,7 @@ from advgen.hygiene.duplicates import Pool
 from advgen.hygiene.items import Item
 from advgen.hygiene.normal import code_of
 from advgen.pipeline import jobs
-from advgen.pipeline.exercise import Exercise, Turnstile, Workshop
+from advgen.pipeline.exercise import DuplicateGate, Exercise, RoundContext
 from advgen.pipeline.models import Models, check_models
 from advgen.pipeline.records import Record
 from advgen.pipeline.workers import WorkerLost, Workers
@@ -158,13 +158,13 @@ async def _judged(config: BuildConfig, journal: Journal, chosen: Sequence[Item])
         interruptible(models.stop),
         progress("consensus", len(chosen)) as bar,
     ):
-        shop = Workshop(
-            config=config, models=models, workers=workers, turnstile=Turnstile(pool), parents={}
+        context = RoundContext(
+            config=config, models=models, workers=workers, duplicates=DuplicateGate(pool), parents={}
         )  # fmt: skip
 
         async def one(index: int, item: Item) -> Verdict:
             try:
-                verdict = await _verdict(shop, index, item)
+                verdict = await _verdict(context, index, item)
             except TeacherError:
                 models.stop()
                 raise
@@ -173,21 +173,23 @@ async def _judged(config: BuildConfig, journal: Journal, chosen: Sequence[Item])
 
         try:
             return await together(one(index, item) for index, item in enumerate(chosen))
-        except FlowStopped:
+        except LimiterStopped:
             raise TeacherError("stopped; run the same command again to go on") from None
         finally:
             await models.close()
 
 
-async def _verdict(shop: Workshop, index: int, item: Item) -> Verdict:
-    exercise = Exercise(shop, Seed(index=index, round=0, strategy="seed", topic=item.benchmark, subtopic=""))
+async def _verdict(context: RoundContext, index: int, item: Item) -> Verdict:
+    exercise = Exercise(
+        context, Seed(index=index, round=0, strategy="seed", topic=item.benchmark, subtopic="")
+    )
     try:
-        reading = await shop.workers.run(jobs.read, fenced(item.statement))
+        reading = await context.workers.run(jobs.read, fenced(item.statement))
         record = await exercise.examined(reading, decontaminate=False)
         tokens = sum(answer.completion_tokens for _, answer in record.answers)
         if record.status != "kept":
             return Verdict(item=item.name, status=record.status, reason=record.reason, tokens=tokens)
-        return replace(await _compared(shop, item, record), tokens=tokens)
+        return replace(await _compared(context, item, record), tokens=tokens)
     except (parse.ParseError, SyntaxError) as error:
         return Verdict(item=item.name, status="unreadable", reason=str(error))
     except ReplyError as error:
@@ -198,13 +200,13 @@ async def _verdict(shop: Workshop, index: int, item: Item) -> Verdict:
         raise TeacherError(f"{item.name} could not be judged: {error}") from None
 
 
-async def _compared(shop: Workshop, item: Item, record: Record) -> Verdict:
+async def _compared(context: RoundContext, item: Item, record: Record) -> Verdict:
     """A kept exercise in the light of the benchmark: a pair for each program that could be rejected."""
     assert record.proof
     row = record.row({"provenance": {}, "teacher": "", "student": "", "sandbox": "{}"})
     kept = Stored(row)
     attempts, told = kept.attempts, kept.testimony
-    every = replace(shop.config.curation, min_p_wrong=0.0, min_p_true=0.0)
+    every = replace(context.config.curation, min_p_wrong=0.0, min_p_true=0.0)
     pairs = curate.options(kept, every, truth.load())
     chosen = [code_of(pair["chosen"][0]["content"]) for pair, *_ in pairs]
     rejected = [code_of(pair["rejected"][0]["content"]) for pair, *_ in pairs]
@@ -213,8 +215,8 @@ async def _compared(shop: Workshop, item: Item, record: Record) -> Verdict:
         code_of(fenced(code)) for code in (record.proof.right[0], *(attempt.code for attempt in attempts))
     )
     suite_right, known = await asyncio.gather(
-        shop.workers.run(jobs.passes_suite, item, record.proof.tests),
-        shop.workers.run(jobs.are_true, item, [reference, *codes, *chosen]),
+        context.workers.run(jobs.passes_suite, item, record.proof.tests),
+        context.workers.run(jobs.are_true, item, [reference, *codes, *chosen]),
     )
     true = dict(zip([reference, *codes, *chosen], known, strict=True))
     places = {code: at for at, code in reversed([*enumerate(codes)])}

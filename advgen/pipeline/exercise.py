@@ -1,7 +1,7 @@
 """One exercise from its seed to its end: statement, novelty, solutions and tests, proof, repair, attempts, intent.
 
 Requests go to `Client`s, everything that reads or runs Python to `Workers`. Whatever goes wrong with an exercise
-becomes its status; what is wrong with the run (`TeacherError`, `FlowStopped`, `SandboxUnavailable`) is raised.
+becomes its status; what is wrong with the run (`TeacherError`, `LimiterStopped`, `SandboxUnavailable`) is raised.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LONGEST = {"subtopics": 400, "program": 400, "statement": 350, "calls": 350, "as
 _PARENTS_SAMPLES = 1_000_000  # samples of a parent start here: those it was kept and drawn by are not fresh
 
 
-class Turnstile:
+class DuplicateGate:
     """Lets statements in one by one in the order of their seeds, and turns away what the pool holds already.
 
     By index and not by arrival, so that a run that goes on decides as an uninterrupted one.
@@ -42,18 +42,18 @@ class Turnstile:
         self._passed: set[int] = set()
         self._waiting: dict[int, asyncio.Future[None]] = {}
 
-    async def twin(self, index: int, name: str, outline: str) -> str:
+    async def duplicate_of(self, index: int, name: str, outline: str) -> str:
         """Why a statement is not new, or '' and it is in the pool from now on: its outline, since examples are cut."""
         if index != self._next:
             turn = self._waiting[index] = asyncio.get_running_loop().create_future()
             await turn
-        found = self._pool.twin(outline)
+        found = self._pool.duplicate_of(outline)
         if found is None:
             self._pool.add(name, outline)
-        self.leave(index)
+        self.skip(index)
         return f"{found[1]} {found[2]:.2f} with {found[0]}" if found else ""
 
-    def leave(self, index: int) -> None:
+    def skip(self, index: int) -> None:
         """That seed has had its turn, or will not take it."""
         if index < self._next:
             return
@@ -66,13 +66,13 @@ class Turnstile:
 
 
 @dataclass(slots=True, kw_only=True)
-class Workshop:
+class RoundContext:
     """What the exercises of a round share."""
 
     config: BuildConfig
     models: Models
     workers: Workers
-    turnstile: Turnstile
+    duplicates: DuplicateGate
     parents: dict[str, dict[str, Any]]
     """Rows of the `raw` config, by exercise id."""
     subtopics: dict[str, asyncio.Task[list[str]]] = field(default_factory=dict)
@@ -87,14 +87,14 @@ class Workshop:
 class Exercise:
     """One of them. `run` gives its record."""
 
-    def __init__(self, shop: Workshop, seed: Seed) -> None:
-        self.shop, self.config = shop, shop.config
+    def __init__(self, context: RoundContext, seed: Seed) -> None:
+        self.context, self.config = context, context.config
         self.record = Record(seed=seed, exercise_id=f"r{seed.round}-{seed.index:05d}")
         self.priority = seed.index  # what was begun first is finished first
         self.reference = ""  # the program that the statement was written from
 
     async def run(self) -> Record:
-        """Raises what ends the run: TeacherError, FlowStopped, SandboxUnavailable, ConfigError."""
+        """Raises what ends the run: TeacherError, LimiterStopped, SandboxUnavailable, ConfigError."""
         try:
             await self._stages()
         except parse.ParseError as error:
@@ -106,7 +106,7 @@ class Exercise:
         except (RecursionError, MemoryError) as error:  # text made to break whoever walks it
             self._end("unreadable", type(error).__name__)
         finally:
-            self.shop.turnstile.leave(self.record.seed.index)
+            self.context.duplicates.skip(self.record.seed.index)
         return self.record
 
     def _end(self, status: str, reason: str = "") -> None:
@@ -115,10 +115,10 @@ class Exercise:
     async def _stages(self) -> None:
         reading = await self._written()
         self._past("written")
-        if twin := await self.shop.turnstile.twin(
+        if duplicate := await self.context.duplicates.duplicate_of(
             self.record.seed.index, self.record.exercise_id, parse.outline(reading.statement.stub)
         ):
-            return self._end("duplicate", twin)
+            return self._end("duplicate", duplicate)
         self._past("new")
         await self.examined(reading)
 
@@ -137,7 +137,7 @@ class Exercise:
             return record
         self._past("proved")
         benchmarks = self.config.gate.benchmarks
-        if decontaminate and (hits := await self.shop.workers.run(jobs.contamination, proved, benchmarks)):
+        if decontaminate and (hits := await self.context.workers.run(jobs.contamination, proved, benchmarks)):
             self._end("contaminated", hits)
             return record
         await self._attempted(proved)
@@ -148,7 +148,7 @@ class Exercise:
         return record
 
     def _past(self, stage: str) -> None:
-        self.shop.reached[stage] += 1
+        self.context.reached[stage] += 1
 
     def _note(self, purpose: str, answers: Sequence[Answer]) -> list[str]:
         self.record.answers += [(purpose, answer) for answer in answers]
@@ -158,7 +158,7 @@ class Exercise:
         """The same for replies about a topic or a parent, which are paid for once."""
         return (
             [answer.text for answer in answers]
-            if shared in self.shop.charged
+            if shared in self.context.charged
             else self._note(purpose, answers)
         )
 
@@ -167,7 +167,11 @@ class Exercise:
         longest = LONGEST.get(purpose, 0)
         return self._note(
             purpose,
-            [await self.shop.models.teacher.ask(purpose, message, sample, longest, priority=self.priority)],
+            [
+                await self.context.models.teacher.ask(
+                    purpose, message, sample, longest, priority=self.priority
+                )
+            ],
         )[0]
 
     # --- the statement ----------------------------------------------------------------------------------------
@@ -175,7 +179,7 @@ class Exercise:
     async def _written(self) -> jobs.Reading:
         seed = self.record.seed
         if seed.task:
-            return self._read(await self.shop.workers.run(jobs.read, fenced(seed.task.statement)))
+            return self._read(await self.context.workers.run(jobs.read, fenced(seed.task.statement)))
         if seed.strategy == "seed" and not (seed.subtopic or seed.source):
             seed = self.record.seed = replace(seed, subtopic=await self._subtopic(seed))
         if seed.strategy == "seed" and self.config.exercises.order == "reference":
@@ -183,10 +187,10 @@ class Exercise:
         if seed.strategy == "seed":
             message = _first_question(seed)
         else:
-            message = await self.shop.workers.run(jobs.evolve, seed)
+            message = await self.context.workers.run(jobs.evolve, seed)
         # The sample index keeps apart two seeds that were drawn with the same parent and strategy.
         text = await self._ask("statement", message, seed.index)
-        return self._read(await self.shop.workers.run(jobs.read, text))
+        return self._read(await self.context.workers.run(jobs.read, text))
 
     async def _described(self, seed: Seed) -> jobs.Reading:
         """A program, and the statement that is written from it."""
@@ -194,10 +198,10 @@ class Exercise:
         if not seed.source:
             message = prompts.messages("program", topic=seed.topic, subtopic=seed.subtopic)
             text = await self._ask("program", message, seed.index)
-        self.reference = await self.shop.workers.run(jobs.reference, text)
+        self.reference = await self.context.workers.run(jobs.reference, text)
         message = prompts.messages("describe", program=self.reference)
         text = await self._ask("statement", message, seed.index)
-        return self._read(await self.shop.workers.run(jobs.description, text, self.reference))
+        return self._read(await self.context.workers.run(jobs.description, text, self.reference))
 
     def _read(self, reading: jobs.Reading) -> jobs.Reading:
         self.record.exercise_id, self.record.statement = reading.name, reading.statement
@@ -206,7 +210,7 @@ class Exercise:
 
     async def _subtopic(self, seed: Seed) -> str:
         """One of its topic, for which the teacher is asked once a topic."""
-        topics = self.shop.subtopics
+        topics = self.context.subtopics
         if seed.topic not in topics:
             topics[seed.topic] = asyncio.create_task(self._subtopics(seed.topic))
         found = await asyncio.shield(topics[seed.topic])
@@ -215,7 +219,7 @@ class Exercise:
     async def _subtopics(self, topic: str) -> list[str]:
         count = max(subtopics_wanted(self.config), 3)  # of fewer, a list is not what comes
         message = prompts.messages("subtopics", topic=topic, count=count)
-        answer = await self.shop.models.teacher.ask(
+        answer = await self.context.models.teacher.ask(
             "subtopics", message, max_tokens=LONGEST["subtopics"], priority=self.priority
         )
         return parse.subtopics(*self._note_once("subtopics", topic, [answer])) or [topic]
@@ -224,11 +228,11 @@ class Exercise:
 
     async def _given(self, reading: jobs.Reading, task: Task) -> jobs.Proved:
         """The teacher's solutions put to the tests of a task; it is not asked where the task itself does not hold."""
-        vetted = await self.shop.workers.run(jobs.accept, reading, (), task)
+        vetted = await self.context.workers.run(jobs.accept, reading, (), task)
         if vetted.proof.status != "kept":
             return vetted
         solutions = await self._solutions(reading.question, self.config.exercises.solutions)
-        return await self.shop.workers.run(jobs.accept, reading, solutions, task)
+        return await self.context.workers.run(jobs.accept, reading, solutions, task)
 
     async def proved(self, reading: jobs.Reading) -> jobs.Proved:
         """Solutions, calls and claims of the teacher for a statement, and what running them shows."""
@@ -240,7 +244,7 @@ class Exercise:
                 self._solutions(reading.question, asked.solutions),
                 self._about("calls", asked.calls, tried),
                 self._about("asserts", asked.asserts, about),
-                *(self._witnessed(witness, reading.question) for witness in self.shop.models.witnesses),
+                *(self._witnessed(witness, reading.question) for witness in self.context.models.witnesses),
             ]
         )
         names = [witness.model for witness in self.config.witnesses]
@@ -248,18 +252,18 @@ class Exercise:
             tuple(solutions), tuple(calls), tuple(claims), asked.solutions,
             tuple(zip(names, witnesses, strict=True)), self.reference,
         )  # fmt: skip
-        proved = await self.shop.workers.run(jobs.prove, reading, evidence)
+        proved = await self.context.workers.run(jobs.prove, reading, evidence)
         for turn in range(asked.repairs if asked.feedback else 0):
             if not proved.proof.complaints:
                 break
             evidence = await self._mended(evidence, proved, turn)
-            proved = await self.shop.workers.run(jobs.prove, reading, evidence)
+            proved = await self.context.workers.run(jobs.prove, reading, evidence)
         return proved
 
     async def _solutions(self, question: list[dict[str, str]], count: int) -> list[str]:
         return self._note(
             "solution",
-            await self.shop.models.teacher.ask_many("solution", question, count, priority=self.priority),
+            await self.context.models.teacher.ask_many("solution", question, count, priority=self.priority),
         )
 
     async def _witnessed(self, witness: Client, question: list[dict[str, str]]) -> list[str]:
@@ -300,12 +304,14 @@ class Exercise:
     # --- the student ------------------------------------------------------------------------------------------
 
     async def _attempted(self, proved: jobs.Proved) -> None:
-        record, shop = self.record, self.shop
+        record, context = self.record, self.context
         count = self.config.attempts.count
-        answers = await shop.models.student.ask_many("attempt", record.prompt, count, priority=self.priority)
+        answers = await context.models.student.ask_many(
+            "attempt", record.prompt, count, priority=self.priority
+        )
         texts = self._note("attempt", answers)
-        record.attempts = await shop.workers.run(jobs.judge, texts, proved)
-        record.testimony, proved = await shop.workers.run(jobs.testify, proved, record.attempts)
+        record.attempts = await context.workers.run(jobs.judge, texts, proved)
+        record.testimony, proved = await context.workers.run(jobs.testify, proved, record.attempts)
         record.proof, record.response = proved.proof, proved.response
         if self.config.curation.chosen == "repaired":
             record.mended = await self._corrections(proved)
@@ -324,10 +330,10 @@ class Exercise:
         """For each attempt the teacher's smallest repair that passes; '' where none was asked for, or none does."""
         attempts, told, config = self.record.attempts, self.record.testimony, self.config.curation
         assert told
-        places = await self.shop.workers.run(jobs.rejectable, attempts, proved, told, config)
+        places = await self.context.workers.run(jobs.rejectable, attempts, proved, told, config)
         chosen = [(at, attempts[at]) for at in places[: self.config.curation.pairs_per_exercise]]
         texts = await together(self._correction(proved, each) for _, each in chosen)
-        judged = await self.shop.workers.run(jobs.judge, texts, proved)
+        judged = await self.context.workers.run(jobs.judge, texts, proved)
         codes = {at: after.code for (at, _), after in zip(chosen, judged, strict=True) if after.passed}
         return [codes.get(at, "") for at in range(len(self.record.attempts))]
 
@@ -340,26 +346,26 @@ class Exercise:
 
     async def _checked(self, proved: jobs.Proved) -> dict[str, Any]:
         """The facts by which `curriculum` tells whether the strategy did what it declares."""
-        parent = self.shop.parents[self.record.seed.parent_id]
+        parent = self.context.parents[self.record.seed.parent_id]
         attempts, facts = await asyncio.gather(
             self._rematch(parent),
-            self.shop.workers.run(jobs.compare, parent, proved.statement, proved.proof.tests),
+            self.context.workers.run(jobs.compare, parent, proved.statement, proved.proof.tests),
         )
         return {**facts, "parent_n": len(attempts), "parent_passes": sum(each.passed for each in attempts)}
 
     async def _rematch(self, parent: dict[str, Any]) -> list[Attempt]:
         """Fresh attempts at the parent, once a round: it was drawn by the old ones, and chance evens out."""
-        rematches, name = self.shop.rematches, parent["exercise_id"]
+        rematches, name = self.context.rematches, parent["exercise_id"]
         if name not in rematches:
             rematches[name] = asyncio.create_task(self._attempt_again(parent))
         return await asyncio.shield(rematches[name])
 
     async def _attempt_again(self, parent: dict[str, Any]) -> list[Attempt]:
-        answers = await self.shop.models.student.ask_many(
+        answers = await self.context.models.student.ask_many(
             "rematch", parent["prompt"], self.config.attempts.count, _PARENTS_SAMPLES, self.priority
         )
         texts = self._note_once("rematch", parent["exercise_id"], answers)
-        return await self.shop.workers.run(jobs.judge_row, texts, parent)
+        return await self.context.workers.run(jobs.judge_row, texts, parent)
 
 
 def _first_question(seed: Seed) -> list[dict[str, str]]:

@@ -31,7 +31,7 @@ class Models:
     def stop(self) -> None:
         """No further request; what is in flight comes home."""
         for model in self._all:
-            model.flow.stop()
+            model.limiter.stop()
 
     async def close(self) -> None:
         await asyncio.gather(*(model.close() for model in self._all))
@@ -40,7 +40,7 @@ class Models:
         """What each has used."""
         names = ["teacher", "student", *(f"witness_{at}" for at in range(1, len(self.witnesses) + 1))]
         return {
-            name: {**model.usage.as_json(), "flow": model.flow.describe()}
+            name: {**model.usage.as_json(), "limits": model.limiter.describe()}
             for name, model in zip(names, self._all, strict=True)
         }
 

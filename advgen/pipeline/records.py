@@ -103,7 +103,7 @@ def usage_of(row: Mapping[str, Any]) -> dict[str, Any]:
     return usage
 
 
-class Spool:
+class RecordStore:
     """`records.jsonl`: a line `index<TAB>row` for every finished exercise, in the order they ended.
 
     `made_by` says what made the rows (templates, code); rows that something else made are dropped. In memory are the

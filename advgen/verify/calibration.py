@@ -196,7 +196,7 @@ def _judge_wrong(bench: _Bench, variant: Variant, tally: Tally) -> None:
     if survives:
         tally.survivors.append(_judged(bench, variant, witness))
     elif not witness:
-        tally.unsettled += bool(bench.witness(variant.source, bench.open))
+        tally.undecided += bool(bench.witness(variant.source, bench.open))
 
 
 def _judge_right(bench: _Bench, variant: Variant, tally: Tally) -> None:

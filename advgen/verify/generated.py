@@ -49,7 +49,7 @@ def unanimous(rows: Sequence[Sequence[Output]], exercise: Statement) -> list[Out
     return found
 
 
-def telling(
+def discriminating(
     expected: Sequence[Outcome | None], mutants: Sequence[Sequence[Output]], most: int, exercise: Statement
 ) -> tuple[list[int], list[int]]:
     """At most `most` inputs that fail mutants, and the mutants that live on. `mutants[i][j]`: mutant i on input j."""
@@ -92,7 +92,9 @@ Case = tuple[fuzz.Args, str]
 """Arguments and what is expected of them, as text."""
 
 
-def widening(settled: Sequence[Case], enters: Sequence[bool], known: Sequence[Case], most: int) -> list[int]:
+def coverage_increasing(
+    settled: Sequence[Case], enters: Sequence[bool], known: Sequence[Case], most: int
+) -> list[int]:
     """Places of at most `most` of `settled` that lead where none of `known` leads.
 
     `enters[i]`: case i is the first to enter some block. The others differ in their kind: the result, and which

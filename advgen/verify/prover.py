@@ -19,9 +19,9 @@ from advcore.literals import Outcome, Raised, alike, arguments, outcome_of, text
 from advgen.config import GateConfig, SandboxConfig
 from advgen.parse import Call, Claim, ParseError, Statement, examples, forms, program
 from advgen.verify import coverage, determinism, failure, feedback, fuzz, generated
+from advgen.verify.baselines import constant_baselines
 from advgen.verify.fit import Signature
 from advgen.verify.mutants import mutants
-from advgen.verify.nulls import nulls
 from advgen.verify.proof import Attempt, Complaint, Proof, SandboxBroken, Testimony, Votes
 from sandbox import Limits, Output, Report, Sandbox
 
@@ -246,7 +246,7 @@ class Prover:
         if _constant(proof.tests):
             wish = feedback.calls("All calls lead to one result. Calls with other results are missing.")
             return _turned_away(proof, "constant", "every test expects the same value", wish)
-        if value := self._passing_null(exercise, proof.tests):
+        if value := self._passing_baseline(exercise, proof.tests):
             passes = f"a function that always returns {value} passes"
             wish = feedback.calls(f"As it is, {passes}. Calls with other results are missing.")
             return _turned_away(proof, "null_passes", passes, wish)
@@ -259,8 +259,8 @@ class Prover:
         survivors = [feedback.survivors(proof.right[0], living)] if living else []
         return _turned_away(proof, "weak_tests", f"{proof.kill_rate:.0%} of the mutants fail", *survivors)
 
-    def _passing_null(self, exercise: Statement, tests: Sequence[Test]) -> str:
-        found = nulls(exercise, tests).items()
+    def _passing_baseline(self, exercise: Statement, tests: Sequence[Test]) -> str:
+        found = constant_baselines(exercise, tests).items()
         passing = (value for value, code in found if self._check(code, tests, exercise.entry_point).passed)
         return next(passing, "")
 
@@ -320,8 +320,8 @@ class Prover:
         )
         expected = [outcome if outcome and signature.gives(outcome) else None for outcome in expected]
         rows = [self._call(code, name, inputs, box=self._hasty, wall_s=wall_s) for code in living]
-        chosen, left = generated.telling(expected, rows, self.gate.generated_tests, exercise)
-        chosen += self._widening(exercise, proof, inputs, expected, chosen)
+        chosen, left = generated.discriminating(expected, rows, self.gate.generated_tests, exercise)
+        chosen += self._coverage_increasing(exercise, proof, inputs, expected, chosen)
         tests = [
             {"call": calls[at].source, **outcome.entry, "source": "generated"}
             for at in chosen
@@ -332,7 +332,7 @@ class Prover:
             return proof, list(living)
         return replace(proof, tests=(*proof.tests, *tests)), [living[at] for at in left]
 
-    def _widening(
+    def _coverage_increasing(
         self, exercise: Statement, proof: Proof, inputs: Sequence[fuzz.Args], expected: Sequence[Outcome | None],
         chosen: Sequence[int],
     ) -> list[int]:  # fmt: skip
@@ -344,7 +344,7 @@ class Prover:
         settled = [(inputs[at], str(expected[at])) for at in places]
         entered, _ = self._entered(exercise, proof, [args for args, _ in [*known, *settled]])
         grows = [len(after) > len(before) for before, after in pairwise(entered[len(known) - 1 :])]
-        return [places[at] for at in generated.widening(settled, grows, known, most)]
+        return [places[at] for at in generated.coverage_increasing(settled, grows, known, most)]
 
     # --- an attempt -----------------------------------------------------------------------------------------
 

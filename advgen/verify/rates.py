@@ -45,7 +45,7 @@ class Rates:
     false_reject_interval: Interval
     wrong: dict[str, Count]
     """By operator; `known` are the mutants proved wrong, the others may well be equivalent."""
-    unsettled: int
+    undecided: int
     """Mutants that differ from the reference only where accepted solutions differ too: not known to be wrong."""
     right: dict[str, Count]
     """By rewrite; `made - known` are bad rewrites, which differ from the reference after all."""
@@ -84,7 +84,7 @@ class Tally:
 
     exercises: int = 0
     skipped: int = 0
-    unsettled: int = 0
+    undecided: int = 0
     wrong: list[Case] = field(default_factory=list)
     right: list[Case] = field(default_factory=list)
     survivors: list[Judged] = field(default_factory=list)
@@ -98,7 +98,7 @@ class Tally:
             exercises=self.exercises, skipped=self.skipped,
             false_accept=accept, false_accept_interval=accept_interval,
             false_reject=reject, false_reject_interval=reject_interval,
-            wrong=_counts(self.wrong), right=_counts(self.right), unsettled=self.unsettled,
+            wrong=_counts(self.wrong), right=_counts(self.right), undecided=self.undecided,
             survivors=tuple(self.survivors), rejected=tuple(self.rejected), bad_rewrites=tuple(self.bad_rewrites),
         )  # fmt: skip
 

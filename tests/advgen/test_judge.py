@@ -60,7 +60,7 @@ def test_both_orders_are_asked_and_averaged_against_the_judges_own_reference(tmp
     assert (two["student_first"], two["reference_first"]) == ([2, 3], [1, 4])
     assert one["score"] == pytest.approx((100 * 6 / 9 + 100 * 5 / 9) / 2)
     assert result["score"] == pytest.approx((one["score"] + two["score"]) / 2)
-    assert result["position_bias"]["first_adds"] > 0
+    assert result["position_bias"]["first_position_bonus"] > 0
     assert (one["student_chars"], one["reference_chars"]) == (19, len("good good reference to a"))
     assert json.loads((tmp_path / "run" / "judge.json").read_text()) == json.loads(json.dumps(result))
 

@@ -83,9 +83,9 @@ def test_the_figures_are_means_over_answers_and_over_marks():
 def test_standing_first_is_measured_and_a_turned_verdict_is_counted():
     figures = verdicts.summary(apart(((6, 2), (2, 6)), ((5, 5), (5, 5)), ((8, 2), (6, 4)), ((4, 6), (4, 6))))
     bias = figures["position_bias"]
-    assert bias["first_adds"] == pytest.approx((25 + 0 + 10 + 0) / 4)
-    assert bias["turned"] == 1 / 4
-    assert bias["interval"][0] < bias["first_adds"] < bias["interval"][1]
+    assert bias["first_position_bonus"] == pytest.approx((25 + 0 + 10 + 0) / 4)
+    assert bias["order_flips"] == 1 / 4
+    assert bias["interval"][0] < bias["first_position_bonus"] < bias["interval"][1]
     assert figures["tied"] == 2 / 8
 
 
@@ -94,7 +94,7 @@ def test_the_score_at_equal_length_is_what_a_line_says_there():
     doubled = [
         verdict((m, 100 - m), chars=(100 * 2**n, 100), prompt=str(n)) for n, m in ((1, 50), (2, 60), (3, 70))
     ]
-    level = verdicts.summary(doubled)["equal_length"]
+    level = verdicts.summary(doubled)["length_controlled_score"]
     assert level["score"] == pytest.approx(40)
     assert level["slope"] == pytest.approx(10 * math.sqrt(2 / 3))  # 1, 2, 3 have this standard deviation
     assert level["log_ratio_mean"] == pytest.approx(math.log(4))
@@ -102,7 +102,7 @@ def test_the_score_at_equal_length_is_what_a_line_says_there():
 
 
 def test_without_a_spread_of_lengths_there_is_no_line():
-    assert verdicts.summary(apart(((5, 5),), ((6, 4),)))["equal_length"] is None
+    assert verdicts.summary(apart(((5, 5),), ((6, 4),)))["length_controlled_score"] is None
 
 
 def test_an_empty_answer_has_a_length_too():

@@ -57,7 +57,7 @@ class Direct:
             headers["Authorization"] = f"Bearer {key}"
         timeout = aiohttp.ClientTimeout(total=self._timeout_s)
         _allow_connections()
-        connector = aiohttp.TCPConnector(limit=0)  # the flow is what limits
+        connector = aiohttp.TCPConnector(limit=0)  # the limiter is what limits
         return aiohttp.ClientSession(headers=headers, timeout=timeout, connector=connector)
 
     async def close(self) -> None:

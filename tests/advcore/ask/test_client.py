@@ -12,8 +12,8 @@ from advcore import ConfigError, TeacherError
 from advcore.ask import (
     Budget,
     Client,
-    FlowStopped,
     Journal,
+    LimiterStopped,
     ModelConfig,
     ReplyError,
     check_model,
@@ -69,14 +69,14 @@ def test_what_is_in_flight_comes_home_when_the_rest_is_called_off(journal):
         samples = asyncio.create_task(teacher.ask_many("test", ASK, 3))
         while not server.requests:
             await asyncio.sleep(0.01)
-        teacher.flow.stop()
+        teacher.limiter.stop()
         try:
             await samples
         finally:
             await teacher.close()
 
     with MockServer(echo, behaviour=Behaviour(profile="fixed:0.3")) as server:
-        with pytest.raises(FlowStopped):
+        with pytest.raises(LimiterStopped):
             asyncio.run(called_off(Client(model(server, concurrency=1), journal)))
         assert len(server.requests) == len(journal) == 1
 
@@ -85,7 +85,7 @@ def test_of_several_errors_the_cause_is_told_and_not_that_the_rest_was_called_of
     async def failing(error):
         raise error
 
-    errors = [FlowStopped(), TeacherError("no such key"), ReplyError("refused", infrastructure=False)]
+    errors = [LimiterStopped(), TeacherError("no such key"), ReplyError("refused", infrastructure=False)]
     with pytest.raises(TeacherError, match="no such key"):
         asyncio.run(together(failing(each) for each in errors))
 

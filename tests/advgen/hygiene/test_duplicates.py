@@ -37,25 +37,29 @@ def test_the_pool_says_which_entry_is_repeated_and_why(rng, tmp_path):
     reworded = edited(rng, statement, 0.2)
     code = "def add(one, two):\n    return one * 3 + two"
     with Pool(tmp_path / "pool.sqlite") as pool:
-        assert pool.twin(statement, code) is None
+        assert pool.duplicate_of(statement, code) is None
         pool.add("first", statement, code)
         pool.commit()
     with Pool(tmp_path / "pool.sqlite") as pool:
-        assert pool.twin(other) is None
-        assert pool.twin(other, "def plus(a, b):\n    return a * 3 + b") == ("first", "fingerprint", 1.0)
-        assert pool.twin(other, "def plus(a, b):\n    return a * 4 + b") is None
-        assert pool.twin(statement.upper()) == ("first", "minhash", 1.0)
-        name, why, score = pool.twin(reworded)
+        assert pool.duplicate_of(other) is None
+        assert pool.duplicate_of(other, "def plus(a, b):\n    return a * 3 + b") == (
+            "first",
+            "fingerprint",
+            1.0,
+        )
+        assert pool.duplicate_of(other, "def plus(a, b):\n    return a * 4 + b") is None
+        assert pool.duplicate_of(statement.upper()) == ("first", "minhash", 1.0)
+        name, why, score = pool.duplicate_of(reworded)
         assert (name, why) == ("first", "rouge_l")
         assert 0.7 < score < 0.9
 
 
-def test_a_solution_that_does_not_parse_is_nobodys_twin(rng):
+def test_a_solution_that_does_not_parse_is_nobodys_duplicate(rng):
     with Pool(None) as pool:
         pool.add("broken", text(rng), "def f(:")
         pool.add("none", text(rng))
-        assert pool.twin(text(rng), "def g(:") is None
-        assert pool.twin(text(rng)) is None
+        assert pool.duplicate_of(text(rng), "def g(:") is None
+        assert pool.duplicate_of(text(rng)) is None
 
 
 def test_the_pool_finds_most_rewordings_where_words_change_one_by_one(rng):
@@ -63,17 +67,23 @@ def test_the_pool_finds_most_rewordings_where_words_change_one_by_one(rng):
     with Pool(None) as pool:
         for number, original in enumerate(originals):
             pool.add(str(number), original)
-        found = [pool.twin(edited(rng, original, 0.15)) for original in originals]
-        assert sum(twin is not None and twin[0] == str(number) for number, twin in enumerate(found)) >= 185
+        found = [pool.duplicate_of(edited(rng, original, 0.15)) for original in originals]
+        assert (
+            sum(
+                duplicate is not None and duplicate[0] == str(number)
+                for number, duplicate in enumerate(found)
+            )
+            >= 185
+        )
 
 
 def test_a_family_of_statements_from_one_template_is_not_one_exercise():
     with Pool(None) as pool:
         for number in range(1_000, 1_500):
             entry = _statement(number), _solution(f"total_{number}", number)
-            assert pool.twin(*entry) is None
+            assert pool.duplicate_of(*entry) is None
             pool.add(str(number), *entry)
-        assert pool.twin(_statement(1_234)) == ("1234", "minhash", 1.0)
+        assert pool.duplicate_of(_statement(1_234)) == ("1234", "minhash", 1.0)
         assert len(pool) == 500
 
 

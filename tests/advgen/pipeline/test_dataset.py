@@ -197,7 +197,7 @@ def until(condition):
         time.sleep(0.01)
 
 
-def spooled(run):
+def recorded(run):
     file = run / "records.jsonl"
     return file.read_bytes().count(b"\n") - 1 if file.exists() else 0
 
@@ -236,14 +236,14 @@ def workers(pid):
 
 
 def mark(run):
-    """Write a reason into every row that is spooled, and a torn line behind them; gives the rows' ids."""
+    """Write a reason into every row that is recorded, and a torn line behind them; gives the rows' ids."""
     file = run / "records.jsonl"
     head, *lines = file.read_text().splitlines(keepends=True)
     rows = {
         index: json.loads(row)
         for index, _, row in (line.partition("\t") for line in lines if line[-1] == "\n")
     }
-    marked = [f"{index}\t{json.dumps(row | {'reason': 'spooled'})}\n" for index, row in rows.items()]
+    marked = [f"{index}\t{json.dumps(row | {'reason': 'recorded'})}\n" for index, row in rows.items()]
     file.write_text("".join([head, *marked, f'{COUNT - 1}\t{{"exercise_id": "to']))
     return {row["exercise_id"] for row in rows.values()}
 
@@ -252,7 +252,7 @@ def test_a_killed_build_goes_on_where_it_was_and_ends_with_the_same_dataset(tmp_
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     start(whole).communicate(timeout=60)
     process = start(killed)
-    until(lambda: spooled(killed) >= 2 and len(workers(process.pid)) == len(os.sched_getaffinity(0)))
+    until(lambda: recorded(killed) >= 2 and len(workers(process.pid)) == len(os.sched_getaffinity(0)))
     family = descendants(process.pid)
     process.kill()
     process.wait()
@@ -264,7 +264,7 @@ def test_a_killed_build_goes_on_where_it_was_and_ends_with_the_same_dataset(tmp_
     assert again.returncode == 0, said
     assert json.loads(out)["kept"] == COUNT
     rows = contract.read(killed / "dataset", "raw")
-    assert {row["exercise_id"] for row in rows if row["reason"] == "spooled"} == done  # not proved again
+    assert {row["exercise_id"] for row in rows if row["reason"] == "recorded"} == done  # not proved again
     names = sorted(path.name for path in (whole / "dataset").iterdir() if path.is_dir())
     assert names == ["dpo", "gad", "kto", "raw", "rl", "sft"]
     for name in names:
@@ -275,7 +275,7 @@ def test_a_killed_build_goes_on_where_it_was_and_ends_with_the_same_dataset(tmp_
 
 def test_a_build_outlives_a_worker_that_is_killed(tmp_path, start):
     process = start(tmp_path / "run")
-    until(lambda: spooled(tmp_path / "run") >= 2)
+    until(lambda: recorded(tmp_path / "run") >= 2)
     os.kill(workers(process.pid)[0], signal.SIGKILL)
     out, said = process.communicate(timeout=60)
     assert process.returncode == 0, said

@@ -580,9 +580,9 @@ def test_a_run_that_goes_on_turns_away_the_repeat_whose_examples_were_cut(tmp_pa
     out = tmp_path / "run"
     first = scene.build(out, exercises={"count": 2})
     assert [row["status"] for row in contract.read(out / "dataset", "raw")] == ["kept", "duplicate"]
-    spool = out / "records.jsonl"
-    lines = spool.read_bytes().splitlines(keepends=True)
-    spool.write_bytes(lines[0] + b"".join(line for line in lines[1:] if line.startswith(b"0\t")))
+    store = out / "records.jsonl"
+    lines = store.read_bytes().splitlines(keepends=True)
+    store.write_bytes(lines[0] + b"".join(line for line in lines[1:] if line.startswith(b"0\t")))
     (out / "funnel.json").unlink()
     again = scene.build(out, exercises={"count": 2})
     assert (again["kept"], again["pairs"]) == (first["kept"], first["pairs"])

@@ -1,19 +1,19 @@
-"""The spool: finished rows survive kills, and memory holds places only."""
+"""The store: finished rows survive kills, and memory holds places only."""
 
 import json
 
 from advcore.ask import Answer
-from advgen.pipeline.records import Record, Spool
+from advgen.pipeline.records import Record, RecordStore
 from advgen.seeds import Seed
 
 
 def test_rows_come_back_by_index_and_the_last_of_an_index_counts(tmp_path):
-    spool = Spool(tmp_path / "records.jsonl", "code 1")
+    store = RecordStore(tmp_path / "records.jsonl", "code 1")
     for index, text in ((2, "two"), (0, "zero"), (2, "two again")):
-        spool.add(index, {"text": text})
-    assert [row["text"] for row in spool.rows()] == ["zero", "two again"]
-    spool.close()
-    again = Spool(tmp_path / "records.jsonl", "code 1")
+        store.add(index, {"text": text})
+    assert [row["text"] for row in store.rows()] == ["zero", "two again"]
+    store.close()
+    again = RecordStore(tmp_path / "records.jsonl", "code 1")
     assert (len(again), again.get(2), again.get(1)) == (2, {"text": "two again"}, None)
     again.add(1, {"text": "one"})
     assert [row["text"] for row in again.rows()] == ["zero", "one", "two again"]
@@ -22,12 +22,12 @@ def test_rows_come_back_by_index_and_the_last_of_an_index_counts(tmp_path):
 
 def test_a_line_torn_by_a_kill_is_dropped_and_written_over(tmp_path):
     file = tmp_path / "records.jsonl"
-    spool = Spool(file, "code")
-    spool.add(0, {"text": "whole"})
-    spool.close()
+    store = RecordStore(file, "code")
+    store.add(0, {"text": "whole"})
+    store.close()
     with open(file, "ab") as torn:
         torn.write(b'1\t{"text": "to')
-    again = Spool(file, "code")
+    again = RecordStore(file, "code")
     assert (again.get(0), again.get(1)) == ({"text": "whole"}, None)
     again.add(1, {"text": "new"})
     again.close()
@@ -37,10 +37,10 @@ def test_a_line_torn_by_a_kill_is_dropped_and_written_over(tmp_path):
 
 
 def test_rows_that_other_code_or_other_templates_made_are_not_taken(tmp_path):
-    spool = Spool(tmp_path / "records.jsonl", "code 1")
-    spool.add(0, {"text": "old"})
-    spool.close()
-    other = Spool(tmp_path / "records.jsonl", "code 2")
+    store = RecordStore(tmp_path / "records.jsonl", "code 1")
+    store.add(0, {"text": "old"})
+    store.close()
+    other = RecordStore(tmp_path / "records.jsonl", "code 2")
     assert len(other) == 0
     other.add(3, {"text": "new"})
     assert list(other.rows()) == [{"text": "new"}]
@@ -71,11 +71,11 @@ def test_the_usage_of_a_record_adds_up_by_purpose():
 
 def test_a_line_that_is_no_row_ends_what_is_taken(tmp_path):
     file = tmp_path / "records.jsonl"
-    spool = Spool(file, "code")
-    spool.add(0, {"text": "whole"})
-    spool.close()
+    store = RecordStore(file, "code")
+    store.add(0, {"text": "whole"})
+    store.close()
     with open(file, "ab") as other:
         other.write(b"garbled\n1\t{}\n")
-    again = Spool(file, "code")
+    again = RecordStore(file, "code")
     assert list(again.rows()) == [{"text": "whole"}]
     again.close()

@@ -142,7 +142,7 @@ def test_what_the_statement_leaves_open_makes_no_mutant_wrong():
     assert alone.false_accept > 0.2
     known = [sum(count.known for count in rates.wrong.values()) for rates in (alone, beside)]
     assert known[1] < known[0]
-    assert alone.unsettled == 0 < beside.unsettled
+    assert alone.undecided == 0 < beside.undecided
 
 
 @pytest.fixture

@@ -34,17 +34,17 @@ def test_a_value_is_expected_only_where_every_program_returns_it():
 def test_inputs_are_chosen_that_fail_mutants_until_there_are_enough():
     expected = [Returned("1"), Returned("2"), None, Returned("4")]
     mutants = [outputs(1, 9, 9, 4), outputs(1, 8, 0, None), outputs(1, 2, 7, 5), outputs(1, 2, 0, 4)]
-    assert generated.telling(expected, mutants, 2, CLAMP) == ([1, 3], [3])
-    assert generated.telling(expected, mutants, 1, CLAMP) == ([1], [2, 3])
+    assert generated.discriminating(expected, mutants, 2, CLAMP) == ([1, 3], [3])
+    assert generated.discriminating(expected, mutants, 1, CLAMP) == ([1], [2, 3])
 
 
 def test_new_blocks_come_first_and_then_new_results_and_empty_arguments():
     known = [(("ab",), "2")]
     settled = [(("cd",), "2"), (("abc",), "3"), (("xyz",), "3"), (("",), "2"), (("ef",), "2")]
     enters = [False, False, False, False, True]
-    assert generated.widening(settled, enters, known, 9) == [4, 1, 3]
-    assert generated.widening(settled, enters, known, 2) == [4, 1]
-    assert generated.widening(settled, enters, known, 0) == []
+    assert generated.coverage_increasing(settled, enters, known, 9) == [4, 1, 3]
+    assert generated.coverage_increasing(settled, enters, known, 2) == [4, 1]
+    assert generated.coverage_increasing(settled, enters, known, 0) == []
 
 
 def test_a_suite_that_leaves_a_block_out_gains_a_test_that_enters_it():

@@ -7,7 +7,7 @@ import pytest
 
 from advgen import parse
 from advgen.config import GateConfig, SandboxConfig
-from advgen.verify import Prover, determinism, nulls
+from advgen.verify import Prover, baselines, determinism
 from advgen.verify.coverage import RUN, entered, instrumented
 from sandbox import Output
 
@@ -66,10 +66,10 @@ def test_blocks_add_up_from_call_to_call_and_what_a_program_makes_up_is_not_coun
 
 
 def test_constants_and_empty_values_must_fail():
-    assert list(nulls.nulls(EXERCISE, [{"expected": "'a'"}])) == ["None", "0", "''"]
+    assert list(baselines.constant_baselines(EXERCISE, [{"expected": "'a'"}])) == ["None", "0", "''"]
 
 
-def test_a_suite_that_a_null_passes_is_turned_away(prover):
+def test_a_suite_that_a_constant_baseline_passes_is_turned_away(prover):
     """0 == 0.0 and False is not 0: the texts differ, and still one constant passes."""
     maybe = "def sign(value):\n    return 0 if value > 3 else 0.0"
     proof = prover.prove(parse.statement(EXERCISE.stub.replace("-> int", "-> float")), [maybe, maybe], ALL)

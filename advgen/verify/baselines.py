@@ -1,4 +1,4 @@
-"""Programs that compute nothing: None and the empty values of the result's type. A test suite must fail each. Pure."""
+"""Constant baselines: programs that return None or an empty value of the result's type. Suites must fail them. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _EMPTY = {
 }  # fmt: skip
 
 
-def nulls(exercise: Statement, tests: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def constant_baselines(exercise: Statement, tests: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """The value each program returns -> the program. The types are those declared and those that the tests expect:
     either may be missing, and a declaration may be wrong.
     """

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from advcore.ask import FlowStopped
-from advcore.ask import flow as module
-from advcore.ask.flow import Flow
+from advcore.ask import LimiterStopped
+from advcore.ask import limiter as module
+from advcore.ask.limiter import RateLimiter
 
 
 class Skipping(selectors.DefaultSelector):
@@ -100,21 +100,21 @@ class Queueing:
         return sum(work_s for at, work_s in self.log if start <= at < end) / (self.places * (end - start))
 
 
-async def ask_on(flow, server, tokens=100):
+async def ask_on(limiter, server, tokens=100):
     while True:
-        permit = await flow.admit(tokens)
+        permit = await limiter.admit(tokens)
         sent, outcome, length = now(), "failed", 0
         try:
             outcome, length = await server()
         finally:
             retry_after_s = server.retry_after_s if outcome == "rate" else None
-            permit.settle(
+            permit.release(
                 outcome, latency_s=now() - sent, completion_tokens=length, retry_after_s=retry_after_s
             )
 
 
-async def load(flow, server, seconds, clients=400, watch=lambda: None):
-    tasks = [asyncio.create_task(ask_on(flow, server)) for _ in range(clients)]
+async def load(limiter, server, seconds, clients=400, watch=lambda: None):
+    tasks = [asyncio.create_task(ask_on(limiter, server)) for _ in range(clients)]
     for _ in range(seconds):
         await asyncio.sleep(1)
         watch()
@@ -123,38 +123,38 @@ async def load(flow, server, seconds, clients=400, watch=lambda: None):
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def admitted(flow, count, tokens=100):
-    return [await flow.admit(tokens) for _ in range(count)]
+async def admitted(limiter, count, tokens=100):
+    return [await limiter.admit(tokens) for _ in range(count)]
 
 
-async def grown(flow, to):
+async def grown(limiter, to):
     """As many permits as the limit allows, once a load has brought it to `to`."""
-    tasks = [asyncio.create_task(ask_on(flow, Meter())) for _ in range(2 * to)]
-    while flow.limit < to:
+    tasks = [asyncio.create_task(ask_on(limiter, Meter())) for _ in range(2 * to)]
+    while limiter.limit < to:
         await asyncio.sleep(0.01)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    return await admitted(flow, int(flow.limit))
+    return await admitted(limiter, int(limiter.limit))
 
 
 @pytest.mark.parametrize("retry_after_s", [None, 1.0])
 @pytest.mark.parametrize("burst", [5, 10])
 @pytest.mark.parametrize("latency_s", [0.05, 0.5, 2.0])
 def test_an_allowance_of_requests_a_second_is_found_and_held_with_few_429s(latency_s, burst, retry_after_s):
-    server, flow = Allowance(50, burst, latency_s, retry_after_s), Flow(ceiling=256)
-    run(load(flow, server, 60))
+    server, limiter = Allowance(50, burst, latency_s, retry_after_s), RateLimiter(ceiling=256)
+    run(load(limiter, server, 60))
     assert server.used(10, 60) >= 0.9
     assert server.refused() <= 0.02
-    assert flow.describe()["rate"] == pytest.approx(50, rel=0.12)
+    assert limiter.describe()["rate"] == pytest.approx(50, rel=0.12)
 
 
 def test_an_allowance_that_grows_fourfold_is_followed_within_a_minute():
-    server, flow = Allowance(50, 10, 0.5), Flow(ceiling=256)
+    server, limiter = Allowance(50, 10, 0.5), RateLimiter(ceiling=256)
 
     async def recovery():
         asyncio.get_running_loop().call_later(30, setattr, server, "rate", 200)
-        await load(flow, server, 100)
+        await load(limiter, server, 100)
 
     run(recovery())
     assert server.used(85, 90) >= 0.7
@@ -163,22 +163,22 @@ def test_an_allowance_that_grows_fourfold_is_followed_within_a_minute():
 
 @pytest.mark.parametrize("tokens", [lambda: 100, lambda: random.randint(10, 400)], ids=["equal", "mixed"])
 def test_a_server_that_queues_is_kept_full_without_a_long_queue(tokens):
-    flow, limits = Flow(ceiling=512), []
+    limiter, limits = RateLimiter(ceiling=512), []
 
     async def measured():
         server = Queueing(32, tokens)
-        await load(flow, server, 180, clients=700, watch=lambda: limits.append(flow.limit))
+        await load(limiter, server, 180, clients=700, watch=lambda: limits.append(limiter.limit))
         return server.used(20, 170)
 
     assert run(measured()) >= 0.95
-    settled = limits[90:]
-    assert 24 <= min(settled) <= max(settled) <= 96
-    assert flow.throttled == 0
+    steady = limits[90:]
+    assert 24 <= min(steady) <= max(steady) <= 96
+    assert limiter.throttled == 0
 
 
 def test_short_replies_after_long_ones_are_not_taken_for_a_queue():
     """Of a server that takes as long for a statement as for a solution, a round of statements costs more a token."""
-    flow, flying = Flow(ceiling=64), []
+    limiter, flying = RateLimiter(ceiling=64), []
 
     async def server():
         length = 300 if now() % 40 < 20 else 20
@@ -186,24 +186,24 @@ def test_short_replies_after_long_ones_are_not_taken_for_a_queue():
         return "ok", length
 
     server.retry_after_s = None
-    run(load(flow, server, 200, watch=lambda: flying.append(flow.in_flight)))
-    assert "queueing" not in {why for _, _, why in flow.describe()["history"]}
+    run(load(limiter, server, 200, watch=lambda: flying.append(limiter.in_flight)))
+    assert "queueing" not in {why for _, _, why in limiter.describe()["history"]}
     assert min(flying[20:]) >= 60
 
 
 def test_longer_replies_are_not_taken_for_a_queue():
-    flow = Flow(ceiling=64)
+    limiter = RateLimiter(ceiling=64)
 
     async def phases():
         server = Queueing(64, lambda: 400 if now() > 60 else 40)
-        await load(flow, server, 160, clients=100)
+        await load(limiter, server, 160, clients=100)
         return server.used(80, 150)
 
     assert run(phases()) >= 0.95
 
 
 def test_a_server_that_gets_slower_by_itself_keeps_its_concurrency():
-    flow, limits = Flow(ceiling=64), []
+    limiter, limits = RateLimiter(ceiling=64), []
 
     class Slower(Queueing):
         async def __call__(self):
@@ -211,7 +211,7 @@ def test_a_server_that_gets_slower_by_itself_keeps_its_concurrency():
             return "ok", 0
 
     async def slower():
-        await load(flow, Slower(64, int), 200, clients=100, watch=lambda: limits.append(flow.limit))
+        await load(limiter, Slower(64, int), 200, clients=100, watch=lambda: limits.append(limiter.limit))
 
     run(slower())
     assert min(limits[100:]) >= 32
@@ -241,22 +241,22 @@ class Meter:
 
 
 def test_a_budget_of_requests_is_used_and_no_minute_exceeds_it_by_more_than_a_second():
-    flow, server = Flow(ceiling=256, requests_per_minute=600), Meter()
-    run(load(flow, server, 200))
+    limiter, server = RateLimiter(ceiling=256, requests_per_minute=600), Meter()
+    run(load(limiter, server, 200))
     assert server.most_in_a_minute() <= 600 + 11
     assert len([at for at in server.log if 20 <= at < 200]) >= 0.95 * 1800
 
 
 @pytest.mark.parametrize("used", [40, 100, 130])
 def test_a_budget_of_tokens_counts_real_usage_and_not_the_reservation(used):
-    flow, sent = Flow(ceiling=256, tokens_per_minute=60_000), []
+    limiter, sent = RateLimiter(ceiling=256, tokens_per_minute=60_000), []
 
     async def client():
         while True:
-            permit = await flow.admit(100)
+            permit = await limiter.admit(100)
             sent.append(now())
             await asyncio.sleep(0.5)
-            permit.settle("ok", tokens=used, latency_s=0.5)
+            permit.release("ok", tokens=used, latency_s=0.5)
 
     async def minutes():
         tasks = [asyncio.create_task(client()) for _ in range(200)]
@@ -275,9 +275,9 @@ def test_a_budget_of_tokens_counts_real_usage_and_not_the_reservation(used):
 
 def test_a_request_larger_than_a_second_of_the_budget_is_admitted_and_the_next_pays():
     async def large():
-        flow = Flow(ceiling=8, tokens_per_minute=6_000)
-        await flow.admit(1_000)
-        await flow.admit(50)
+        limiter = RateLimiter(ceiling=8, tokens_per_minute=6_000)
+        await limiter.admit(1_000)
+        await limiter.admit(50)
         return now()
 
     assert run(large()) == pytest.approx((1_000 - 101 + 50) / 100, abs=0.1)
@@ -285,26 +285,26 @@ def test_a_request_larger_than_a_second_of_the_budget_is_admitted_and_the_next_p
 
 def test_a_burst_of_64_429s_cuts_once():
     async def burst():
-        flow = Flow(ceiling=64)
-        permits = await grown(flow, 64)
+        limiter = RateLimiter(ceiling=64)
+        permits = await grown(limiter, 64)
         for permit in permits:
-            permit.settle("rate")
-        return flow
+            permit.release("rate")
+        return limiter
 
-    flow = run(burst())
-    assert flow.limit == pytest.approx(64 * module.CUT)
-    assert flow.throttled == 64
-    assert [why for _, _, why in flow.describe()["history"]].count("429") == 1
+    limiter = run(burst())
+    assert limiter.limit == pytest.approx(64 * module.CUT)
+    assert limiter.throttled == 64
+    assert [why for _, _, why in limiter.describe()["history"]].count("429") == 1
 
 
 def test_a_429_to_a_request_sent_after_the_cut_cuts_again():
     async def bursts():
-        flow = Flow(ceiling=64)
-        for permit in await grown(flow, 64):
-            permit.settle("rate")
-        first = flow.limit
-        (await flow.admit(1)).settle("rate")
-        return first, flow.limit, flow.describe()["rate"]
+        limiter = RateLimiter(ceiling=64)
+        for permit in await grown(limiter, 64):
+            permit.release("rate")
+        first = limiter.limit
+        (await limiter.admit(1)).release("rate")
+        return first, limiter.limit, limiter.describe()["rate"]
 
     first, second, _ = run(bursts())
     assert second < first
@@ -312,15 +312,15 @@ def test_a_429_to_a_request_sent_after_the_cut_cuts_again():
 
 def test_retry_after_holds_back_every_waiter_and_the_longest_counts():
     async def pause():
-        flow = Flow(ceiling=64)
-        permits = await admitted(flow, 4)
-        waiters = [asyncio.create_task(flow.admit(1)) for _ in range(20)]
+        limiter = RateLimiter(ceiling=64)
+        permits = await admitted(limiter, 4)
+        waiters = [asyncio.create_task(limiter.admit(1)) for _ in range(20)]
         start = now()
         for permit, seconds in zip(permits, (5.0, 9.0, None, 1.0), strict=True):
-            permit.settle("rate", retry_after_s=seconds)
+            permit.release("rate", retry_after_s=seconds)
         times = []
         for waiter in asyncio.as_completed(waiters):
-            (await waiter).settle("ok")
+            (await waiter).release("ok")
             times.append(now() - start)
         return times
 
@@ -331,11 +331,11 @@ def test_retry_after_holds_back_every_waiter_and_the_longest_counts():
 
 def test_pauses_without_retry_after_grow_until_something_is_accepted():
     async def outage():
-        flow, starts = Flow(ceiling=4), []
+        limiter, starts = RateLimiter(ceiling=4), []
         for _ in range(7):
-            permit = await flow.admit(1)
+            permit = await limiter.admit(1)
             starts.append(now())
-            permit.settle("rate")
+            permit.release("rate")
         return [later - earlier for earlier, later in pairwise(starts)]
 
     waits = run(outage())
@@ -344,15 +344,15 @@ def test_pauses_without_retry_after_grow_until_something_is_accepted():
 
 def test_overload_stops_growth_for_a_while_and_does_not_cut():
     async def overload():
-        flow, server = Flow(ceiling=64), Meter()
-        permits, before = await grown(flow, 16), flow.limit
+        limiter, server = RateLimiter(ceiling=64), Meter()
+        permits, before = await grown(limiter, 16), limiter.limit
         for permit in permits:
-            permit.settle("overload")
-        limits = [flow.limit]
-        tasks = [asyncio.create_task(ask_on(flow, server)) for _ in range(100)]
+            permit.release("overload")
+        limits = [limiter.limit]
+        tasks = [asyncio.create_task(ask_on(limiter, server)) for _ in range(100)]
         for _ in range(6):
             await asyncio.sleep(0.6)
-            limits.append(flow.limit)
+            limits.append(limiter.limit)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -365,11 +365,11 @@ def test_overload_stops_growth_for_a_while_and_does_not_cut():
 
 def test_overload_alone_never_moves_the_limit():
     async def down():
-        flow = Flow(ceiling=64)
+        limiter = RateLimiter(ceiling=64)
         for _ in range(50):
-            for permit in await admitted(flow, int(flow.limit)):
-                permit.settle("overload")
-        return flow.limit
+            for permit in await admitted(limiter, int(limiter.limit)):
+                permit.release("overload")
+        return limiter.limit
 
     assert run(down()) == module.START
 
@@ -377,23 +377,23 @@ def test_overload_alone_never_moves_the_limit():
 @pytest.mark.parametrize("others", [0, 4])
 def test_a_limit_that_is_not_used_does_not_grow(others):
     async def few():
-        flow = Flow(ceiling=64)
-        await admitted(flow, others)
+        limiter = RateLimiter(ceiling=64)
+        await admitted(limiter, others)
         for _ in range(200):
-            (await flow.admit(1)).settle("ok", latency_s=1.0)
-        return flow.limit
+            (await limiter.admit(1)).release("ok", latency_s=1.0)
+        return limiter.limit
 
     assert run(few()) == module.START
 
 
 def test_slow_start_reaches_a_limit_of_128_in_ten_rounds():
-    flow = Flow(ceiling=128)
-    run(load(flow, Meter(), 5))  # a round is half a second
-    assert flow.limit == 128
+    limiter = RateLimiter(ceiling=128)
+    run(load(limiter, Meter(), 5))  # a round is half a second
+    assert limiter.limit == 128
 
 
 def cost(clients, cycles):
-    """Loop callbacks, and calls inside flow.py, of one request."""
+    """Loop callbacks, and calls inside limiter.py, of one request."""
     calls = 0
 
     def count(frame, event, _):
@@ -401,22 +401,22 @@ def cost(clients, cycles):
         calls += event == "call" and frame.f_code.co_filename == module.__file__
 
     async def cycle():
-        flow, left = Flow(ceiling=32), cycles
+        limiter, left = RateLimiter(ceiling=32), cycles
 
         async def client():
             nonlocal left
             while left > 0:
                 left -= 1
-                permit = await flow.admit(1)
+                permit = await limiter.admit(1)
                 await asyncio.sleep(0.1)
-                permit.settle("ok", latency_s=0.1)
+                permit.release("ok", latency_s=0.1)
 
         sys.setprofile(count)
         try:
             await asyncio.gather(*(client() for _ in range(clients)))
         finally:
             sys.setprofile(None)
-        assert (flow.in_flight, flow.waiting) == (0, 0)
+        assert (limiter.in_flight, limiter.waiting) == (0, 0)
         return asyncio.get_running_loop().callbacks / cycles
 
     return run(cycle()), calls / cycles
@@ -432,14 +432,14 @@ def test_a_request_costs_the_same_whether_forty_wait_or_two_thousand():
 
 def test_waiting_is_not_polled():
     async def idle():
-        flow = Flow(ceiling=1)
-        held = await flow.admit(1)
-        waiters = [asyncio.create_task(flow.admit(1)) for _ in range(1_000)]
+        limiter = RateLimiter(ceiling=1)
+        held = await limiter.admit(1)
+        waiters = [asyncio.create_task(limiter.admit(1)) for _ in range(1_000)]
         await asyncio.sleep(1)
         before = asyncio.get_running_loop().callbacks
         await asyncio.sleep(3_600)
         during = asyncio.get_running_loop().callbacks - before
-        held.settle("ok")
+        held.release("ok")
         for waiter in waiters:
             waiter.cancel()
         await asyncio.gather(*waiters, return_exceptions=True)
@@ -450,13 +450,13 @@ def test_waiting_is_not_polled():
 
 def test_what_has_the_lower_priority_number_goes_first_and_equals_in_the_order_of_arrival():
     async def order():
-        flow, served = Flow(ceiling=1, known=True), []
+        limiter, served = RateLimiter(ceiling=1, fixed=True), []
 
         async def one(name, priority):
-            permit = await flow.admit(1, priority)
+            permit = await limiter.admit(1, priority)
             served.append(name)
             await asyncio.sleep(1)
-            permit.settle("ok")
+            permit.release("ok")
 
         wanted = [("running", 9), ("c1", 3), ("a", 1), ("c2", 3), ("b", 2)]
         await asyncio.gather(*(one(*each) for each in wanted))
@@ -467,12 +467,12 @@ def test_what_has_the_lower_priority_number_goes_first_and_equals_in_the_order_o
 
 def test_a_failure_that_names_a_time_pauses_and_cuts_nothing():
     async def trouble():
-        flow = Flow(ceiling=64)
-        permit = await flow.admit(1)
-        permit.settle("overload", retry_after_s=20.0)
+        limiter = RateLimiter(ceiling=64)
+        permit = await limiter.admit(1)
+        permit.release("overload", retry_after_s=20.0)
         started = now()
-        (await flow.admit(1)).settle("ok", latency_s=1.0)
-        return flow.limit, now() - started
+        (await limiter.admit(1)).release("ok", latency_s=1.0)
+        return limiter.limit, now() - started
 
     limit, waited_s = run(trouble())
     assert limit >= module.START
@@ -481,13 +481,13 @@ def test_a_failure_that_names_a_time_pauses_and_cuts_nothing():
 
 def test_first_come_is_first_served():
     async def order():
-        flow, served = Flow(ceiling=2), []
+        limiter, served = RateLimiter(ceiling=2), []
 
         async def client(number):
-            permit = await flow.admit(1)
+            permit = await limiter.admit(1)
             served.append(number)
             await asyncio.sleep(0.1)
-            permit.settle("ok")
+            permit.release("ok")
 
         await asyncio.gather(*(client(number) for number in range(50)))
         return served
@@ -497,8 +497,8 @@ def test_first_come_is_first_served():
 
 def test_cancelled_tasks_leak_no_permit_whether_they_wait_or_are_in_flight():
     async def cancelled():
-        flow, server = Flow(ceiling=16), Meter()
-        tasks = [asyncio.create_task(ask_on(flow, server)) for _ in range(200)]
+        limiter, server = RateLimiter(ceiling=16), Meter()
+        tasks = [asyncio.create_task(ask_on(limiter, server)) for _ in range(200)]
         for _ in range(190):
             await asyncio.sleep(0.03)
             tasks.pop(random.randrange(len(tasks))).cancel()
@@ -506,34 +506,34 @@ def test_cancelled_tasks_leak_no_permit_whether_they_wait_or_are_in_flight():
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)
-        left = flow.in_flight, flow.waiting
-        permits = await asyncio.wait_for(admitted(flow, int(flow.limit)), 60)
-        return left, len(permits), flow
+        left = limiter.in_flight, limiter.waiting
+        permits = await asyncio.wait_for(admitted(limiter, int(limiter.limit)), 60)
+        return left, len(permits), limiter
 
-    left, count, flow = run(cancelled())
+    left, count, limiter = run(cancelled())
     assert left == (0, 0)
-    assert count == flow.in_flight >= module.START
+    assert count == limiter.in_flight >= module.START
 
 
 def test_a_task_cancelled_between_its_admission_and_its_turn_gives_the_place_back():
     async def race():
-        flow = Flow(ceiling=1)
-        held = await flow.admit(1)
-        waiter = asyncio.create_task(flow.admit(1))
+        limiter = RateLimiter(ceiling=1)
+        held = await limiter.admit(1)
+        waiter = asyncio.create_task(limiter.admit(1))
         await asyncio.sleep(0)
-        held.settle("ok")  # admits the waiter, which has not run yet
+        held.release("ok")  # admits the waiter, which has not run yet
         waiter.cancel()
         await asyncio.gather(waiter, return_exceptions=True)
-        return flow.in_flight, flow.waiting
+        return limiter.in_flight, limiter.waiting
 
     assert run(race()) == (0, 0)
 
 
 def test_a_cancelled_head_that_needed_many_tokens_lets_the_next_pass():
     async def head():
-        flow = Flow(ceiling=8, tokens_per_minute=600)
-        await flow.admit(1)
-        large, small = asyncio.create_task(flow.admit(11)), asyncio.create_task(flow.admit(2))
+        limiter = RateLimiter(ceiling=8, tokens_per_minute=600)
+        await limiter.admit(1)
+        large, small = asyncio.create_task(limiter.admit(11)), asyncio.create_task(limiter.admit(2))
         await asyncio.sleep(0.01)
         large.cancel()
         await small
@@ -542,46 +542,46 @@ def test_a_cancelled_head_that_needed_many_tokens_lets_the_next_pass():
     assert run(head()) < 0.05  # the large one would have been admitted after 0.1 s
 
 
-def test_a_flow_serves_another_loop_after_one_that_was_cut_short():
-    flow = Flow(ceiling=4, requests_per_minute=60)
+def test_a_limiter_serves_another_loop_after_one_that_was_cut_short():
+    limiter = RateLimiter(ceiling=4, requests_per_minute=60)
 
     async def stuck():
         async with asyncio.timeout(1):
-            await admitted(flow, 4)
+            await admitted(limiter, 4)
 
     with pytest.raises(TimeoutError):
         run(stuck())
 
     async def again():
         await asyncio.sleep(10)
-        return await asyncio.wait_for(flow.admit(1), 60)
+        return await asyncio.wait_for(limiter.admit(1), 60)
 
     assert run(again())
 
 
 def test_stop_wakes_every_waiter_and_admits_nobody():
     async def stopped():
-        flow = Flow(ceiling=1)
-        held = await flow.admit(1)
-        waiters = [asyncio.create_task(flow.admit(1)) for _ in range(10)]
+        limiter = RateLimiter(ceiling=1)
+        held = await limiter.admit(1)
+        waiters = [asyncio.create_task(limiter.admit(1)) for _ in range(10)]
         await asyncio.sleep(0)
-        flow.stop()
+        limiter.stop()
         raised = await asyncio.gather(*waiters, return_exceptions=True)
-        held.settle("ok")
-        with pytest.raises(FlowStopped):
-            await flow.admit(1)
-        return raised, flow.in_flight, flow.waiting
+        held.release("ok")
+        with pytest.raises(LimiterStopped):
+            await limiter.admit(1)
+        return raised, limiter.in_flight, limiter.waiting
 
     raised, in_flight, waiting = run(stopped())
-    assert [type(error) for error in raised] == [FlowStopped] * 10
+    assert [type(error) for error in raised] == [LimiterStopped] * 10
     assert (in_flight, waiting) == (0, 0)
 
 
-def test_a_permit_is_settled_once():
+def test_a_permit_is_released_once():
     async def twice():
-        permit = await Flow(ceiling=1).admit(1)
-        permit.settle("failed")
-        permit.settle("failed")
+        permit = await RateLimiter(ceiling=1).admit(1)
+        permit.release("failed")
+        permit.release("failed")
 
     with pytest.raises(RuntimeError, match="once"):
         run(twice())
@@ -589,24 +589,24 @@ def test_a_permit_is_settled_once():
 
 def test_a_refusal_for_its_content_changes_nothing():
     async def refused():
-        flow = Flow(ceiling=64)
-        for permit in await admitted(flow, int(flow.limit)):
-            permit.settle("failed")
-        return flow.limit, flow.throttled, flow.in_flight
+        limiter = RateLimiter(ceiling=64)
+        for permit in await admitted(limiter, int(limiter.limit)):
+            permit.release("failed")
+        return limiter.limit, limiter.throttled, limiter.in_flight
 
     assert run(refused()) == (module.START, 0, 0)
 
 
 def test_the_history_is_bounded_and_tells_time_limit_and_reason():
-    flow = Flow(ceiling=64)
+    limiter = RateLimiter(ceiling=64)
 
     async def bursts():
-        await load(flow, Allowance(20, 3, 0.2), 60, clients=80)
+        await load(limiter, Allowance(20, 3, 0.2), 60, clients=80)
         for _ in range(300):
-            (await flow.admit(1)).settle("rate", retry_after_s=1.0)
+            (await limiter.admit(1)).release("rate", retry_after_s=1.0)
 
     run(bursts())
-    history = flow.describe()["history"]
+    history = limiter.describe()["history"]
     assert len(history) == 200
     assert history == sorted(history, key=lambda entry: entry[0])
     assert {why for _, _, why in history} <= {"growth", "429", "429, rate", "queueing"}

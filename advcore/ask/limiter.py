@@ -2,10 +2,10 @@
 
 What an endpoint allows is mostly unknown and changes, so it is learned from replies: the concurrency limit grows until
 a 429 or until more requests only wait longer; the first 429 also teaches a rate, because no concurrency limit can hold
-an allowance of requests a second. Budgets that are known are kept as token buckets. It sends nothing, retries nothing
-and knows no protocol: the caller asks for a permit, sends, and settles the permit with what came of it.
+an allowance of requests a second. Budgets that the caller knows are kept as token buckets. It sends nothing, retries
+nothing and knows no protocol: the caller asks for a permit, sends, and releases the permit with what came of it.
 
-One event loop, no threads, no polling: a waiter is a future in a queue, a settled permit admits the next one, and a
+One event loop, no threads, no polling: a waiter is a future in a queue, a released permit admits the next one, and a
 timer runs only while time alone blocks the head of the queue. Of n that wait, one costs O(log n).
 """
 
@@ -19,7 +19,7 @@ import random
 from collections import deque
 from typing import Any, Literal
 
-Outcome = Literal["ok", "rate", "overload", "failed"]
+Feedback = Literal["ok", "rate", "overload", "failed"]
 """ok; rate: 429; overload: 5xx, timeout or connection; failed: refused for its own content, or never sent."""
 
 START = 6.0  # concurrency before anything is known
@@ -30,52 +30,52 @@ PAUSE_S = (0.1, 20.0)  # after a 429 without Retry-After: the first pause, and t
 INSTANT_S = 1e-6  # a wait shorter than the clock can tell is none
 
 
-class FlowStopped(RuntimeError):
-    """The flow was stopped; nothing further is admitted."""
+class LimiterStopped(RuntimeError):
+    """The limiter was stopped; nothing further is admitted."""
 
 
 class Permit:
-    """The right to have one request in flight, held until it is settled."""
+    """The right to have one request in flight, held until it is released."""
 
-    __slots__ = ("_flow", "_number", "_tokens")
+    __slots__ = ("_limiter", "_number", "_tokens")
 
-    def __init__(self, flow: Flow, number: int, tokens: int) -> None:
-        self._flow: Flow | None = flow
+    def __init__(self, limiter: RateLimiter, number: int, tokens: int) -> None:
+        self._limiter: RateLimiter | None = limiter
         self._number, self._tokens = number, tokens
 
-    def settle(
+    def release(
         self,
-        outcome: Outcome,
+        outcome: Feedback,
         *,
         tokens: int | None = None,
         latency_s: float = 0.0,
         completion_tokens: int = 0,
         retry_after_s: float | None = None,
     ) -> None:
-        """Give the place back and tell what came of the request; once, also from the `finally` of a cancelled task.
+        """Free the slot and report what came of the request; once, also from the `finally` of a cancelled task.
 
         `tokens` is the real usage, prompt and completion; without it the reservation stands. A latency of 0 is no
         measurement.
 
-        Raises RuntimeError when the permit was settled before.
+        Raises RuntimeError when the permit was released before.
         """
-        flow, self._flow = self._flow, None
-        if flow is None:
-            raise RuntimeError("a permit is settled once")
+        limiter, self._limiter = self._limiter, None
+        if limiter is None:
+            raise RuntimeError("a permit can be released only once")
         now = _now()
-        flow._release(now, 0 if tokens is None else tokens - self._tokens)
+        limiter._free_slot(now, 0 if tokens is None else tokens - self._tokens)
         if outcome == "rate":
-            flow._throttle(now, self._number, retry_after_s)
+            limiter._throttle(now, self._number, retry_after_s)
         elif outcome == "overload":
-            flow._hold_growth()
-            flow._pause(now, retry_after_s or 0.0)
-        elif outcome == "ok" and not flow._known:
-            flow._reward(now, self._number, latency_s, completion_tokens)
-        flow._admit_waiting()
+            limiter._hold_growth()
+            limiter._pause(now, retry_after_s or 0.0)
+        elif outcome == "ok" and not limiter._fixed:
+            limiter._reward(now, self._number, latency_s, completion_tokens)
+        limiter._admit_waiting()
 
 
-class Flow:
-    """The admissions of one endpoint. `ceiling` bounds the concurrency; a budget of 0 is none. With `known` the ceiling
+class RateLimiter:
+    """The admissions of one endpoint. `ceiling` bounds the concurrency; a budget of 0 is none. With `fixed` the ceiling
     is right as it is (an engine in this process, which queues for itself): nothing is learned.
     """
 
@@ -85,12 +85,12 @@ class Flow:
         ceiling: int,
         requests_per_minute: float = 0,
         tokens_per_minute: float = 0,
-        known: bool = False,
+        fixed: bool = False,
     ) -> None:
         self.in_flight = self.waiting = self.throttled = 0
         self._ceiling = ceiling
-        self._known = known
-        self._limit = float(ceiling) if known else min(START, ceiling)
+        self._fixed = fixed
+        self._limit = float(ceiling) if fixed else min(START, ceiling)
         self._peak = (
             0.0  # the concurrency that was too much; 0 while unknown, which makes growth a slow start
         )
@@ -120,10 +120,10 @@ class Flow:
         """Wait for a turn: the lowest `priority` first, and of one priority who came first. `tokens` is reserved: the
         prompt and the most that may come back.
 
-        Raises FlowStopped.
+        Raises LimiterStopped.
         """
         if self._stopped:
-            raise FlowStopped
+            raise LimiterStopped
         turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._queue, (priority, next(self._arrivals), turn, tokens))
         self.waiting += 1
@@ -136,13 +136,13 @@ class Flow:
             raise
 
     def stop(self) -> None:
-        """Admit nothing further: all that wait raise FlowStopped. What is in flight may still be settled."""
+        """Admit nothing further: all that wait raise LimiterStopped. What is in flight may still be released."""
         self._stopped = True
         while self._queue:
             turn = self._queue.pop()[2]
             if not turn.done():
                 self.waiting -= 1
-                turn.set_exception(FlowStopped())
+                turn.set_exception(LimiterStopped())
         self._wake_in(0)
 
     def describe(self) -> dict[str, Any]:
@@ -171,14 +171,14 @@ class Flow:
     def _permit(self, now: float, tokens: int) -> Permit:
         self._requests.take(now, 1)
         self._tokens.take(now, tokens)
-        if not self._known:
+        if not self._fixed:
             self._pace.admit(now)
         self.in_flight += 1
         self._sent += 1
         return Permit(self, self._sent, tokens)
 
     def _delay(self, now: float, tokens: int) -> float:
-        pace = 0.0 if self._known else self._pace.wait(now, 1)
+        pace = 0.0 if self._fixed else self._pace.wait(now, 1)
         return max(self._budget_delay(now, tokens), pace)
 
     def _budget_delay(self, now: float, tokens: int) -> float:
@@ -196,9 +196,9 @@ class Flow:
             self.waiting -= 1
             self._admit_waiting()  # the next may need fewer tokens
         elif not turn.exception():  # admitted, then cancelled before it ran
-            turn.result().settle("failed", tokens=0)
+            turn.result().release("failed", tokens=0)
 
-    def _release(self, now: float, more_tokens: int) -> None:
+    def _free_slot(self, now: float, more_tokens: int) -> None:
         self._binds = self._limit_binds(now)
         self.in_flight -= 1
         self._tokens.take(now, more_tokens)
@@ -255,8 +255,8 @@ class Flow:
 
     def _move(self, now: float, limit: float, why: str) -> None:
         self._limit = min(max(limit, 1.0), float(self._ceiling))
-        told = self._history[-1][1] if self._history else START
-        if why != "growth" or self._limit >= 1.25 * told:
+        logged = self._history[-1][1] if self._history else START
+        if why != "growth" or self._limit >= 1.25 * logged:
             self._history.append((now, round(self._limit, 1), why))
 
 
@@ -380,9 +380,10 @@ class _Queueing:
     """Tells from replies whether a server makes requests wait instead of refusing them, as vLLM does.
 
     Looks at one round of replies at a time: the work done a second, and the seconds a unit of work took. The best round
-    seen is the reference. More seconds without as much more work is a queue, and the limit goes back to what was at
-    work (Little's law) and a quarter. Should that cost throughput, the replies had become slow by themselves: the limit
-    comes back and the slow round is the new reference. Sources: TCP Vegas, Netflix Gradient2, Kleinrock's power.
+    seen is the reference. If latency grows without a matching gain in throughput, requests are queueing: the limit
+    is reduced to the estimated useful concurrency (Little's law) plus 25 %. If that costs throughput, the replies had
+    become slow by themselves: the limit is restored and the slow round becomes the reference. Sources: TCP Vegas,
+    Netflix Gradient2, Kleinrock's power.
     """
 
     SAMPLES, SLOW, HEADROOM = 16, 1.5, 1.25
@@ -417,11 +418,11 @@ class _Queueing:
             return None
         a_reply = self._log_seconds / self._count
         seconds = math.exp(a_reply), math.exp(a_reply - self._log_work / self._count)
-        changed = self._judge(self._work / (now - self._since), seconds, limit)
+        changed = self._compare(self._work / (now - self._since), seconds, limit)
         self.restart(now, skip=math.ceil(limit) if changed else 0)
         return changed
 
-    def _judge(self, speed: float, seconds: _Seconds, limit: float) -> float | None:
+    def _compare(self, speed: float, seconds: _Seconds, limit: float) -> float | None:
         if self._doubted:
             before, slow, old, new = self._doubted
             self._doubted = None
