@@ -4,6 +4,7 @@ name of one of ours.
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from importlib import metadata
@@ -21,16 +22,18 @@ class MissingExtra(ConfigError, ImportError):
     """A library that an extra of the distribution brings is not installed."""
 
 
+def need(module: str, what: str) -> None:
+    """Raise MissingExtra unless `module`, which `what` needs, is installed; before anything is fetched or asked."""
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtra(f"{what}: {_not_installed(module)}")
+
+
 def explained(error: ImportError) -> str:
     """What to do about a failed import; '' where the cause is neither of the two."""
     name = (error.name or "").partition(".")[0]
     if name in OURS:
         return _in_the_way(name)
-    extras = extras_of(name)
-    if not extras:
-        return ""
-    commands = " or ".join(f"pip install 'advdistill[{extra}]'" for extra in extras)
-    return f"{name} is not installed: {commands}"
+    return _not_installed(name) if extras_of(name) else ""
 
 
 def extras_of(module: str) -> list[str]:
@@ -43,6 +46,11 @@ def extras_of(module: str) -> list[str]:
     found = (match.groups() for each in requirements if (match := _REQUIREMENT.match(each)))
     extras = [extra for name, extra in found if name.lower() == wanted and extra not in _COLLECTIVE]
     return list(dict.fromkeys(extras))
+
+
+def _not_installed(module: str) -> str:
+    commands = " or ".join(f"pip install 'advdistill[{extra}]'" for extra in extras_of(module))
+    return f"{module} is not installed: {commands}"
 
 
 def _in_the_way(name: str) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from advcore import ConfigError, DataError
+from advcore import DataError, extras
 from advcore.rouge import words
 
 NEAR_COPY = 0.7
@@ -57,12 +57,9 @@ class NearIndex(contextlib.AbstractContextManager["NearIndex"]):
     """
 
     def __init__(self, path: Path | None, *, shingle: int = 5, rows: int = 5) -> None:
-        try:
-            from rensa import RMinHash
-        except ImportError:
-            raise ConfigError(
-                "near copies are found with rensa: pip install 'advdistill[gen]' or 'advdistill[train]'"
-            ) from None
+        extras.need("rensa", "finding near copies")
+        from rensa import RMinHash
+
         self._minhash: Any = RMinHash
         self._shingle, self._rows = shingle, rows
         version = RMinHash.ALGORITHM_VERSION * 10_000 + shingle * 100 + rows

@@ -66,6 +66,7 @@ def evaluate(
     Raises ConfigError for an unknown bench or model, SandboxUnavailable when runs cannot be contained or
     more than 5 % of them are lost to the sandbox itself.
     """
+    engine.check(model, backend)  # before anything is fetched
     every = load_tasks(bench)
     tasks = spaced(every, limit or len(every))
     draws = [

@@ -161,7 +161,9 @@ ELSEWHERE = {
 @pytest.mark.soak
 def test_every_command_of_the_pages_runs_but_for_those_that_need_a_key_or_a_gpu(served, tiny, tmp_path):
     for name in ("prompts.jsonl", "vicuna.jsonl"):
-        (tmp_path / name).write_text("".join(f'{{"prompt": "What is {at} times {at}?"}}\n' for at in range(60)))
+        (tmp_path / name).write_text(
+            "".join(f'{{"prompt": "What is {at} times {at}?"}}\n' for at in range(60))
+        )
     (tmp_path / "functions.py").write_text(
         'def double(n: int) -> int:\n    """Twice n."""\n    return 2 * n\n'
     )

@@ -46,12 +46,49 @@ def test_the_wheel_alone_brings_packages_templates_and_data(wheel_env, tmp_path)
     assert done.returncode == 0, done.stderr
 
 
-def test_commands_say_which_extra_they_lack(wheel_env, tmp_path):
-    config = tmp_path / "c.toml"
-    config.write_text('[teacher]\nmodel = "openai/x"\n[student]\nmodel = "openai/x"\n')
-    done = run([wheel_env / "advgen", "build", str(config), "--out", "r"], tmp_path)
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        ("advgen build c.toml --out r", "gen"),
+        ("advgen answer p.jsonl --model openai/x --api-base http://127.0.0.1:1/v1 --out a", "gen"),
+        ("advgen answer p.jsonl --model local/teacher --out b", "local"),
+        ("advgen answer p.jsonl --model gpt-4o-mini --out c", "gen"),
+        ("advgen audit p.jsonl --no-execute", "gen"),
+        ("advgen verify d", "gen"),
+        ("advtrain run t.toml --out t", "train"),
+        ("advtrain eval student", "local"),
+        ("advdistill rounds c.toml t.toml --out l --evaluate 0", "gen"),
+    ],
+)
+def test_commands_say_which_extra_they_lack(wheel_env, tmp_path, command, extra):
+    (tmp_path / "c.toml").write_text('[teacher]\nmodel = "openai/x"\n[student]\nmodel = "openai/x"\n')
+    (tmp_path / "p.jsonl").write_text('{"prompt": "x", "chosen": "y", "rejected": "z"}\n')
+    (tmp_path / "t.toml").write_text('method = "dpo"\ndataset = "p.jsonl"\nmodel = "student"\n')
+    (tmp_path / "d" / "dpo").mkdir(parents=True)
+    (tmp_path / "d" / "dpo" / "round-0000.parquet").touch()
+    name, *arguments = command.split()
+    home = {"ADVDISTILL_HOME": str(tmp_path / "home"), "OPENAI_API_KEY": "none"}
+    done = run([wheel_env / name, *arguments], tmp_path, **home)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "advdistill[gen]" in done.stderr
+    assert f"pip install 'advdistill[{extra}]'" in done.stderr
+    assert not (tmp_path / "home").exists()  # nothing was fetched first
+
+
+def test_the_wheel_alone_is_a_python_api_with_recipes(wheel_env, tmp_path):
+    code = (
+        "import advdistill as ad\nprint(ad.__version__)\n"
+        "try:\n    ad.answer(['x'], 'local/teacher', 'a')\nexcept ad.MissingExtra as error:\n    print(error)\n"
+    )
+    done = run([wheel_env / "python", "-c", code], tmp_path, ADVDISTILL_HOME=str(tmp_path / "home"))
+    assert done.returncode == 0, done.stderr
+    version, missing = done.stdout.splitlines()
+    assert "pip install 'advdistill[local]'" in missing
+    for name in ("advgen", "advtrain", "advdistill"):
+        assert run([wheel_env / name, "--version"], tmp_path).stdout.strip() == version
+    copied = run([wheel_env / "advdistill", "recipes", "quickstart"], tmp_path)
+    assert copied.stdout.split() == ["quickstart.py", "quickstart.toml", "quickstart_dpo.toml"]
+    shown = run([wheel_env / "python", "-m", "pip", "show", "--verbose", "advdistill"], tmp_path)
+    assert "Homepage" in shown.stdout
 
 
 def test_the_wheel_lists_models_and_finds_the_sandbox(wheel_env, tmp_path):

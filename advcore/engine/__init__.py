@@ -5,6 +5,6 @@ are embedded, and `names` knows models by name and hash without loading one.
 """
 
 from advcore.engine.base import MAX_SEQUENCES, Engine, PromptRefused, Reply, Sampling
-from advcore.engine.engines import Backend, open_engine
+from advcore.engine.engines import Backend, check, open_engine
 
-__all__ = ["MAX_SEQUENCES", "Backend", "Engine", "PromptRefused", "Reply", "Sampling", "open_engine"]
+__all__ = ["MAX_SEQUENCES", "Backend", "Engine", "PromptRefused", "Reply", "Sampling", "check", "open_engine"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Literal
 
+from advcore import extras
 from advcore.engine import names, weights
 from advcore.engine.base import Engine
 
@@ -27,15 +28,26 @@ def open_engine(model: str, backend: Backend = "auto") -> Engine:
         return _engines[key]
 
 
-def _open(model: str, backend: Backend) -> Engine:
+def check(model: str, backend: Backend = "auto") -> None:
+    """Raise ConfigError unless this machine can run the model: its name and folder, the backend, its libraries."""
     names.check_model(model, backend)
+    libraries = ("openvino_genai", "gguf") if _on_openvino(model, backend) else ("torch", "transformers")
+    for library in libraries:
+        extras.need(library, f"the model {model}")
+
+
+def _on_openvino(model: str, backend: Backend) -> bool:
+    return backend == "openvino" or (backend == "auto" and model in names.embedded())
+
+
+def _open(model: str, backend: Backend) -> Engine:
+    check(model, backend)  # before weights are fetched
     from advcore.engine.openvino import OpenVinoEngine
     from advcore.engine.transformers import TransformersEngine
 
-    embedded = model in names.embedded()
-    if backend == "openvino" or (backend == "auto" and embedded):
+    if _on_openvino(model, backend):
         return OpenVinoEngine(weights.runnable(model))
-    return TransformersEngine(weights.dense(model) if embedded else names.folder_of(model))
+    return TransformersEngine(weights.dense(model) if model in names.embedded() else names.folder_of(model))
 
 
 _engines: dict[tuple[str, Backend], Engine] = {}

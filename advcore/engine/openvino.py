@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from advcore import ConfigError, chat
+from advcore import chat
 from advcore.chat import Message
 from advcore.engine.base import MAX_SEQUENCES, Engine, Job, Reply, Sampling
 
@@ -26,10 +26,8 @@ class OpenVinoEngine(Engine):
     def _load(self) -> None:
         # Without this module openvino takes its own stub: nothing is sent, and nothing is written to the home folder.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        try:
-            import openvino_genai as genai
-        except ImportError:
-            raise ConfigError("local models need openvino-genai: pip install 'advdistill[local]'") from None
+        import openvino_genai as genai
+
         scheduler = genai.SchedulerConfig()
         scheduler.cache_size = KV_CACHE_GB
         scheduler.max_num_seqs = MAX_SEQUENCES

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from advcore import ConfigError, chat
+from advcore import chat
 from advcore.chat import Message
 from advcore.engine import loading, names, weights
 from advcore.engine.base import MAX_SEQUENCES, Engine, Job, Reply, Sampling
@@ -22,11 +22,9 @@ class TransformersEngine(Engine):
 
     def _load(self) -> None:
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-        try:
-            import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-        except ImportError:
-            raise ConfigError("model folders need transformers: pip install 'advdistill[local]'") from None
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
         base = self.folder
         # An adapter is asked as it was trained, without thoughts; another model as its template has it.
         self._is_adapter = (self.folder / "adapter_config.json").exists()

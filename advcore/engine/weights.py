@@ -338,12 +338,8 @@ def _remove(path: Path) -> None:
 
 def _repack(source: Path, target: Path) -> None:
     """Copy a GGUF file with its Q5_0 tensors as Q8_0; a relative link where there are none."""
-    try:
-        from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
-    except ImportError:
-        raise ConfigError(
-            "running GGUF models needs the local extra: pip install 'advdistill[local]'"
-        ) from None
+    from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
+
     reader = GGUFReader(source)
     q5_0, q8_0 = GGMLQuantizationType.Q5_0, GGMLQuantizationType.Q8_0
     if all(tensor.tensor_type != q5_0 for tensor in reader.tensors):
@@ -395,11 +391,9 @@ def _as_q8_0(packed: Any) -> Any:
 
 def _make_dense(source: Path, target: Path) -> None:
     """Dequantize with transformers. Without `dequantize=True` it would keep packed blocks and crawl."""
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    except ImportError:
-        raise ConfigError("dense weights need the train extra: pip install 'advdistill[train]'") from None
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
     folder, file = str(source.parent), source.name
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
     if not tokenizer.chat_template:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib.util
 import json
 import os
 import time
@@ -17,7 +16,7 @@ import uuid
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from advcore import ConfigError
+from advcore import ConfigError, extras
 from advcore.ask import providers
 from advcore.ask.budget import Budget
 from advcore.ask.config import ModelConfig
@@ -53,8 +52,7 @@ def check_model(config: ModelConfig) -> None:
     provider = providers.provider(config.model)
     if provider not in _VENDORS:
         raise ConfigError(f"batch = true is for openai/... and anthropic/... models, not for {config.model}")
-    if importlib.util.find_spec(provider) is None:
-        raise ConfigError(f"batches of {config.model} need {provider}: pip install 'advdistill[gen]'")
+    extras.need(provider, f"batches of {config.model}")
     variable = providers.BATCH_KEYS[provider]
     if not config.api_base and not os.environ.get(variable):
         raise ConfigError(f"{config.model} needs the environment variable {variable}")

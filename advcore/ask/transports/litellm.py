@@ -10,7 +10,7 @@ import functools
 import os
 from typing import Any
 
-from advcore import ConfigError
+from advcore import ConfigError, extras
 from advcore.ask import providers
 from advcore.ask.errors import Kind, RequestFailed, kind_of
 from advcore.ask.transports.direct import seconds
@@ -103,10 +103,8 @@ def _api_error() -> type[Exception]:
 def _litellm() -> Any:
     """litellm, loaded once, without the price map it would fetch and without telemetry."""
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    try:
-        import litellm
-    except ImportError:
-        raise ConfigError("model calls need litellm: pip install 'advdistill[gen]'") from None
+    extras.need("litellm", "models by LiteLLM")
+    import litellm
 
     litellm.telemetry = False
     litellm.suppress_debug_info = True
