@@ -14,7 +14,7 @@ from advtrain.loop import log
 from advtrain.methods.base import Method
 
 
-@log.without_bars()
+@log.quietly()
 def plan(config: RunConfig) -> dict[str, Any]:
     """What `run` would do, without loading a weight of the base: the resolved config, how many rows fit, tokens (a
     shared prompt counted once), optimizer steps, parameters, and an estimate of the memory it takes.

@@ -77,7 +77,7 @@ def _train(config: RunConfig, folder: Path) -> None:
     from advtrain.loop import log
 
     method = methods.of(config)
-    with log.without_bars():
+    with log.quietly():
         prepared = method.prepare()  # before the folder is there: bad input leaves no trace
         with _opened(folder, config, prepared.dataset):
             _stages(method, prepared, folder)

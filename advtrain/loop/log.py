@@ -6,6 +6,7 @@ Knows no loss and no dataset. Called by the methods.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -28,8 +29,10 @@ NOTED = {"rewards/margins": "margin", "discriminator/accuracy": "told apart", "l
 
 
 @contextmanager
-def without_bars() -> Iterator[None]:
-    """Within the block datasets and transformers draw no progress bars of their own, of an instant each."""
+def quietly() -> Iterator[None]:
+    """Within the block datasets and transformers draw no progress bars of their own, of an instant each, nor tell each
+    other of their future.
+    """
     logging = transformers.utils.logging
     bars = [
         (logging.is_progress_bar_enabled(), logging.disable_progress_bar, logging.enable_progress_bar),
@@ -44,7 +47,9 @@ def without_bars() -> Iterator[None]:
     for _, off, _ in bars:
         off()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         for were_on, off, on in bars:
             (on if were_on else off)()

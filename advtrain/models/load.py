@@ -46,7 +46,7 @@ def load_base(model: str, flash: bool = False) -> Any:
 
 
 def from_pretrained(cls: Any, model: str, **options: Any) -> Any:
-    with loading.loading(model), log.without_bars():
+    with loading.loading(model), log.quietly():
         return cls.from_pretrained(locate(model), **options)
 
 

@@ -231,7 +231,7 @@ def workers(pid):
     found = []
     for each in descendants(pid):
         with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{each}/cmdline") as file:
-            found += [each] * ("spawn_main" in file.read())
+            found += [each] * ("loky.backend.popen" in file.read())
     return found
 
 
