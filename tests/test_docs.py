@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,23 @@ def test_the_python_of_the_sandboxs_page_gives_what_it_says(tmp_path):
     assert shown.count("assert (") == 2
     done = run_python(shown, tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_extras_of_the_readme_are_those_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    name_of = re.compile(r"[\w-]+")
+    for line in re.findall(r"^\| `(\w+)` \| ([^|]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE):
+        brought = {name_of.match(each)[0] for each in project["optional-dependencies"].pop(line[0])}
+        named = set(re.split(r", |\s", line[1])) & {
+            "litellm",
+            "openai",
+            "anthropic",
+            "datasets",
+            "aiohttp",
+            "torch",
+        }
+        assert named <= brought, line
+    assert set(project["optional-dependencies"]) == {"dev"}
 
 
 def run_python(source, folder):
