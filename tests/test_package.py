@@ -1,6 +1,8 @@
 """The wheel by itself in a fresh environment, and the two commands a person meets first."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -101,3 +103,20 @@ def test_the_wheel_lists_models_and_finds_the_sandbox(wheel_env, tmp_path):
     assert listed.returncode == 0, listed.stderr
     assert "student-small" in listed.stdout
     assert run([wheel_env / "python", "-m", "sandbox", "doctor"], tmp_path).returncode == 0
+
+
+def test_the_container_file_installs_what_there_is():
+    lines = (ROOT / "Containerfile").read_text().replace("\\\n", " ").splitlines()
+    steps = [line.split(maxsplit=1) for line in lines if line and not line.startswith("#")]
+    assert [word for word, _ in steps] == ["FROM", "COPY", "RUN", "WORKDIR", "ENV", "CMD"]
+    said = dict(steps)
+    version = tuple(map(int, re.fullmatch(r"python:(\d+)\.(\d+)-slim", said["FROM"]).groups()))
+    assert version >= (3, 11)
+    source, target = said["COPY"].split()
+    assert (ROOT / source).is_dir()
+    install = shlex.split(said["RUN"])
+    assert install[:2] == ["pip", "install"]
+    assert install[install.index("-c") + 1] == f"{target}/constraints.txt"
+    assert f"{target}[all]" in install
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {".git", ".venv", "runs"} <= set(ignored)
