@@ -23,7 +23,7 @@ from advtrain.config import RunConfig
 
 if TYPE_CHECKING:
     from advgen.audit import Report
-    from advgen.verify.reprove import Summary
+    from advgen.verify.reverify import Summary
 
 StrPath = str | os.PathLike[str]
 Prompts = Iterable[str | list[dict[str, str]] | Mapping[str, Any]]
@@ -123,14 +123,14 @@ def audit(
 
     from advgen import audit as audits
     from advgen.config import GateConfig
-    from advgen.verify import Prover
-    from advgen.verify.prover import RERUN
+    from advgen.verify import Verifier
+    from advgen.verify.verifier import RERUN
 
     with ExitStack() as opened:  # without running anything no sandbox is needed
-        prover = opened.enter_context(Prover(RERUN, GateConfig())) if execute else None
+        verifier = opened.enter_context(Verifier(RERUN, GateConfig())) if execute else None
         return audits.audit(
             str_of(dataset), benchmarks=[Path(each) for each in benchmarks], max_tokens=max_tokens,
-            tokenizer=tokenizer, reexecute=prover.passes_row if prover else None,
+            tokenizer=tokenizer, reexecute=verifier.passes_row if verifier else None,
         )  # fmt: skip
 
 
@@ -140,10 +140,10 @@ def verify(dataset: StrPath) -> Summary:
 
     `dataset` is a `Build`, a run or dataset folder, or `user/name@revision`. Raises AdvdistillError.
     """
-    from advgen.verify import reprove
-    from advgen.verify.prover import RERUN
+    from advgen.verify import reverify
+    from advgen.verify.verifier import RERUN
 
-    return reprove.reprove(str_of(dataset), RERUN)
+    return reverify.reverify(str_of(dataset), RERUN)
 
 
 @under_one_root

@@ -1,6 +1,6 @@
 """The one loop that joins the rooms: seeds -> exercises -> records -> dataset.
 
-Exercises overlap: while the teacher writes one, the sandbox proves another and the student attempts a third; a window
+Exercises overlap: while the teacher writes one, the sandbox verifies another and the student attempts a third; a window
 of them is open at a time, so that memory hardly grows while they are asked for. All that was paid for is in the
 journal and all that was finished in the store: running again on the same folder asks for the rest. A row that fails is
 a recorded status; a run whose infrastructure fails too often stops.
@@ -38,7 +38,7 @@ from advgen.pipeline.plan import validate
 from advgen.pipeline.records import INFRASTRUCTURE, RecordStore, usage_of
 from advgen.pipeline.workers import Workers
 from advgen.seeds import NOTHING, Given, Parent, Seed, adversarial_seeds, first_seeds
-from advgen.verify import Prover, SandboxUnavailable
+from advgen.verify import SandboxUnavailable, Verifier
 
 TEMPLATES = (
     "subtopics", "exercise", "inspired", "program", "describe", "incremental", "opposite", "deceptive", "solve",
@@ -97,7 +97,7 @@ class _Build:
         seeds, draw = self._seeds()
         made_by = sha256_of([templates(), _code()])
         with (
-            closing(Workers(Prover, self.config.sandbox, self.config.gate)) as workers,
+            closing(Workers(Verifier, self.config.sandbox, self.config.gate)) as workers,
             closing(RecordStore(self.out / "records.jsonl", made_by)) as store,
         ):
             self.origin = self._origin(await workers.run(jobs.describe))

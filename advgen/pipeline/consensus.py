@@ -35,7 +35,7 @@ from advgen.pipeline.models import Models, check_models
 from advgen.pipeline.records import Record
 from advgen.pipeline.workers import WorkerLost, Workers
 from advgen.seeds import Seed
-from advgen.verify import Prover, SandboxBroken, Stored, truth
+from advgen.verify import SandboxBroken, Stored, Verifier, truth
 from advgen.verify.truth import Truth
 
 Floors = tuple[float, float]
@@ -153,7 +153,7 @@ def _item(task: Task) -> Item:
 async def _judged(config: BuildConfig, journal: Journal, chosen: Sequence[Item]) -> list[Verdict]:
     models = Models(config, journal)
     with (
-        closing(Workers(Prover, config.sandbox, config.gate)) as workers,
+        closing(Workers(Verifier, config.sandbox, config.gate)) as workers,
         Pool(None) as pool,
         interruptible(models.stop),
         progress("consensus", len(chosen)) as bar,
@@ -202,7 +202,7 @@ async def _verdict(context: RoundContext, index: int, item: Item) -> Verdict:
 
 async def _compared(context: RoundContext, item: Item, record: Record) -> Verdict:
     """A kept exercise in the light of the benchmark: a pair for each program that could be rejected."""
-    assert record.proof
+    assert record.verification
     row = record.row({"provenance": {}, "teacher": "", "student": "", "sandbox": "{}"})
     kept = Stored(row)
     attempts, told = kept.attempts, kept.testimony
@@ -212,10 +212,11 @@ async def _compared(context: RoundContext, item: Item, record: Record) -> Verdic
     rejected = [code_of(pair["rejected"][0]["content"]) for pair, *_ in pairs]
     # As a pair holds them, without blanks around.
     reference, *codes = (
-        code_of(fenced(code)) for code in (record.proof.right[0], *(attempt.code for attempt in attempts))
+        code_of(fenced(code))
+        for code in (record.verification.right[0], *(attempt.code for attempt in attempts))
     )
     suite_right, known = await asyncio.gather(
-        context.workers.run(jobs.passes_suite, item, record.proof.tests),
+        context.workers.run(jobs.passes_suite, item, record.verification.tests),
         context.workers.run(jobs.are_true, item, [reference, *codes, *chosen]),
     )
     true = dict(zip([reference, *codes, *chosen], known, strict=True))

@@ -1,4 +1,4 @@
-"""One exercise from its seed to its end: statement, novelty, solutions and tests, proof, repair, attempts, intent.
+"""One exercise from its seed to its end: statement, novelty, solutions, tests, verification, repair, attempts, intent.
 
 Requests go to `Client`s, everything that reads or runs Python to `Workers`. Whatever goes wrong with an exercise
 becomes its status; what is wrong with the run (`TeacherError`, `LimiterStopped`, `SandboxUnavailable`) is raised.
@@ -123,25 +123,27 @@ class Exercise:
         await self.examined(reading)
 
     async def examined(self, reading: jobs.Reading, decontaminate: bool = True) -> Record:
-        """The statement solved, proved and attempted; the record has what came of it. Raises ReplyError, SandboxBroken,
-        WorkerLost.
+        """The statement solved, verified and attempted; the record has what came of it. Raises ReplyError,
+        SandboxBroken, WorkerLost.
         """
         task = self.record.seed.task
-        proved = await (self._given(reading, task) if task else self.proved(reading))
+        verified = await (self._given(reading, task) if task else self.verified(reading))
         record = self.record
-        record.statement, record.prompt = proved.statement, proved.question
-        record.proof = proved.proof
-        record.solutions = [code for code in proved.programs if code]
-        if proved.proof.status != "kept":
-            self._end(proved.proof.status, proved.proof.reason)
+        record.statement, record.prompt = verified.statement, verified.question
+        record.verification = verified.verification
+        record.solutions = [code for code in verified.programs if code]
+        if verified.verification.status != "kept":
+            self._end(verified.verification.status, verified.verification.reason)
             return record
-        self._past("proved")
+        self._past("verified")
         benchmarks = self.config.gate.benchmarks
-        if decontaminate and (hits := await self.context.workers.run(jobs.contamination, proved, benchmarks)):
+        if decontaminate and (
+            hits := await self.context.workers.run(jobs.contamination, verified, benchmarks)
+        ):
             self._end("contaminated", hits)
             return record
-        await self._attempted(proved)
-        contested = self._contested(proved)
+        await self._attempted(verified)
+        contested = self._contested(verified)
         self._end("contested" if contested else "kept", contested)
         if not contested:
             self._past("kept")
@@ -224,17 +226,17 @@ class Exercise:
         )
         return parse.subtopics(*self._note_once("subtopics", topic, [answer])) or [topic]
 
-    # --- the proof --------------------------------------------------------------------------------------------
+    # --- the verification ------------------------------------------------------------------------------------
 
-    async def _given(self, reading: jobs.Reading, task: Task) -> jobs.Proved:
+    async def _given(self, reading: jobs.Reading, task: Task) -> jobs.Verified:
         """The teacher's solutions put to the tests of a task; it is not asked where the task itself does not hold."""
         vetted = await self.context.workers.run(jobs.accept, reading, (), task)
-        if vetted.proof.status != "kept":
+        if vetted.verification.status != "kept":
             return vetted
         solutions = await self._solutions(reading.question, self.config.exercises.solutions)
         return await self.context.workers.run(jobs.accept, reading, solutions, task)
 
-    async def proved(self, reading: jobs.Reading) -> jobs.Proved:
+    async def verified(self, reading: jobs.Reading) -> jobs.Verified:
         """Solutions, calls and claims of the teacher for a statement, and what running them shows."""
         asked, stub = self.config.exercises, reading.statement.stub
         about = {"stub": stub}
@@ -252,13 +254,13 @@ class Exercise:
             tuple(solutions), tuple(calls), tuple(claims), asked.solutions,
             tuple(zip(names, witnesses, strict=True)), self.reference,
         )  # fmt: skip
-        proved = await self.context.workers.run(jobs.prove, reading, evidence)
+        verified = await self.context.workers.run(jobs.verify, reading, evidence)
         for turn in range(asked.repairs if asked.feedback else 0):
-            if not proved.proof.complaints:
+            if not verified.verification.complaints:
                 break
-            evidence = await self._mended(evidence, proved, turn)
-            proved = await self.context.workers.run(jobs.prove, reading, evidence)
-        return proved
+            evidence = await self._mended(evidence, verified, turn)
+            verified = await self.context.workers.run(jobs.verify, reading, evidence)
+        return verified
 
     async def _solutions(self, question: list[dict[str, str]], count: int) -> list[str]:
         return self._note(
@@ -276,80 +278,80 @@ class Exercise:
             return []
         return [await self._ask(purpose, prompts.messages(purpose, count=count, **about))]
 
-    async def _mended(self, evidence: jobs.Evidence, proved: jobs.Proved, turn: int) -> jobs.Evidence:
+    async def _mended(self, evidence: jobs.Evidence, verified: jobs.Verified, turn: int) -> jobs.Evidence:
         """The evidence with what the teacher made of the sandbox's complaints."""
-        complaints = proved.proof.complaints
+        complaints = verified.verification.complaints
         first = turn * len(evidence.solutions)  # the same program twice is repaired twice, each time anew
-        asked = (self._repair(proved, each, first + at) for at, each in enumerate(complaints))
+        asked = (self._repair(verified, each, first + at) for at, each in enumerate(complaints))
         texts = await together(asked)
         told = list(zip(complaints, texts, strict=True))
         repaired = [(each.code, text) for each, text in told if each.kind == "solution"]
         return evidence.with_repairs(
-            proved.programs, repaired, [text for each, text in told if each.kind == "calls"]
+            verified.programs, repaired, [text for each, text in told if each.kind == "calls"]
         )
 
-    async def _repair(self, proved: jobs.Proved, complaint: Complaint, sample: int) -> str:
+    async def _repair(self, verified: jobs.Verified, complaint: Complaint, sample: int) -> str:
         if complaint.kind == "calls":
             message = prompts.messages(
-                "more_calls", stub=proved.statement.stub, count=self.config.exercises.calls, given=proved.calls,
+                "more_calls", stub=verified.statement.stub, count=self.config.exercises.calls, given=verified.calls,
                 report=complaint.report,
             )  # fmt: skip
             return await self._ask("calls", message, sample)
         message = prompts.messages(
-            "repair", signature=proved.signature, docstring=proved.docstring, program=complaint.code,
+            "repair", signature=verified.signature, docstring=verified.docstring, program=complaint.code,
             report=complaint.report,
         )  # fmt: skip
         return await self._ask("repair", message, sample)
 
     # --- the student ------------------------------------------------------------------------------------------
 
-    async def _attempted(self, proved: jobs.Proved) -> None:
+    async def _attempted(self, verified: jobs.Verified) -> None:
         record, context = self.record, self.context
         count = self.config.attempts.count
         answers = await context.models.student.ask_many(
             "attempt", record.prompt, count, priority=self.priority
         )
         texts = self._note("attempt", answers)
-        record.attempts = await context.workers.run(jobs.judge, texts, proved)
-        record.testimony, proved = await context.workers.run(jobs.testify, proved, record.attempts)
-        record.proof, record.response = proved.proof, proved.response
+        record.attempts = await context.workers.run(jobs.judge, texts, verified)
+        record.testimony, verified = await context.workers.run(jobs.testify, verified, record.attempts)
+        record.verification, record.response = verified.verification, verified.response
         if self.config.curation.chosen == "repaired":
-            record.mended = await self._corrections(proved)
+            record.mended = await self._corrections(verified)
         if record.seed.parent_id:
-            record.check = await self._checked(proved)
+            record.check = await self._checked(verified)
 
-    def _contested(self, proved: jobs.Proved) -> str:
+    def _contested(self, verified: jobs.Verified) -> str:
         """Why the suite is doubtful, '' where it is not."""
         told = self.record.testimony
         if told is None or (at := told.contested) is None:
             return ""
-        against, call = told.votes[at].student_against, proved.proof.tests[at]["call"]
+        against, call = told.votes[at].student_against, verified.verification.tests[at]["call"]
         return f"{against} of {told.attempts} attempts and a solution agree against {call}"
 
-    async def _corrections(self, proved: jobs.Proved) -> list[str]:
+    async def _corrections(self, verified: jobs.Verified) -> list[str]:
         """For each attempt the teacher's smallest repair that passes; '' where none was asked for, or none does."""
         attempts, told, config = self.record.attempts, self.record.testimony, self.config.curation
         assert told
-        places = await self.context.workers.run(jobs.rejectable, attempts, proved, told, config)
+        places = await self.context.workers.run(jobs.rejectable, attempts, verified, told, config)
         chosen = [(at, attempts[at]) for at in places[: self.config.curation.pairs_per_exercise]]
-        texts = await together(self._correction(proved, each) for _, each in chosen)
-        judged = await self.context.workers.run(jobs.judge, texts, proved)
+        texts = await together(self._correction(verified, each) for _, each in chosen)
+        judged = await self.context.workers.run(jobs.judge, texts, verified)
         codes = {at: after.code for (at, _), after in zip(chosen, judged, strict=True) if after.passed}
         return [codes.get(at, "") for at in range(len(self.record.attempts))]
 
-    async def _correction(self, proved: jobs.Proved, attempt: Attempt) -> str:
+    async def _correction(self, verified: jobs.Verified, attempt: Attempt) -> str:
         message = prompts.messages(
-            "correct", signature=proved.signature, docstring=proved.docstring, program=attempt.code,
+            "correct", signature=verified.signature, docstring=verified.docstring, program=attempt.code,
             report=attempt.detail,
         )  # fmt: skip
         return await self._ask("correct", message)
 
-    async def _checked(self, proved: jobs.Proved) -> dict[str, Any]:
+    async def _checked(self, verified: jobs.Verified) -> dict[str, Any]:
         """The facts by which `curriculum` tells whether the strategy did what it declares."""
         parent = self.context.parents[self.record.seed.parent_id]
         attempts, facts = await asyncio.gather(
             self._rematch(parent),
-            self.context.workers.run(jobs.compare, parent, proved.statement, proved.proof.tests),
+            self.context.workers.run(jobs.compare, parent, verified.statement, verified.verification.tests),
         )
         return {**facts, "parent_n": len(attempts), "parent_passes": sum(each.passed for each in attempts)}
 

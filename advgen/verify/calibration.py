@@ -1,7 +1,7 @@
 """The verifier's own error rates, on programs whose truth is known by construction.
 
-Known-wrong: mutants of a reference by operators that no gate uses, proved wrong by an input, from a generator that no
-gate uses either, on which they return another value than every accepted solution does; where accepted solutions differ
+Known-wrong: mutants of a reference by operators that no gate uses, shown to be wrong by an input, from a generator that
+no gate uses either, on which they return another value than every accepted solution; where accepted solutions differ
 among themselves the statement leaves the value open, and a mutant that shows only there is counted apart. Known-right:
 rewrites that keep the meaning. A false accept is a known-wrong program that passes every test of its exercise, a false
 reject a known-right one that does not. Both are made from references: the errors that models make are not sampled, and
@@ -25,12 +25,12 @@ from advgen.verify.edits import Variant, variants
 from advgen.verify.failure import bounded
 from advgen.verify.fit import Signature
 from advgen.verify.operators import FAMILY
-from advgen.verify.proof import Attempt, SandboxBroken
-from advgen.verify.prover import Prover, Test
 from advgen.verify.rates import Case, Judged, Rates, Tally
-from advgen.verify.reprove import stored_rows
+from advgen.verify.reverify import stored_rows
 from advgen.verify.rewrites import rewrites
 from advgen.verify.stored import Stored
+from advgen.verify.verification import Attempt, SandboxBroken
+from advgen.verify.verifier import Test, Verifier
 from sandbox import Limits, Output, Sandbox
 
 INPUTS = 400  # drawn an exercise, beside its tests' own
@@ -62,7 +62,7 @@ def exercises_of(folder: Path) -> Iterator[Exercise]:
 
 
 def _exercise(row: dict[str, Any]) -> Iterator[Exercise]:
-    """None where the row cannot be read: that it does not reproduce is for `reprove` to say."""
+    """None where the row cannot be read: that it does not reproduce is for `reverify` to say."""
     try:
         right = [each.code for each in Stored(row).right]
         tests = tuple(contract.tests_of(row["tests"]))
@@ -88,11 +88,11 @@ def calibrate(
     config, tally = sandbox or SandboxConfig(), Tally()
     limits = Limits(wall_s=_RUN_WALL_S, memory_bytes=config.memory_bytes)
     with (
-        Prover(config, GateConfig()) as prover,
+        Verifier(config, GateConfig()) as verifier,
         Sandbox(1, limits, hash_seed=1, allow_unsandboxed=config.allow_unsandboxed) as box,
     ):
         for done, exercise in enumerate(exercises, 1):
-            _calibrate_one(_Bench(exercise, prover, box), limit, tally)
+            _calibrate_one(_Bench(exercise, verifier, box), limit, tally)
             progress(done)
     return tally.rates()
 
@@ -103,8 +103,8 @@ _Known = list[tuple[drawn.Args, Any]]
 class _Bench:
     """One exercise: its reference's values on many inputs, against which others are held."""
 
-    def __init__(self, exercise: Exercise, prover: Prover, box: Sandbox) -> None:
-        self.exercise, self._prover, self._box = exercise, prover, box
+    def __init__(self, exercise: Exercise, verifier: Verifier, box: Sandbox) -> None:
+        self.exercise, self._verifier, self._box = exercise, verifier, box
         self.settled: _Known = []
         """Where all accepted solutions return one value."""
         self.open: _Known = []
@@ -137,9 +137,9 @@ class _Bench:
         return not stub or Signature(stored(stub)).is_about(Call("", args))
 
     def judge(self, code: str) -> Attempt:
-        """As the prover does with an attempt."""
+        """As the verifier does with an attempt."""
         exercise = self.exercise
-        return self._prover.judge(code, exercise.entry_point, exercise.tests, self._reference_s)
+        return self._verifier.judge(code, exercise.entry_point, exercise.tests, self._reference_s)
 
     def witness(self, code: str, known: _Known, errors: bool = False) -> str:
         """A call among `known` on which `code` returns something else than the reference, '' where none is found.

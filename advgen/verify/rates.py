@@ -44,7 +44,7 @@ class Rates:
     false_reject: float
     false_reject_interval: Interval
     wrong: dict[str, Count]
-    """By operator; `known` are the mutants proved wrong, the others may well be equivalent."""
+    """By operator; `known` are the mutants shown to be wrong, the others may well be equivalent."""
     undecided: int
     """Mutants that differ from the reference only where accepted solutions differ too: not known to be wrong."""
     right: dict[str, Count]

@@ -12,7 +12,7 @@ from advgen import curate, parse
 from advgen.config import CurationConfig
 from advgen.pipeline.records import Record
 from advgen.seeds import Seed
-from advgen.verify import Attempt, Proof, Stored, Testimony, Votes, truth
+from advgen.verify import Attempt, Stored, Testimony, Verification, Votes, truth
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden.jsonl"
 STATEMENT = parse.statement(
@@ -48,7 +48,9 @@ def row(*attempts, status="kept", name="e", good=GOOD, mended=(), alike=None):
         seed=Seed(index=0, round=0, strategy="seed", topic="t", subtopic="s"), exercise_id=name, status=status,
         statement=STATEMENT, prompt=[{"role": "user", "content": "p"}],
         solutions=["def double(x):\n    return 3", good],
-        proof=Proof(status="kept", right=(good,), tests=(test,), teacher_pass_rate=0.5, kill_rate=0.75, coverage=1.0),
+        verification=Verification(
+            status="kept", right=(good,), tests=(test,), teacher_pass_rate=0.5, kill_rate=0.75, coverage=1.0
+        ),
         response=f"Here:\n```python\n{good}\n```", attempts=list(attempts), mended=list(mended),
         testimony=told_by(attempts, alike),
     )  # fmt: skip

@@ -304,7 +304,7 @@ def test_the_last_round_of_topics_may_be_a_full_one(tmp_path, build_config):
 def test_an_audit_that_runs_nothing_needs_no_sandbox(tmp_path, monkeypatch, capsys):
     row = {"prompt": "p", "chosen": "def f(x):\n    return x", "rejected": "def f(x):\n    return 1"}
     (tmp_path / "pairs.jsonl").write_text(json.dumps(row))
-    monkeypatch.setattr("advgen.verify.prover.Sandbox", None)
+    monkeypatch.setattr("advgen.verify.verifier.Sandbox", None)
     assert cli.main(["audit", str(tmp_path / "pairs.jsonl"), "--no-execute"]) == 0
     assert "1 pairs" in capsys.readouterr().out
 

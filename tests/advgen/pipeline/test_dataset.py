@@ -264,7 +264,7 @@ def test_a_killed_build_goes_on_where_it_was_and_ends_with_the_same_dataset(tmp_
     assert again.returncode == 0, said
     assert json.loads(out)["kept"] == COUNT
     rows = contract.read(killed / "dataset", "raw")
-    assert {row["exercise_id"] for row in rows if row["reason"] == "recorded"} == done  # not proved again
+    assert {row["exercise_id"] for row in rows if row["reason"] == "recorded"} == done  # not verified again
     names = sorted(path.name for path in (whole / "dataset").iterdir() if path.is_dir())
     assert names == ["dpo", "gad", "kto", "raw", "rl", "sft"]
     for name in names:

@@ -18,7 +18,7 @@ from typing import Any
 from advcore import DataError, chat, contract, hub
 from advgen.config import SandboxConfig
 from advgen.parse import ParseError, code_block
-from advgen.verify.proof import SandboxBroken
+from advgen.verify.verification import SandboxBroken
 from sandbox import Limits, Report, Sandbox
 
 HASH_SEEDS = (0, 1)
@@ -67,7 +67,7 @@ class _Claim:
     fails: int = -1
 
 
-def reprove(
+def reverify(
     source: str,
     sandbox: SandboxConfig | None = None,
     slots: int = 2,

@@ -1,4 +1,4 @@
-"""What a proof and an attempt amount to: data only, so that it can go from process to process by pickle."""
+"""What a verification and an attempt amount to: data only, so that it can go from process to process by pickle."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Complaint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
+class Verification:
     """What the runs showed of one exercise. `status` is `kept` or the gate that turned it away, with its reason."""
 
     status: str
