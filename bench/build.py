@@ -205,7 +205,9 @@ def runs_of_an_exercise(shape: Shape) -> int:
         calls, claims = (scripted(prompts.messages(name, **about), 0) for name in ("calls", "asserts"))
         evidence = jobs.Evidence(solutions, (calls,), (claims,), shape.solutions)
         verified = jobs.verify(verifier, reading, evidence)
-        jobs.judge(verifier, [student(reading.question, seed) for seed in range(shape.attempts)], verified)
+        jobs.run_attempts(
+            verifier, [student(reading.question, seed) for seed in range(shape.attempts)], verified
+        )
         if verified.verification.status != "kept":
             raise SystemExit(f"the scripted exercise is not kept: {verified.verification.reason}")
         return sum(slot._runs for box in (*verifier.boxes, verifier._hasty) for slot in box._slots)

@@ -177,7 +177,7 @@ class _Build:
             self._end(error)
 
     async def _again(self, context: RoundContext, seed: Seed, row: dict[str, Any], bar: Progress) -> None:
-        """An exercise that is in the store: its statement takes its turn, so that later ones are judged as before."""
+        """An exercise that is in the store: its statement takes its turn, so that later ones are compared as before."""
         if row["stub"] and row["status"] != "duplicate":
             await context.duplicates.duplicate_of(seed.index, row["exercise_id"], parse.outline(row["stub"]))
         else:

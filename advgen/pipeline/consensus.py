@@ -53,7 +53,7 @@ GATES: tuple[Floors, ...] = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class LabelledPair:
     """One pair that could be made, in the light of the benchmark."""
 
     chosen_right: bool
@@ -93,7 +93,7 @@ class Verdict:
     """By the benchmark's."""
     chosen: tuple[float, ...] = ()
     """Features of the reference; see `truth.CHOSEN`."""
-    pairs: tuple[Judged, ...] = field(default=())
+    pairs: tuple[LabelledPair, ...] = field(default=())
 
     @property
     def kept(self) -> bool:
@@ -111,7 +111,7 @@ def consensus(config: BuildConfig, benchmarks: Sequence[Path], out: Path, limit:
     names = [path.name for path in benchmarks]
     with run_folder(out, config, MAY_CHANGE, benchmarks=names, items=len(chosen)):
         with Journal(out / "journal.sqlite") as journal:
-            verdicts = asyncio.run(_judged(config, journal, chosen))
+            verdicts = asyncio.run(_verdicts(config, journal, chosen))
         return _written(config, names, verdicts, out)
 
 
@@ -150,7 +150,7 @@ def _item(task: Task) -> Item:
     )  # fmt: skip
 
 
-async def _judged(config: BuildConfig, journal: Journal, chosen: Sequence[Item]) -> list[Verdict]:
+async def _verdicts(config: BuildConfig, journal: Journal, chosen: Sequence[Item]) -> list[Verdict]:
     models = Models(config, journal)
     with (
         closing(Workers(Verifier, config.sandbox, config.gate)) as workers,
@@ -197,7 +197,7 @@ async def _verdict(context: RoundContext, index: int, item: Item) -> Verdict:
             raise TeacherError(str(error)) from None
         return Verdict(item=item.name, status="refused", reason=str(error))
     except (SandboxBroken, WorkerLost) as error:
-        raise TeacherError(f"{item.name} could not be judged: {error}") from None
+        raise TeacherError(f"{item.name} could not be run: {error}") from None
 
 
 async def _compared(context: RoundContext, item: Item, record: Record) -> Verdict:
@@ -227,7 +227,7 @@ async def _compared(context: RoundContext, item: Item, record: Record) -> Verdic
         true_pass_rate=sum(true[code] for code in codes) / len(codes),
         chosen=tuple(truth.chosen_features(told)),
         pairs=tuple(
-            Judged(
+            LabelledPair(
                 chosen_right=true[good], rejected_wrong=not true[bad],
                 rejected=tuple(truth.rejected_features(told, places[bad], attempts[places[bad]].failed)),
             )
@@ -304,7 +304,7 @@ def _pairs(verdicts: Sequence[Verdict], floors: Floors, most: int) -> dict[str, 
     found = [(each, pairs) for each, pairs in every if pairs]
     weights = [min(most, len(pairs)) for _, pairs in found]
 
-    def rate(of: Callable[[Verdict, Judged], bool]) -> dict[str, Any]:
+    def rate(of: Callable[[Verdict, LabelledPair], bool]) -> dict[str, Any]:
         shares = [sum(of(each, pair) for pair in pairs) / len(pairs) for each, pairs in found]
         return _rate(shares, weights)
 

@@ -312,7 +312,7 @@ class Exercise:
             "attempt", record.prompt, count, priority=self.priority
         )
         texts = self._note("attempt", answers)
-        record.attempts = await context.workers.run(jobs.judge, texts, verified)
+        record.attempts = await context.workers.run(jobs.run_attempts, texts, verified)
         record.testimony, verified = await context.workers.run(jobs.testify, verified, record.attempts)
         record.verification, record.response = verified.verification, verified.response
         if self.config.curation.chosen == "repaired":
@@ -335,8 +335,8 @@ class Exercise:
         places = await self.context.workers.run(jobs.rejectable, attempts, verified, told, config)
         chosen = [(at, attempts[at]) for at in places[: self.config.curation.pairs_per_exercise]]
         texts = await together(self._correction(verified, each) for _, each in chosen)
-        judged = await self.context.workers.run(jobs.judge, texts, verified)
-        codes = {at: after.code for (at, _), after in zip(chosen, judged, strict=True) if after.passed}
+        repaired = await self.context.workers.run(jobs.run_attempts, texts, verified)
+        codes = {at: after.code for (at, _), after in zip(chosen, repaired, strict=True) if after.passed}
         return [codes.get(at, "") for at in range(len(self.record.attempts))]
 
     async def _correction(self, verified: jobs.Verified, attempt: Attempt) -> str:
@@ -367,7 +367,7 @@ class Exercise:
             "rematch", parent["prompt"], self.config.attempts.count, _PARENTS_SAMPLES, self.priority
         )
         texts = self._note_once("rematch", parent["exercise_id"], answers)
-        return await self.context.workers.run(jobs.judge_row, texts, parent)
+        return await self.context.workers.run(jobs.run_attempts_on_row, texts, parent)
 
 
 def _first_question(seed: Seed) -> list[dict[str, str]]:

@@ -198,7 +198,7 @@ def accept(verifier: Verifier, reading: Reading, solutions: Sequence[str], task:
     )  # fmt: skip
 
 
-def judge(verifier: Verifier, texts: Sequence[str], verified: Verified) -> list[Attempt]:
+def run_attempts(verifier: Verifier, texts: Sequence[str], verified: Verified) -> list[Attempt]:
     """Replies to its question, run."""
     verification = verified.verification
     return [
@@ -229,7 +229,7 @@ def rejectable(
     return [at for at in places if probability(told, at, attempts[at].failed, config, trust)]
 
 
-def judge_row(verifier: Verifier, texts: Sequence[str], row: dict[str, Any]) -> list[Attempt]:
+def run_attempts_on_row(verifier: Verifier, texts: Sequence[str], row: dict[str, Any]) -> list[Attempt]:
     """The same for an exercise that is a row of the `raw` config."""
     statement, tests = parse.stored(row["stub"]), Stored(row).tests
     return [verifier.attempt(text, statement, tests) for text in texts]
@@ -248,7 +248,7 @@ def compare(verifier: Verifier, parent: dict[str, Any], child: Statement, tests:
 
 def passes_suite(verifier: Verifier, item: Item, tests: Tests) -> bool:
     """Whether a benchmark's own solution passes our tests."""
-    return verifier.judge(item.code, item.entry_point, tests).passed
+    return verifier.check(item.code, item.entry_point, tests).passed
 
 
 def are_true(verifier: Verifier, item: Item, codes: Sequence[str]) -> list[bool]:

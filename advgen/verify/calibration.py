@@ -25,7 +25,7 @@ from advgen.verify.edits import Variant, variants
 from advgen.verify.failure import bounded
 from advgen.verify.fit import Signature
 from advgen.verify.operators import FAMILY
-from advgen.verify.rates import Case, Judged, Rates, Tally
+from advgen.verify.rates import Case, Misclassified, Rates, Tally
 from advgen.verify.reverify import stored_rows
 from advgen.verify.rewrites import rewrites
 from advgen.verify.stored import Stored
@@ -114,7 +114,7 @@ class _Bench:
     def opened(self) -> bool:
         """Whether the reference passes, and there are inputs to hold others against."""
         started = time.monotonic()
-        if not self.judge(self.exercise.reference).passed:
+        if not self.check(self.exercise.reference).passed:
             return False
         self._reference_s = time.monotonic() - started
         try:
@@ -136,10 +136,10 @@ class _Bench:
         stub = self.exercise.stub
         return not stub or Signature(stored(stub)).is_about(Call("", args))
 
-    def judge(self, code: str) -> Attempt:
+    def check(self, code: str) -> Attempt:
         """As the verifier does with an attempt."""
         exercise = self.exercise
-        return self._verifier.judge(code, exercise.entry_point, exercise.tests, self._reference_s)
+        return self._verifier.check(code, exercise.entry_point, exercise.tests, self._reference_s)
 
     def witness(self, code: str, known: _Known, errors: bool = False) -> str:
         """A call among `known` on which `code` returns something else than the reference, '' where none is found.
@@ -184,30 +184,30 @@ def _calibrate_one(bench: _Bench, limit: int, tally: Tally) -> None:
         tally.skipped += 1
         return
     for variant in wrong:
-        _judge_wrong(bench, variant, tally)
+        _check_wrong(bench, variant, tally)
     for variant in right:
-        _judge_right(bench, variant, tally)
+        _check_right(bench, variant, tally)
 
 
-def _judge_wrong(bench: _Bench, variant: Variant, tally: Tally) -> None:
+def _check_wrong(bench: _Bench, variant: Variant, tally: Tally) -> None:
     witness = bench.witness(variant.source, bench.settled)
-    survives = bool(witness) and bench.judge(variant.source).passed
+    survives = bool(witness) and bench.check(variant.source).passed
     tally.wrong.append(_case(bench, variant, known=bool(witness), error=survives))
     if survives:
-        tally.survivors.append(_judged(bench, variant, witness))
+        tally.survivors.append(_misclassified(bench, variant, witness))
     elif not witness:
         tally.undecided += bool(bench.witness(variant.source, bench.open))
 
 
-def _judge_right(bench: _Bench, variant: Variant, tally: Tally) -> None:
+def _check_right(bench: _Bench, variant: Variant, tally: Tally) -> None:
     if witness := bench.witness(variant.source, [*bench.settled, *bench.open], errors=True):
         tally.right.append(_case(bench, variant, known=False, error=False))
-        tally.bad_rewrites.append(_judged(bench, variant, witness))
+        tally.bad_rewrites.append(_misclassified(bench, variant, witness))
         return
-    attempt = bench.judge(variant.source)
+    attempt = bench.check(variant.source)
     tally.right.append(_case(bench, variant, known=True, error=not attempt.passed))
     if not attempt.passed:
-        tally.rejected.append(_judged(bench, variant, f"{attempt.failure_kind}: {attempt.detail}"))
+        tally.rejected.append(_misclassified(bench, variant, f"{attempt.failure_kind}: {attempt.detail}"))
 
 
 def _case(bench: _Bench, variant: Variant, known: bool, error: bool) -> Case:
@@ -215,6 +215,6 @@ def _case(bench: _Bench, variant: Variant, known: bool, error: bool) -> Case:
     return Case(exercise_id=name, operator=variant.operator, known=known, error=error)
 
 
-def _judged(bench: _Bench, variant: Variant, witness: str) -> Judged:
+def _misclassified(bench: _Bench, variant: Variant, witness: str) -> Misclassified:
     name = bench.exercise.exercise_id
-    return Judged(exercise_id=name, operator=variant.operator, code=variant.source, witness=witness)
+    return Misclassified(exercise_id=name, operator=variant.operator, code=variant.source, witness=witness)

@@ -48,7 +48,7 @@ class Attempt:
     """One program against the tests of its exercise. `failed_test` is -1 where none failed or none was reached."""
 
     code: str
-    """The form that was judged; '' where there is none."""
+    """The form that was run; '' where there is none."""
     status: str
     """A verdict of the sandbox, `unreadable`, or `flaky`: a failure that did not repeat."""
     failure_kind: str = ""

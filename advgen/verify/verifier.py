@@ -28,7 +28,7 @@ from sandbox import Limits, Output, Report, Sandbox
 HASH_SEEDS = (0, 1, 2)  # the first decides, the others must agree
 TIMEOUT_FACTOR = 4  # a program may take so many times what the reference takes (evalplus has the same factor)
 RERUN = SandboxConfig(wall_s=TIMEOUT_FACTOR * SandboxConfig().wall_s)
-"""Limits for judging again: as long as a build gives an attempt whose reference takes all it may."""
+"""Limits for verifying again: as long as a build gives an attempt whose reference takes all it may."""
 _ENDS = ("ok", "error")  # statuses of a call that came to its end
 MUTANT_WALL_S = 1.0  # one that loops is waited for so long: of mutants, many do
 
@@ -156,7 +156,7 @@ class Verifier:
         """
         name, started = exercise.entry_point, time.monotonic()
         for code in given:
-            if not (tried := self.judge(code, name, tests)).passed:
+            if not (tried := self.check(code, name, tests)).passed:
                 return Verification(
                     status="misgiven", reason=f"its own solution: {tried.status} {tried.detail}".strip()
                 )
@@ -165,7 +165,7 @@ class Verifier:
         right = [
             code
             for code in usable
-            if self.judge(code, name, tests, given_s).passed
+            if self.check(code, name, tests, given_s).passed
             and not self._unrepeatable(exercise, tests, [code])
         ]
         right = self._like_given(exercise, right, given, tests)
@@ -233,7 +233,7 @@ class Verifier:
     def _tested(
         self, exercise: Statement, usable: Sequence[str], tests: Sequence[Test], asked: int, reference: str
     ) -> Verification:
-        reports = [self._check(code, tests, exercise.entry_point) for code in usable] if tests else []
+        reports = [self._report(code, tests, exercise.entry_point) for code in usable] if tests else []
         passed = [(code, report) for code, report in zip(usable, reports, strict=False) if report.passed]
         if len(passed) < math.ceil(self.gate.agreement * len(usable)):
             what = "come to what the reference does" if reference else "agree throughout"
@@ -269,7 +269,7 @@ class Verifier:
 
     def _passing_baseline(self, exercise: Statement, tests: Sequence[Test]) -> str:
         found = constant_baselines(exercise, tests).items()
-        passing = (value for value, code in found if self._check(code, tests, exercise.entry_point).passed)
+        passing = (value for value, code in found if self._report(code, tests, exercise.entry_point).passed)
         return next(passing, "")
 
     def _unrepeatable(
@@ -279,9 +279,9 @@ class Verifier:
         for seed, box in zip(HASH_SEEDS[1:], self.boxes[1:], strict=True):
             order = determinism.shuffled(tests, seed)
             for code in right:
-                if self._check(code, order, exercise.entry_point, box).passed:
+                if self._report(code, order, exercise.entry_point, box).passed:
                     continue
-                alone = self._check(code, tests, exercise.entry_point, box).passed
+                alone = self._report(code, tests, exercise.entry_point, box).passed
                 what = "its calls come in another order" if alone else "strings are hashed with another seed"
                 return feedback.solution(code, f"Its results differ when {what}")
         return None
@@ -308,7 +308,7 @@ class Verifier:
         living = [
             mutant
             for mutant in wrong
-            if self._check(mutant, verification.tests, exercise.entry_point, self._hasty, wall_s).passed
+            if self._report(mutant, verification.tests, exercise.entry_point, self._hasty, wall_s).passed
         ]
         if self.gate.generated_tests and not verification.given:
             verification, living = self._strengthened(exercise, verification, living, wall_s)
@@ -343,7 +343,7 @@ class Verifier:
         passed = [
             code
             for code in verification.right
-            if self._check(code, [*verification.tests, *tests], name).passed
+            if self._report(code, [*verification.tests, *tests], name).passed
         ]
         if len(passed) < len(verification.right):  # a float that is not the same from run to run
             return verification, list(living)
@@ -386,23 +386,23 @@ class Verifier:
         """
         tried = []
         for code in codes:
-            tried.append(self.judge(code, entry_point, tests, reference_s))
+            tried.append(self.check(code, entry_point, tests, reference_s))
             if tried[-1].passed:
                 return tried[-1]
         if tried[0].failure_kind == "exception:EOFError" and chat.waits(codes[0]):
             raise ParseError("reads input when it is loaded")
         return next((each for each in tried if each.status == "flaky"), tried[0])
 
-    def judge(self, code: str, entry_point: str, tests: Sequence[Test], reference_s: float = 0.0) -> Attempt:
+    def check(self, code: str, entry_point: str, tests: Sequence[Test], reference_s: float = 0.0) -> Attempt:
         """A program against tests. Where another hash seed gives another verdict it is a flake, whichever came first.
 
         What reaches no test, as a rule for want of time, is not run again: it shows nothing either way.
         """
         wall_s = max(self.boxes[0].limits.wall_s, TIMEOUT_FACTOR * reference_s)
-        report = self._check(code, tests, entry_point, self.boxes[0], wall_s)
+        report = self._report(code, tests, entry_point, self.boxes[0], wall_s)
         failed = _first_failure(report)
         if report.passed or failed >= 0:
-            others = (self._check(code, tests, entry_point, box, wall_s) for box in self.boxes[1:])
+            others = (self._report(code, tests, entry_point, box, wall_s) for box in self.boxes[1:])
             if any((other.status, _first_failure(other)) != (report.status, failed) for other in others):
                 return Attempt(code=code, status="flaky", failure_kind="flaky")
         if report.passed:
@@ -464,7 +464,7 @@ class Verifier:
 
     # --- runs -----------------------------------------------------------------------------------------------
 
-    def _check(
+    def _report(
         self, code: str, tests: Sequence[Test], entry_point: str, box: Sandbox | None = None,
         wall_s: float | None = None,
     ) -> Report:  # fmt: skip

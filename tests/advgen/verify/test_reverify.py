@@ -1,4 +1,4 @@
-"""A dataset judged again: what its rows claim is what happens, and what does not happen is named."""
+"""A dataset verified again: what its rows claim is what happens, and what does not happen is named."""
 
 import json
 
@@ -77,7 +77,7 @@ HANGING = "def double(x):\n    while x: pass"
         (broken("dpo", tests="[1]", failed_test=0), "tests cannot be read: TypeError"),
         (broken("dpo", tests=json.dumps([{"call": "f(1)", "expected": "(" * 90_000}])), "tests cannot be read: "),
         (broken("dpo", tests=json.dumps([{"code": "assert double(1) == 2\nassert double(-1) == -2"}]), failed_test=0),
-         "rejected is judged by 2 asserts, not by the 1 tests"),
+         "rejected is tested by 2 asserts, not by the 1 tests"),
         (broken("sft", tests="[]"), "completion does not pass: no_tests"),
         (broken("sft", completion=reply(HANGING)), "completion does not pass: timeout"),
         (broken("sft", completion=[{"role": "assistant", "content": "```python\ndef double"}]), "truncated"),

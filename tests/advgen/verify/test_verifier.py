@@ -89,7 +89,7 @@ def test_of_right_solutions_those_stay_that_most_of_what_passes_agrees_with_beyo
     verification = replace(verification, right=tuple(solutions), tests=verification.tests[:7])
 
     def said(*codes):
-        attempts = [verifier.judge(code, "span", verification.tests) for code in codes]
+        attempts = [verifier.check(code, "span", verification.tests) for code in codes]
         return verifier.testimony(EXERCISE, verification, solutions, attempts)
 
     told, right = said(RIGHT, WRONG, WRONG, WRONG.replace("values", "items"))
@@ -141,7 +141,7 @@ def test_floats_inside_containers_are_tests_with_a_tolerance(verifier):
     verification = verifier.verify(ANYTHING, [mean, other], CALLS, [])
     assert (verification.status, len(verification.right)) == ("kept", 2)
     assert "{'sum': (1.5,), 'tenths': [0.2, 0.9, 0.4]}" in [test["expected"] for test in verification.tests]
-    wrong = verifier.judge(mean.replace("sum(v / 10", "sum(v / 9"), "span", verification.tests)
+    wrong = verifier.check(mean.replace("sum(v / 10", "sum(v / 9"), "span", verification.tests)
     assert (wrong.status, wrong.failure_kind) == ("fail", "wrong_answer")
     assert "got another value" in wrong.detail
 
@@ -164,9 +164,9 @@ def test_an_exception_that_the_statement_names_is_a_test(verifier):
     assert verification.status == "kept"
     raising = {test["call"]: test["raises"] for test in verification.tests if "raises" in test}
     assert raising.items() >= {"age('-1')": "ValueError", "age('151')": "ValueError"}.items()
-    unchecked = verifier.judge("def age(text):\n    return int(text)", "age", verification.tests)
+    unchecked = verifier.check("def age(text):\n    return int(text)", "age", verification.tests)
     assert (unchecked.status, "expected ValueError, it was not raised" in unchecked.detail) == ("fail", True)
-    other = verifier.judge(AGED.replace("raise ValueError", "raise KeyError"), "age", verification.tests)
+    other = verifier.check(AGED.replace("raise ValueError", "raise KeyError"), "age", verification.tests)
     assert other.status == "fail"
 
 
@@ -184,7 +184,7 @@ def test_arguments_that_do_not_fit_are_tests_where_the_statement_demands_an_exce
         "span('abc')",
         "span(None)",
     }
-    assert not verifier.judge(RIGHT, "span", verification.tests).passed
+    assert not verifier.check(RIGHT, "span", verification.tests).passed
     lenient = verifier.verify(told, [RIGHT, RIGHT], [*CALLS, *parse.calls("span(None)", told)])
     assert "span(None)" not in {test["call"] for test in lenient.tests}
 
@@ -403,7 +403,7 @@ TOLD = RIGHT.replace(":\n", ':\n    """Text."""\n', 1)
 
 
 @pytest.mark.parametrize(
-    ("code", "judged"),
+    ("code", "kept"),
     [
         (FILLED + RIGHT.replace("return 0", "return KNOWN[0]"), FILLED + RIGHT.replace("return 0", "return KNOWN[0]")),
         (f"{RIGHT}\n\nlow = int(input())\nprint(span([low]))", RIGHT),
@@ -411,9 +411,9 @@ TOLD = RIGHT.replace(":\n", ':\n    """Text."""\n', 1)
         (f"{TOLD}\nprint(span([1]))", RIGHT),
     ],
 )  # fmt: skip
-def test_a_right_program_passes_with_its_set_up_and_without_its_talk(verifier, code, judged):
-    assert tried(verifier, code) == ("pass", "", judged)
-    assert verifier.working(code, "span", CALLS) == judged
+def test_a_right_program_passes_with_its_set_up_and_without_its_talk(verifier, code, kept):
+    assert tried(verifier, code) == ("pass", "", kept)
+    assert verifier.working(code, "span", CALLS) == kept
 
 
 def test_a_program_that_works_only_as_it_was_written_is_kept_so(verifier):
