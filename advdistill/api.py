@@ -46,11 +46,10 @@ def build(
     its margins. A first round may start from `seeds` (`FILE.py`, `FILE.jsonl:COLUMN`, `user/name:COLUMN`) or from
     `tasks` with tests (a folder, or `shipped`). Raises AdvdistillError, also when nothing was kept.
     """
-    from advgen import pipeline
-    from advgen import seeds as origins
+    from advgen import pipeline, specs
 
     resolved = config_of(BuildConfig, config)
-    before, given = origins.origin(str_of(parent), str_of(margins), seeds, str_of(tasks))
+    before, given = specs.origin(str_of(parent), str_of(margins), seeds, str_of(tasks))
     funnel = loops.run(lambda: pipeline.build(resolved, Path(out), before, given))
     pipeline.check_kept(funnel, Path(out))
     return Build(Path(out), funnel, funnel["asked"], funnel["kept"])

@@ -69,11 +69,11 @@ def build(
     The dataset is written to OUT/dataset.
     """
     from advcore import settings
-    from advgen import pipeline, seeds
+    from advgen import pipeline, specs
     from advgen.config import BuildConfig
 
     resolved = settings.load(BuildConfig, config, set_ or [])
-    before, given = seeds.origin(parent, margins, texts, tasks)
+    before, given = specs.origin(parent, margins, texts, tasks)
     if dry_run:
         pipeline.validate(resolved, before, given)
         _print({"config": settings.resolved(resolved), "plan": pipeline.plan(resolved, before, given)})

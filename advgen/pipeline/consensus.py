@@ -34,7 +34,7 @@ from advgen.pipeline.exercise import DuplicateGate, Exercise, RoundContext
 from advgen.pipeline.models import Models, check_models
 from advgen.pipeline.records import Record
 from advgen.pipeline.workers import WorkerLost, Workers
-from advgen.seeds import Seed
+from advgen.specs import ExerciseSpec
 from advgen.verify import SandboxBroken, Stored, Verifier, truth
 from advgen.verify.truth import Truth
 
@@ -181,7 +181,7 @@ async def _verdicts(config: BuildConfig, journal: Journal, chosen: Sequence[Item
 
 async def _verdict(context: RoundContext, index: int, item: Item) -> Verdict:
     exercise = Exercise(
-        context, Seed(index=index, round=0, strategy="seed", topic=item.benchmark, subtopic="")
+        context, ExerciseSpec(index=index, round=0, strategy="seed", topic=item.benchmark, subtopic="")
     )
     try:
         reading = await context.workers.run(jobs.read, fenced(item.statement))

@@ -1,4 +1,4 @@
-"""One exercise from its seed to its end: statement, novelty, solutions, tests, verification, repair, attempts, intent.
+"""One exercise from its spec to its end: statement, novelty, solutions, tests, verification, repair, attempts, intent.
 
 Requests go to `Client`s, everything that reads or runs Python to `Workers`. Whatever goes wrong with an exercise
 becomes its status; what is wrong with the run (`TeacherError`, `LimiterStopped`, `SandboxUnavailable`) is raised.
@@ -22,7 +22,7 @@ from advgen.pipeline import jobs
 from advgen.pipeline.models import Models
 from advgen.pipeline.records import WITNESS, Record
 from advgen.pipeline.workers import WorkerLost, Workers
-from advgen.seeds import Seed, subtopics_wanted
+from advgen.specs import ExerciseSpec, subtopics_wanted
 from advgen.verify import Attempt, Complaint, SandboxBroken
 
 # The longest reply that makes sense, in tokens: a statement's end or the last calls are no loss. A solution may be as
@@ -32,7 +32,7 @@ _PARENTS_SAMPLES = 1_000_000  # samples of a parent start here: those it was kep
 
 
 class DuplicateGate:
-    """Lets statements in one by one in the order of their seeds, and turns away what the pool holds already.
+    """Lets statements in one by one in the order of their specs, and turns away what the pool holds already.
 
     By index and not by arrival, so that a run that goes on decides as an uninterrupted one.
     """
@@ -54,7 +54,7 @@ class DuplicateGate:
         return f"{found[1]} {found[2]:.2f} with {found[0]}" if found else ""
 
     def skip(self, index: int) -> None:
-        """That seed has had its turn, or will not take it."""
+        """That spec has had its turn, or will not take it."""
         if index < self._next:
             return
         self._passed.add(index)
@@ -87,10 +87,10 @@ class RoundContext:
 class Exercise:
     """One of them. `run` gives its record."""
 
-    def __init__(self, context: RoundContext, seed: Seed) -> None:
+    def __init__(self, context: RoundContext, spec: ExerciseSpec) -> None:
         self.context, self.config = context, context.config
-        self.record = Record(seed=seed, exercise_id=f"r{seed.round}-{seed.index:05d}")
-        self.priority = seed.index  # what was begun first is finished first
+        self.record = Record(spec=spec, exercise_id=f"r{spec.round}-{spec.index:05d}")
+        self.priority = spec.index  # what was begun first is finished first
         self.reference = ""  # the program that the statement was written from
 
     async def run(self) -> Record:
@@ -106,7 +106,7 @@ class Exercise:
         except (RecursionError, MemoryError) as error:  # text made to break whoever walks it
             self._end("unreadable", type(error).__name__)
         finally:
-            self.context.duplicates.skip(self.record.seed.index)
+            self.context.duplicates.skip(self.record.spec.index)
         return self.record
 
     def _end(self, status: str, reason: str = "") -> None:
@@ -116,7 +116,7 @@ class Exercise:
         reading = await self._written()
         self._past("written")
         if duplicate := await self.context.duplicates.duplicate_of(
-            self.record.seed.index, self.record.exercise_id, parse.outline(reading.statement.stub)
+            self.record.spec.index, self.record.exercise_id, parse.outline(reading.statement.stub)
         ):
             return self._end("duplicate", duplicate)
         self._past("new")
@@ -126,7 +126,7 @@ class Exercise:
         """The statement solved, verified and attempted; the record has what came of it. Raises ReplyError,
         SandboxBroken, WorkerLost.
         """
-        task = self.record.seed.task
+        task = self.record.spec.task
         verified = await (self._given(reading, task) if task else self.verified(reading))
         record = self.record
         record.statement, record.prompt = verified.statement, verified.question
@@ -179,30 +179,30 @@ class Exercise:
     # --- the statement ----------------------------------------------------------------------------------------
 
     async def _written(self) -> jobs.Reading:
-        seed = self.record.seed
-        if seed.task:
-            return self._read(await self.context.workers.run(jobs.read, fenced(seed.task.statement)))
-        if seed.strategy == "seed" and not (seed.subtopic or seed.source):
-            seed = self.record.seed = replace(seed, subtopic=await self._subtopic(seed))
-        if seed.strategy == "seed" and self.config.exercises.order == "reference":
-            return await self._described(seed)
-        if seed.strategy == "seed":
-            message = _first_question(seed)
+        spec = self.record.spec
+        if spec.task:
+            return self._read(await self.context.workers.run(jobs.read, fenced(spec.task.statement)))
+        if spec.strategy == "seed" and not (spec.subtopic or spec.source):
+            spec = self.record.spec = replace(spec, subtopic=await self._subtopic(spec))
+        if spec.strategy == "seed" and self.config.exercises.order == "reference":
+            return await self._described(spec)
+        if spec.strategy == "seed":
+            message = _first_question(spec)
         else:
-            message = await self.context.workers.run(jobs.evolve, seed)
-        # The sample index keeps apart two seeds that were drawn with the same parent and strategy.
-        text = await self._ask("statement", message, seed.index)
+            message = await self.context.workers.run(jobs.evolve, spec)
+        # The sample index keeps apart two specs that were drawn with the same parent and strategy.
+        text = await self._ask("statement", message, spec.index)
         return self._read(await self.context.workers.run(jobs.read, text))
 
-    async def _described(self, seed: Seed) -> jobs.Reading:
+    async def _described(self, spec: ExerciseSpec) -> jobs.Reading:
         """A program, and the statement that is written from it."""
-        text = fenced(seed.source)
-        if not seed.source:
-            message = prompts.messages("program", topic=seed.topic, subtopic=seed.subtopic)
-            text = await self._ask("program", message, seed.index)
+        text = fenced(spec.source)
+        if not spec.source:
+            message = prompts.messages("program", topic=spec.topic, subtopic=spec.subtopic)
+            text = await self._ask("program", message, spec.index)
         self.reference = await self.context.workers.run(jobs.reference, text)
         message = prompts.messages("describe", program=self.reference)
-        text = await self._ask("statement", message, seed.index)
+        text = await self._ask("statement", message, spec.index)
         return self._read(await self.context.workers.run(jobs.description, text, self.reference))
 
     def _read(self, reading: jobs.Reading) -> jobs.Reading:
@@ -210,13 +210,13 @@ class Exercise:
         self.record.prompt = reading.question
         return reading
 
-    async def _subtopic(self, seed: Seed) -> str:
+    async def _subtopic(self, spec: ExerciseSpec) -> str:
         """One of its topic, for which the teacher is asked once a topic."""
         topics = self.context.subtopics
-        if seed.topic not in topics:
-            topics[seed.topic] = asyncio.create_task(self._subtopics(seed.topic))
-        found = await asyncio.shield(topics[seed.topic])
-        return found[seed.turn % len(found)]
+        if spec.topic not in topics:
+            topics[spec.topic] = asyncio.create_task(self._subtopics(spec.topic))
+        found = await asyncio.shield(topics[spec.topic])
+        return found[spec.turn % len(found)]
 
     async def _subtopics(self, topic: str) -> list[str]:
         count = max(subtopics_wanted(self.config), 3)  # of fewer, a list is not what comes
@@ -317,7 +317,7 @@ class Exercise:
         record.verification, record.response = verified.verification, verified.response
         if self.config.curation.chosen == "repaired":
             record.mended = await self._corrections(verified)
-        if record.seed.parent_id:
+        if record.spec.parent_id:
             record.check = await self._checked(verified)
 
     def _contested(self, verified: jobs.Verified) -> str:
@@ -348,7 +348,7 @@ class Exercise:
 
     async def _checked(self, verified: jobs.Verified) -> dict[str, Any]:
         """The facts by which `curriculum` tells whether the strategy did what it declares."""
-        parent = self.context.parents[self.record.seed.parent_id]
+        parent = self.context.parents[self.record.spec.parent_id]
         attempts, facts = await asyncio.gather(
             self._rematch(parent),
             self.context.workers.run(jobs.compare, parent, verified.statement, verified.verification.tests),
@@ -370,7 +370,7 @@ class Exercise:
         return await self.context.workers.run(jobs.run_attempts_on_row, texts, parent)
 
 
-def _first_question(seed: Seed) -> list[dict[str, str]]:
-    if seed.source:
-        return prompts.messages("inspired", source=seed.source)
-    return prompts.messages("exercise", topic=seed.topic, subtopic=seed.subtopic)
+def _first_question(spec: ExerciseSpec) -> list[dict[str, str]]:
+    if spec.source:
+        return prompts.messages("inspired", source=spec.source)
+    return prompts.messages("exercise", topic=spec.topic, subtopic=spec.subtopic)

@@ -21,7 +21,7 @@ from advgen.hygiene.contamination import ADVISORY, Benchmarks, Layer
 from advgen.hygiene.items import Item, Text
 from advgen.hygiene.normal import fingerprint
 from advgen.parse import Statement
-from advgen.seeds import Seed
+from advgen.specs import ExerciseSpec
 from advgen.verify import TRUE, Attempt, Stored, Testimony, Verification, Verifier
 
 Messages = list[dict[str, str]]
@@ -144,13 +144,13 @@ def _reading(statement: Statement) -> Reading:
     return Reading(statement=statement, question=question, signature=signature, docstring=docstring)
 
 
-def evolve(_: Verifier, seed: Seed) -> Messages:
-    """The request for a child of the seed's parent. It shows the outline only: a small teacher that sees the whole
+def evolve(_: Verifier, spec: ExerciseSpec) -> Messages:
+    """The request for a child of the spec's parent. It shows the outline only: a small teacher that sees the whole
     statement writes it down again.
     """
-    parent = parse.stored(seed.parent_stub)
+    parent = parse.stored(spec.parent_stub)
     return prompts.messages(
-        seed.strategy, signature=parent.signature, summary=parent.summary, failure=seed.parent_failure,
+        spec.strategy, signature=parent.signature, summary=parent.summary, failure=spec.parent_failure,
         words=_words(parent),
     )  # fmt: skip
 

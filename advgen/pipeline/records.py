@@ -18,7 +18,7 @@ from advcore.ask import Answer
 from advcore.contract import SCHEMA_VERSION
 from advcore.runs import cut_torn, whole_lines
 from advgen.parse import Statement
-from advgen.seeds import Seed
+from advgen.specs import ExerciseSpec
 from advgen.verify import Attempt, Solution, Testimony, Verification
 
 WITNESS = "witness"  # the purpose of requests to witnesses
@@ -28,9 +28,9 @@ INFRASTRUCTURE = ("no_reply", "sandbox_error")
 
 @dataclass(slots=True, kw_only=True)
 class Record:
-    """All that became of one seed so far."""
+    """All that became of one spec so far."""
 
-    seed: Seed
+    spec: ExerciseSpec
     exercise_id: str
     status: str = ""
     """`kept` or the gate that turned it away."""
@@ -63,12 +63,12 @@ class Record:
 
     def row(self, origin: dict[str, Any]) -> dict[str, Any]:
         """The row of the `raw` config. `origin`: teacher, student, sandbox, and what `provenance` starts from."""
-        seed, verification = self.seed, self.verification
+        spec, verification = self.spec, self.verification
         provenance = {**origin["provenance"], "requests": [answer.key for _, answer in self.answers]}
         passed = [attempt.passed for attempt in self.attempts]
         return {
-            "exercise_id": self.exercise_id, "parent_id": seed.parent_id, "round": seed.round,
-            "strategy": seed.strategy, "topic": seed.topic, "subtopic": seed.subtopic,
+            "exercise_id": self.exercise_id, "parent_id": spec.parent_id, "round": spec.round,
+            "strategy": spec.strategy, "topic": spec.topic, "subtopic": spec.subtopic,
             "entry_point": self.statement.entry_point if self.statement else "",
             "tests": json.dumps(list(verification.tests) if verification else []),
             "stub": self.statement.stub if self.statement else "", "status": self.status, "reason": self.reason,

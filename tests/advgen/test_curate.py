@@ -11,7 +11,7 @@ import pytest
 from advgen import curate, parse
 from advgen.config import CurationConfig
 from advgen.pipeline.records import Record
-from advgen.seeds import Seed
+from advgen.specs import ExerciseSpec
 from advgen.verify import Attempt, Stored, Testimony, Verification, Votes, truth
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden.jsonl"
@@ -45,7 +45,7 @@ def told_by(attempts, alike=None):
 def row(*attempts, status="kept", name="e", good=GOOD, mended=(), alike=None):
     test = {"call": "double(2)", "expected": "4", "source": "agreement"}
     record = Record(
-        seed=Seed(index=0, round=0, strategy="seed", topic="t", subtopic="s"), exercise_id=name, status=status,
+        spec=ExerciseSpec(index=0, round=0, strategy="seed", topic="t", subtopic="s"), exercise_id=name, status=status,
         statement=STATEMENT, prompt=[{"role": "user", "content": "p"}],
         solutions=["def double(x):\n    return 3", good],
         verification=Verification(
