@@ -78,7 +78,7 @@ def too_few(rows: Sequence[Sequence[Output]], sources: Sequence[str], unfit: Seq
     return calls("\n".join(["These calls show nothing:", *lost[: 2 * _CALLS_SHOWN]]))
 
 
-def survivors(reference: str, mutants: Sequence[str]) -> Complaint:
+def surviving(reference: str, mutants: Sequence[str]) -> Complaint:
     """Calls are wanted that tell the reference from these wrong versions of it, shown as diffs."""
     before = ast.unparse(tree(reference)).splitlines()
     diffs = []

@@ -256,15 +256,15 @@ class Verifier:
             passes = f"a function that always returns {value} passes"
             wish = feedback.calls(f"As it is, {passes}. Calls with other results are missing.")
             return _turned_away(verification, "null_passes", passes, wish)
-        verification, living = self._killing(exercise, verification)
+        verification, surviving = self._killing(exercise, verification)
         if found := self._unrepeatable(exercise, verification.tests, verification.right):
             return _turned_away(verification, "nondeterministic", found.report, found)
         verification = replace(verification, coverage=self._coverage(exercise, verification))
         if verification.kill_rate >= self.gate.min_kill_rate:
             return verification
-        survivors = [feedback.survivors(verification.right[0], living)] if living else []
+        wishes = [feedback.surviving(verification.right[0], surviving)] if surviving else []
         return _turned_away(
-            verification, "weak_tests", f"{verification.kill_rate:.0%} of the mutants fail", *survivors
+            verification, "weak_tests", f"{verification.kill_rate:.0%} of the mutants fail", *wishes
         )
 
     def _passing_baseline(self, exercise: Statement, tests: Sequence[Test]) -> str:
@@ -305,34 +305,34 @@ class Verifier:
         """`verification` with its kill rate and the tests that raised it, and the mutants that pass them all."""
         wrong = mutants(verification.right[0], self.gate.max_mutants)
         wall_s = max(self._hasty.limits.wall_s, TIMEOUT_FACTOR * verification.reference_s)
-        living = [
+        surviving = [
             mutant
             for mutant in wrong
             if self._report(mutant, verification.tests, exercise.entry_point, self._hasty, wall_s).passed
         ]
         if self.gate.generated_tests and not verification.given:
-            verification, living = self._strengthened(exercise, verification, living, wall_s)
-        killed = len(wrong) - len(living)
-        return replace(verification, kill_rate=killed / len(wrong) if wrong else 0.0), living
+            verification, surviving = self._strengthened(exercise, verification, surviving, wall_s)
+        killed = len(wrong) - len(surviving)
+        return replace(verification, kill_rate=killed / len(wrong) if wrong else 0.0), surviving
 
     def _strengthened(
-        self, exercise: Statement, verification: Verification, living: Sequence[str], wall_s: float
+        self, exercise: Statement, verification: Verification, surviving: Sequence[str], wall_s: float
     ) -> tuple[Verification, list[str]]:
-        """`verification` with tests on generated inputs, and those of `living` that pass them too."""
+        """`verification` with tests on generated inputs, and those of `surviving` that pass them too."""
         name, signature, calls = (
             exercise.entry_point,
             Signature(exercise),
             generated.calls(exercise, verification.tests),
         )
         if not calls:
-            return verification, list(living)
+            return verification, list(surviving)
         inputs = [call.args for call in calls]
         expected = generated.unanimous(
             [self._call(code, name, inputs, verification.reference_s) for code in verification.right],
             exercise,
         )
         expected = [outcome if outcome and signature.gives(outcome) else None for outcome in expected]
-        rows = [self._call(code, name, inputs, box=self._hasty, wall_s=wall_s) for code in living]
+        rows = [self._call(code, name, inputs, box=self._hasty, wall_s=wall_s) for code in surviving]
         chosen, left = generated.discriminating(expected, rows, self.gate.generated_tests, exercise)
         chosen += self._coverage_increasing(exercise, verification, inputs, expected, chosen)
         tests = [
@@ -346,8 +346,8 @@ class Verifier:
             if self._report(code, [*verification.tests, *tests], name).passed
         ]
         if len(passed) < len(verification.right):  # a float that is not the same from run to run
-            return verification, list(living)
-        return replace(verification, tests=(*verification.tests, *tests)), [living[at] for at in left]
+            return verification, list(surviving)
+        return replace(verification, tests=(*verification.tests, *tests)), [surviving[at] for at in left]
 
     def _coverage_increasing(
         self, exercise: Statement, verification: Verification, inputs: Sequence[fuzz.Args],
