@@ -59,11 +59,11 @@ def options(kept: Stored, config: CurationConfig, trust: Truth) -> list[list[Row
     taught = solved if unsolved else _distinct(each.code for each in solutions if not each.given)
     source = "given" if unsolved and config.chosen == "teacher" else config.chosen
     right = {"teacher": taught, "student": passed if told.given else same, "repaired": {}}[config.chosen]
-    mended = kept.mended if config.chosen == "repaired" else []
+    repairs = kept.repairs if config.chosen == "repaired" else []
     found = []
     for at in failing(attempts, solved.keys() | passed.keys()):
         if p_true := probability(told, at, attempts[at].failed, config, trust):
-            codes = [*right.values(), *filter(None, mended[at : at + 1])]
+            codes = [*right.values(), *filter(None, repairs[at : at + 1])]
             found.append([_pair(kept.row, attempts[at], code, source, p_true) for code in codes])
     return [each for each in found if each]
 

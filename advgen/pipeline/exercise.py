@@ -258,7 +258,7 @@ class Exercise:
         for turn in range(asked.repairs if asked.feedback else 0):
             if not verified.verification.complaints:
                 break
-            evidence = await self._mended(evidence, verified, turn)
+            evidence = await self._with_repairs(evidence, verified, turn)
             verified = await self.context.workers.run(jobs.verify, reading, evidence)
         return verified
 
@@ -278,7 +278,9 @@ class Exercise:
             return []
         return [await self._ask(purpose, prompts.messages(purpose, count=count, **about))]
 
-    async def _mended(self, evidence: jobs.Evidence, verified: jobs.Verified, turn: int) -> jobs.Evidence:
+    async def _with_repairs(
+        self, evidence: jobs.Evidence, verified: jobs.Verified, turn: int
+    ) -> jobs.Evidence:
         """The evidence with what the teacher made of the sandbox's complaints."""
         complaints = verified.verification.complaints
         first = turn * len(evidence.solutions)  # the same program twice is repaired twice, each time anew
@@ -316,7 +318,7 @@ class Exercise:
         record.testimony, verified = await context.workers.run(jobs.testify, verified, record.attempts)
         record.verification, record.response = verified.verification, verified.response
         if self.config.curation.chosen == "repaired":
-            record.mended = await self._corrections(verified)
+            record.repairs = await self._attempt_repairs(verified)
         if record.spec.parent_id:
             record.check = await self._checked(verified)
 
@@ -328,18 +330,18 @@ class Exercise:
         against, call = told.votes[at].student_against, verified.verification.tests[at]["call"]
         return f"{against} of {told.attempts} attempts and a solution agree against {call}"
 
-    async def _corrections(self, verified: jobs.Verified) -> list[str]:
+    async def _attempt_repairs(self, verified: jobs.Verified) -> list[str]:
         """For each attempt the teacher's smallest repair that passes; '' where none was asked for, or none does."""
         attempts, told, config = self.record.attempts, self.record.testimony, self.config.curation
         assert told
         places = await self.context.workers.run(jobs.rejectable, attempts, verified, told, config)
         chosen = [(at, attempts[at]) for at in places[: self.config.curation.pairs_per_exercise]]
-        texts = await together(self._correction(verified, each) for _, each in chosen)
+        texts = await together(self._attempt_repair(verified, each) for _, each in chosen)
         repaired = await self.context.workers.run(jobs.run_attempts, texts, verified)
         codes = {at: after.code for (at, _), after in zip(chosen, repaired, strict=True) if after.passed}
         return [codes.get(at, "") for at in range(len(self.record.attempts))]
 
-    async def _correction(self, verified: jobs.Verified, attempt: Attempt) -> str:
+    async def _attempt_repair(self, verified: jobs.Verified, attempt: Attempt) -> str:
         message = prompts.messages(
             "correct", signature=verified.signature, docstring=verified.docstring, program=attempt.code,
             report=attempt.detail,

@@ -61,7 +61,7 @@ class Evidence:
     ) -> Evidence:
         """Each repaired program in its place, and further calls. `programs`: what each of `solutions` was read as."""
         solutions, left = list(self.solutions), list[str | None](programs)
-        for code, text in repaired:  # the same program twice is mended in both places
+        for code, text in repaired:  # the same program twice is repaired in both places
             at = (left if code in left else programs).index(code)  # a program may have two complaints
             solutions[at], left[at] = text, None
         return replace(self, solutions=tuple(solutions), calls=(*self.calls, *further))

@@ -45,7 +45,7 @@ class Record:
     attempts: list[Attempt] = field(default_factory=list)
     testimony: Testimony | None = None
     """What solutions and attempts say of the suite."""
-    mended: list[str] = field(default_factory=list)
+    repairs: list[str] = field(default_factory=list)
     """Teacher's repair of each failing attempt that it was asked to repair, by index; '' where it does not pass."""
     check: dict[str, Any] = field(default_factory=dict)
     """What tells whether the strategy did what it declares (`curriculum`)."""
@@ -76,7 +76,7 @@ class Record:
             "solutions": json.dumps([asdict(each) for each in _solutions(self.solutions, verification)]),
             "attempts": json.dumps([asdict(attempt) for attempt in self.attempts]),
             "testimony": json.dumps(asdict(self.testimony) if self.testimony else {}),
-            "mended": json.dumps(self.mended),
+            "mended": json.dumps(self.repairs),
             "teacher_pass_rate": verification.teacher_pass_rate if verification else 0.0,
             "student_pass_rate": sum(passed) / len(passed) if passed else 0.0, "n_attempts": len(passed),
             "kill_rate": verification.kill_rate if verification else 0.0,

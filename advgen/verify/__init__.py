@@ -2,7 +2,7 @@
 
 The only package of the data side that uses `sandbox`. Expected values are what independent solutions agree on; asserts
 written from the statement alone are the cross-check. Nothing a model wrote runs outside the sandbox, and a
-`sandbox_error` is never counted as a failed program: it raises. Asking a teacher to mend what failed is `pipeline`'s.
+`sandbox_error` is never counted as a failed program: it raises. Asking a teacher to repair what failed is `pipeline`'s.
 Finished datasets are checked by `reverify` (each row again) and `calibration` (error rates), imported where needed.
 """
 

@@ -1,4 +1,4 @@
-"""What the teacher could mend, from what the sandbox saw. Pure.
+"""What the teacher could repair, from what the sandbox saw. Pure.
 
 A report on a solution holds that program's own error and nothing of the other solutions. The value they agree on is
 left out on purpose: a solution bent towards it would no longer be an independent witness, and agreement would show

@@ -55,7 +55,7 @@ class Stored:
         return self._read("attempts", lambda found: [_attempt(each) for each in found])
 
     @cached_property
-    def mended(self) -> list[str]:
+    def repairs(self) -> list[str]:
         """The teacher's repair of each attempt; "" where it was not asked for one, or none passes."""
         return self._read("mended", list)
 

@@ -12,7 +12,7 @@ class SandboxBroken(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complaint:
-    """What the teacher could mend, in words that can be put before it; `prompts/repair.j2`, `more_calls.j2`."""
+    """What the teacher could repair, in words that can be put before it; `prompts/repair.j2`, `more_calls.j2`."""
 
     kind: Literal["solution", "calls"]
     code: str = ""
@@ -40,7 +40,7 @@ class Verification:
     reference_s: float = 0.0
     """Wall time of the reference on all tests, the start of its process included."""
     complaints: tuple[Complaint, ...] = ()
-    """Empty where the exercise is kept, and where nothing is there to be mended."""
+    """Empty where the exercise is kept, and where nothing is there to be repaired."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ def told_by(attempts, alike=None):
     )  # fmt: skip
 
 
-def row(*attempts, status="kept", name="e", good=GOOD, mended=(), alike=None):
+def row(*attempts, status="kept", name="e", good=GOOD, repairs=(), alike=None):
     test = {"call": "double(2)", "expected": "4", "source": "agreement"}
     record = Record(
         spec=ExerciseSpec(index=0, round=0, strategy="seed", topic="t", subtopic="s"), exercise_id=name, status=status,
@@ -51,7 +51,7 @@ def row(*attempts, status="kept", name="e", good=GOOD, mended=(), alike=None):
         verification=Verification(
             status="kept", right=(good,), tests=(test,), teacher_pass_rate=0.5, kill_rate=0.75, coverage=1.0
         ),
-        response=f"Here:\n```python\n{good}\n```", attempts=list(attempts), mended=list(mended),
+        response=f"Here:\n```python\n{good}\n```", attempts=list(attempts), repairs=list(repairs),
         testimony=told_by(attempts, alike),
     )  # fmt: skip
     return record.row(ORIGIN)
@@ -112,10 +112,10 @@ def test_the_chosen_side_comes_from_where_the_config_says_or_there_is_no_pair():
     (own,) = pairs(failing(), PASS, chosen="student")
     assert (own["chosen_source"], own["chosen"]) == ("student", curate.reply(PASS.code))
     assert not pairs(failing(), chosen="student")
-    mended = "def double(x):\n    return x * 2"
-    (repaired,) = pairs(PASS, failing(), chosen="repaired", mended=["", mended])
-    assert (repaired["chosen_source"], repaired["chosen"]) == ("repaired", curate.reply(mended))
-    assert not pairs(PASS, failing(), chosen="repaired", mended=["", ""])
+    code = "def double(x):\n    return x * 2"
+    (repaired,) = pairs(PASS, failing(), chosen="repaired", repairs=["", code])
+    assert (repaired["chosen_source"], repaired["chosen"]) == ("repaired", curate.reply(code))
+    assert not pairs(PASS, failing(), chosen="repaired", repairs=["", ""])
 
 
 def test_a_kept_row_gives_rows_to_every_config_and_another_one_to_none():

@@ -387,12 +387,12 @@ def test_an_exercise_that_the_student_never_solves_gives_no_pair_of_its_own(tmp_
 
 
 def test_chosen_is_the_teachers_repair_asked_once_a_pair_and_judged(tmp_path, scene):
-    mended = [RIGHT.replace("n + 1", "1 + n"), RIGHT.replace("n + 1", "n - -1")]
-    scene.teacher.lines["correct"] = list(map(fenced, mended))
+    repairs = [RIGHT.replace("n + 1", "1 + n"), RIGHT.replace("n + 1", "n - -1")]
+    scene.teacher.lines["correct"] = list(map(fenced, repairs))
     funnel = scene.build(tmp_path / "run", curation={"chosen": "repaired"})
     assert funnel["pairs"] == 2
     assert {row["chosen_source"] for row in pairs(tmp_path / "run")} == {"repaired"}
-    assert {row["chosen"][0]["content"] for row in pairs(tmp_path / "run")} == set(map(fenced, mended))
+    assert {row["chosen"][0]["content"] for row in pairs(tmp_path / "run")} == set(map(fenced, repairs))
     prompts = scene.teacher.asked["correct"]
     shown = [code for prompt in prompts for code in WRONG if code in prompt]
     assert len(prompts) == len(set(shown)) == len(shown) == 2
@@ -404,11 +404,11 @@ def test_a_repair_that_fails_its_tests_gives_no_pair(tmp_path, scene):
     scene.teacher.lines["correct"] = [fenced(WRONG[2]), fenced(RIGHT)]
     funnel = scene.build(tmp_path / "run", curation={"chosen": "repaired"})
     assert funnel["pairs"] == 1
-    mended = json.loads(raw(tmp_path / "run")["mended"])
-    assert sorted(mended) == ["", "", "", "", "", RIGHT]
+    repairs = json.loads(raw(tmp_path / "run")["mended"])
+    assert sorted(repairs) == ["", "", "", "", "", RIGHT]
     (pair,) = pairs(tmp_path / "run")
     attempts = json.loads(raw(tmp_path / "run")["attempts"])
-    assert pair["rejected"][0]["content"] == fenced(attempts[mended.index(RIGHT)]["code"])
+    assert pair["rejected"][0]["content"] == fenced(attempts[repairs.index(RIGHT)]["code"])
 
 
 # --- benchmarks -----------------------------------------------------------------------------------------------

@@ -217,9 +217,9 @@ def test_an_example_is_a_test_also_where_solutions_do_not_agree_on_its_call(veri
     told = parse.statement(EXERCISE.stub.replace("whatever.", "whatever. For values = [], return -1."))
     raising = "def span(values):\n    return max(values) - min(values)"
     assert verifier.verify(told, [raising] * 3, CALLS).status == "no_agreement"
-    mended = f"{raising} if values else -1"
-    verification = verifier.verify(told, [mended, mended, raising], CALLS)
-    assert (verification.status, verification.right) == ("kept", (mended, mended))
+    repaired = f"{raising} if values else -1"
+    verification = verifier.verify(told, [repaired, repaired, raising], CALLS)
+    assert (verification.status, verification.right) == ("kept", (repaired, repaired))
     assert verification.tests[0] == {"call": "span([])", "expected": "-1", "source": "example"}
 
 
