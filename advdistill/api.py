@@ -22,7 +22,7 @@ from advgen.config import JUDGE, AnswerConfig, BuildConfig, JudgeConfig
 from advtrain.config import RunConfig
 
 if TYPE_CHECKING:
-    from advgen.audit import Report
+    from advgen.audit import AuditReport
     from advgen.verify.reverify import Summary
 
 StrPath = str | os.PathLike[str]
@@ -112,7 +112,7 @@ def audit(
     execute: bool = True,
     max_tokens: int = 1024,
     tokenizer: str = "",
-) -> Report:
+) -> AuditReport:
     """Find what a trainer could learn from a preference set other than correctness.
 
     `dataset` is a `Build`, a folder, a JSONL or Parquet file, or `user/name@revision`; with `execute` both sides are

@@ -135,7 +135,7 @@ def others(kept: Stored) -> Iterator[tuple[str, Row]]:
 
 
 @dataclass(slots=True)
-class Report:
+class CurationReport:
     """What became of the kept exercises: what was left out, and why."""
 
     kept: int = 0
@@ -201,7 +201,7 @@ class Curator:
     """
 
     def __init__(self, config: CurationConfig, before: Iterable[Row] = ()) -> None:
-        self.config, self.report = config, Report()
+        self.config, self.report = config, CurationReport()
         self._trust = trusted(config)
         self._solutions, self._owners, self._balance = Solutions(), Owners(), Balance()
         for row in before:

@@ -39,7 +39,7 @@ _RUN_WALL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exercise:
+class CalibrationExercise:
     """What is calibrated on."""
 
     exercise_id: str
@@ -52,7 +52,7 @@ class Exercise:
     """The statement, where it is known: on inputs that it is not about nobody errs."""
 
 
-def exercises_of(folder: Path) -> Iterator[Exercise]:
+def exercises_of(folder: Path) -> Iterator[CalibrationExercise]:
     """The kept exercises of a dataset folder's `raw` config, with their accepted solutions. Raises DataError."""
     seen: set[str] = set()
     for _, row in stored_rows(folder, "raw"):
@@ -61,7 +61,7 @@ def exercises_of(folder: Path) -> Iterator[Exercise]:
             yield from _exercise(row)
 
 
-def _exercise(row: dict[str, Any]) -> Iterator[Exercise]:
+def _exercise(row: dict[str, Any]) -> Iterator[CalibrationExercise]:
     """None where the row cannot be read: that it does not reproduce is for `reverify` to say."""
     try:
         right = [each.code for each in Stored(row).right]
@@ -69,14 +69,14 @@ def _exercise(row: dict[str, Any]) -> Iterator[Exercise]:
     except DataError:
         return
     if right and all(isinstance(code, str) for code in right):
-        yield Exercise(
+        yield CalibrationExercise(
             exercise_id=row["exercise_id"], entry_point=row["entry_point"], reference=right[0], tests=tests,
             others=tuple(right[1:]), stub=row["stub"],
         )  # fmt: skip
 
 
 def calibrate(
-    exercises: Iterable[Exercise],
+    exercises: Iterable[CalibrationExercise],
     limit: int,
     sandbox: SandboxConfig | None = None,
     progress: Callable[[int], None] = lambda done: None,
@@ -103,7 +103,7 @@ _Known = list[tuple[drawn.Args, Any]]
 class _Bench:
     """One exercise: its reference's values on many inputs, against which others are held."""
 
-    def __init__(self, exercise: Exercise, verifier: Verifier, box: Sandbox) -> None:
+    def __init__(self, exercise: CalibrationExercise, verifier: Verifier, box: Sandbox) -> None:
         self.exercise, self._verifier, self._box = exercise, verifier, box
         self.settled: _Known = []
         """Where all accepted solutions return one value."""

@@ -17,7 +17,7 @@ from advgen.audit.duplicates import Duplicates
 from advgen.audit.lengths import percentile
 from advgen.audit.shortcuts import Shortcuts
 from advgen.config import GateConfig, SandboxConfig
-from advgen.hygiene.pairs import Pair, Side
+from advgen.hygiene.pairs import PreferencePair, Side
 from advgen.verify import Verifier
 from sandbox import Limits, Sandbox
 
@@ -217,7 +217,7 @@ def test_of_a_sound_pair_little_stays_in_memory(check):
     sides = [(Side(f"x = {number}"), Side(f"y = {number} + 1")) for number in range(1_000)]
     assert all(side.module and side.form for each in sides for side in each)  # parsed before it is measured
     pairs = [
-        Pair(row=at, system="", prompt=f"p {at}", chosen=chosen, rejected=rejected)
+        PreferencePair(row=at, system="", prompt=f"p {at}", chosen=chosen, rejected=rejected)
         for at, (chosen, rejected) in enumerate(sides)
     ]
     tracemalloc.start()
