@@ -102,7 +102,7 @@ def _plain(value: Any, kind: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class AnswerRow:
     """One reply of whoever answered. `number` is its row in the file read, `sample` which of several to one prompt."""
 
     number: int
@@ -117,7 +117,7 @@ class Answer:
     """Why the row is no answer."""
 
 
-def read(path: Path) -> Iterator[Answer]:
+def read(path: Path) -> Iterator[AnswerRow]:
     """The answers of a run folder or dataset folder, or of a file with prompts and a response column.
 
     Rows without an answer come too, with their problem. Raises DataError.
@@ -140,12 +140,12 @@ def _dataset(path: Path, config: str) -> Path | None:
     return next((each for each in (path / "dataset", path) if (each / config).is_dir()), None)
 
 
-def _answer(row: Row) -> Answer:
+def _answer(row: Row) -> AnswerRow:
     given = next((row.columns[name] for name in RESPONSES if row.columns.get(name) is not None), None)
     if isinstance(given, list) and not contract.message_problem(given):
         given = given[-1]["content"]
     lacks = "" if isinstance(given, str) else f"no text in any of {', '.join(RESPONSES)}"
-    return Answer(
+    return AnswerRow(
         number=row.number, sample=_whole(row.columns.get("sample")), messages=row.messages,
         text=given if isinstance(given, str) else "", model=str(row.columns.get("teacher") or ""),
         tokens=_whole(row.columns.get("completion_tokens")), problem=row.problem or lacks,

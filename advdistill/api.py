@@ -22,8 +22,8 @@ from advgen.config import JUDGE, AnswerConfig, BuildConfig, JudgeConfig
 from advtrain.config import RunConfig
 
 if TYPE_CHECKING:
-    from advgen.audit import Report
-    from advgen.verify.reprove import Summary
+    from advgen.audit import AuditReport
+    from advgen.verify.reverify import Summary
 
 StrPath = str | os.PathLike[str]
 Prompts = Iterable[str | list[dict[str, str]] | Mapping[str, Any]]
@@ -46,11 +46,10 @@ def build(
     its margins. A first round may start from `seeds` (`FILE.py`, `FILE.jsonl:COLUMN`, `user/name:COLUMN`) or from
     `tasks` with tests (a folder, or `shipped`). Raises AdvdistillError, also when nothing was kept.
     """
-    from advgen import pipeline
-    from advgen import seeds as origins
+    from advgen import pipeline, specs
 
     resolved = config_of(BuildConfig, config)
-    before, given = origins.origin(str_of(parent), str_of(margins), seeds, str_of(tasks))
+    before, given = specs.origin(str_of(parent), str_of(margins), seeds, str_of(tasks))
     funnel = loops.run(lambda: pipeline.build(resolved, Path(out), before, given))
     pipeline.check_kept(funnel, Path(out))
     return Build(Path(out), funnel, funnel["asked"], funnel["kept"])
@@ -113,7 +112,7 @@ def audit(
     execute: bool = True,
     max_tokens: int = 1024,
     tokenizer: str = "",
-) -> Report:
+) -> AuditReport:
     """Find what a trainer could learn from a preference set other than correctness.
 
     `dataset` is a `Build`, a folder, a JSONL or Parquet file, or `user/name@revision`; with `execute` both sides are
@@ -123,14 +122,14 @@ def audit(
 
     from advgen import audit as audits
     from advgen.config import GateConfig
-    from advgen.verify import Prover
-    from advgen.verify.prover import RERUN
+    from advgen.verify import Verifier
+    from advgen.verify.verifier import RERUN
 
     with ExitStack() as opened:  # without running anything no sandbox is needed
-        prover = opened.enter_context(Prover(RERUN, GateConfig())) if execute else None
+        verifier = opened.enter_context(Verifier(RERUN, GateConfig())) if execute else None
         return audits.audit(
             str_of(dataset), benchmarks=[Path(each) for each in benchmarks], max_tokens=max_tokens,
-            tokenizer=tokenizer, reexecute=prover.passes_row if prover else None,
+            tokenizer=tokenizer, reexecute=verifier.passes_row if verifier else None,
         )  # fmt: skip
 
 
@@ -140,10 +139,10 @@ def verify(dataset: StrPath) -> Summary:
 
     `dataset` is a `Build`, a run or dataset folder, or `user/name@revision`. Raises AdvdistillError.
     """
-    from advgen.verify import reprove
-    from advgen.verify.prover import RERUN
+    from advgen.verify import reverify
+    from advgen.verify.verifier import RERUN
 
-    return reprove.reprove(str_of(dataset), RERUN)
+    return reverify.reverify(str_of(dataset), RERUN)
 
 
 @under_one_root

@@ -1,4 +1,4 @@
-"""The data side: a teacher writes exercises, a sandbox proves them, a student fails at them, pairs come out.
+"""The data side: a teacher writes exercises, a sandbox verifies them, a student fails at them, pairs come out.
 
 Reading order: `cli` -> `config` -> `pipeline` -> one module per noun. Never imports `advtrain`.
 """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # read when a command needs it
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="Build preference data that is proved by execution.",
+    help="Build preference data that is verified by execution.",
 )  # fmt: skip
 models = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None,
@@ -69,11 +69,11 @@ def build(
     The dataset is written to OUT/dataset.
     """
     from advcore import settings
-    from advgen import pipeline, seeds
+    from advgen import pipeline, specs
     from advgen.config import BuildConfig
 
     resolved = settings.load(BuildConfig, config, set_ or [])
-    before, given = seeds.origin(parent, margins, texts, tasks)
+    before, given = specs.origin(parent, margins, texts, tasks)
     if dry_run:
         pipeline.validate(resolved, before, given)
         _print({"config": settings.resolved(resolved), "plan": pipeline.plan(resolved, before, given)})
@@ -218,14 +218,14 @@ def audit(
     """
     from advgen import audit as audits
     from advgen.config import GateConfig
-    from advgen.verify import Prover
+    from advgen.verify import Verifier
 
     sandbox = _sandbox(set_)
     with contextlib.ExitStack() as opened:  # without running anything no sandbox is needed
-        prover = opened.enter_context(Prover(sandbox, GateConfig())) if execute else None
+        verifier = opened.enter_context(Verifier(sandbox, GateConfig())) if execute else None
         report = audits.audit(
             dataset, benchmarks=benchmarks or [], max_tokens=max_tokens, tokenizer=tokenizer,
-            reexecute=prover.passes_row if prover else None,
+            reexecute=verifier.passes_row if verifier else None,
         )  # fmt: skip
     if json_:
         _print(report.as_json())
@@ -250,10 +250,10 @@ def verify(
     """
     from advcore.progress import progress
     from advgen.audit.report import printable
-    from advgen.verify import reprove
+    from advgen.verify import reverify
 
-    with progress("verify", reprove.row_count(dataset)) as bar:
-        summary = reprove.reprove(
+    with progress("verify", reverify.row_count(dataset)) as bar:
+        summary = reverify.reverify(
             dataset, _sandbox(set_), progress=lambda done, _: bar.advance(done - bar.done)
         )
     if json_:
@@ -380,7 +380,7 @@ def list_() -> None:
 def _sandbox(overrides: list[str] | None) -> SandboxConfig:
     from advcore import settings
     from advgen.config import SandboxConfig
-    from advgen.verify.prover import RERUN
+    from advgen.verify.verifier import RERUN
 
     return settings.build(SandboxConfig, settings.overridden(asdict(RERUN), overrides or []))
 

@@ -172,7 +172,7 @@ class BuildConfig:
     teacher: ModelConfig
     """Writes exercises, solutions and tests."""
     student: ModelConfig
-    """Attempts what was proved."""
+    """Attempts what was verified."""
     witnesses: tuple[ModelConfig, ...] = ()
     """Further models, best of other families than the teacher's, that write as many solutions; an exercise is kept
     where each has one that passes every test."""
@@ -199,7 +199,7 @@ class BuildConfig:
         at_least(0, self, "budget_usd", "max_failure_share")
         if self.teacher.temperature == 0:
             raise ValueError(
-                "teacher.temperature is 0: solutions that are all the same prove nothing by agreeing"
+                "teacher.temperature is 0: solutions that are all the same show nothing by agreeing"
             )
 
 

@@ -26,9 +26,9 @@ from advgen.verify.truth import Truth
 Row = dict[str, Any]
 Rows = Callable[[], Iterable[Row]]
 
-# Verdicts that prove a program wrong on a test of its exercise. A timeout may be the machine's, and what does not even
-# load teaches format.
-PROVED_WRONG = ("fail", "error")
+# Verdicts that show a program to be wrong on a test of its exercise. A timeout may be the machine's, and what does not
+# even load teaches format.
+KNOWN_WRONG = ("fail", "error")
 PASS_RATES = {"0": 0.0, "to 1/4": 0.25, "to 1/2": 0.5, "to 3/4": 0.75, "over 3/4": 1.0}
 """Bins of a student's pass rate, and where each ends."""
 COMMON_KIND = "wrong_answer"
@@ -40,9 +40,9 @@ def reply(code: str) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": fenced(code)}]
 
 
-def proved_wrong(attempt: Attempt) -> bool:
+def known_wrong(attempt: Attempt) -> bool:
     """Whether a student's attempt failed the same validated test under every hash seed."""
-    return attempt.status in PROVED_WRONG and attempt.failed_test >= 0
+    return attempt.status in KNOWN_WRONG and attempt.failed_test >= 0
 
 
 def options(kept: Stored, config: CurationConfig, trust: Truth) -> list[list[Row]]:
@@ -59,11 +59,11 @@ def options(kept: Stored, config: CurationConfig, trust: Truth) -> list[list[Row
     taught = solved if unsolved else _distinct(each.code for each in solutions if not each.given)
     source = "given" if unsolved and config.chosen == "teacher" else config.chosen
     right = {"teacher": taught, "student": passed if told.given else same, "repaired": {}}[config.chosen]
-    mended = kept.mended if config.chosen == "repaired" else []
+    repairs = kept.repairs if config.chosen == "repaired" else []
     found = []
     for at in failing(attempts, solved.keys() | passed.keys()):
         if p_true := probability(told, at, attempts[at].failed, config, trust):
-            codes = [*right.values(), *filter(None, mended[at : at + 1])]
+            codes = [*right.values(), *filter(None, repairs[at : at + 1])]
             found.append([_pair(kept.row, attempts[at], code, source, p_true) for code in codes])
     return [each for each in found if each]
 
@@ -87,7 +87,7 @@ def failing(attempts: Sequence[Attempt], right: Container[str]) -> list[int]:
     of the form of a right program (`right`: fingerprints)."""
     found: dict[str, int] = {}
     for at, attempt in enumerate(attempts):
-        shape = fingerprint(attempt.code) if proved_wrong(attempt) else ""
+        shape = fingerprint(attempt.code) if known_wrong(attempt) else ""
         if shape and shape not in right:
             found.setdefault(shape, at)
     return sorted(found.values(), key=lambda at: attempts[at].failure_kind != COMMON_KIND)
@@ -130,12 +130,12 @@ def others(kept: Stored) -> Iterator[tuple[str, Row]]:
         yield "gad", {**shared, "teacher_response": response}
     yield "rl", shared
     for attempt in kept.attempts:
-        if attempt.passed or proved_wrong(attempt):
+        if attempt.passed or known_wrong(attempt):
             yield "kto", {**shared, "completion": reply(attempt.code), "label": attempt.passed}
 
 
 @dataclass(slots=True)
-class Report:
+class CurationReport:
     """What became of the kept exercises: what was left out, and why."""
 
     kept: int = 0
@@ -201,7 +201,7 @@ class Curator:
     """
 
     def __init__(self, config: CurationConfig, before: Iterable[Row] = ()) -> None:
-        self.config, self.report = config, Report()
+        self.config, self.report = config, CurationReport()
         self._trust = trusted(config)
         self._solutions, self._owners, self._balance = Solutions(), Owners(), Balance()
         for row in before:

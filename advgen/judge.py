@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from advcore import DataError, TeacherError, answers, chat
-from advcore.answers import Answer
+from advcore.answers import AnswerRow
 from advcore.ask import Budget, Client, Journal, ReplyError, check_model, estimate
 from advcore.ask.prices import CHARS_PER_TOKEN, prompt_bytes
 from advcore.runs import run_folder, sha256_of, write_json, write_jsonl
@@ -56,7 +56,7 @@ def judge(config: JudgeConfig, path: Path, out: Path, reference: Path | None = N
 
 
 def _judged(
-    config: JudgeConfig, given: list[Answer], known: dict[str, str] | None, out: Path
+    config: JudgeConfig, given: list[AnswerRow], known: dict[str, str] | None, out: Path
 ) -> tuple[list[Verdict], dict[str, Any]]:
     """A verdict for each answer, and what they took."""
     with Journal(out / "journal.sqlite") as journal:
@@ -69,7 +69,7 @@ def _judged(
     return [run.verdicts[at] for at in range(len(given))], spent
 
 
-def _origin(config: JudgeConfig, given: list[Answer], reference: Path | None) -> dict[str, Any]:
+def _origin(config: JudgeConfig, given: list[AnswerRow], reference: Path | None) -> dict[str, Any]:
     """Who answered, who judged, by what."""
     counted = [answer.tokens for answer in given if answer.tokens]
     return {
@@ -109,14 +109,14 @@ def plan(config: JudgeConfig, path: Path, reference: Path | None = None) -> dict
     }  # fmt: skip
 
 
-def _answers(path: Path) -> list[Answer]:
+def _answers(path: Path) -> list[AnswerRow]:
     found = [_without_thoughts(answer) for answer in answers.read(path)]
     if all(answer.problem for answer in found):
         raise DataError(f"{path} holds no answers" + (f": {found[0].problem}" if found else ""))
     return found
 
 
-def _without_thoughts(answer: Answer) -> Answer:
+def _without_thoughts(answer: AnswerRow) -> AnswerRow:
     """What is judged is what a person would be shown."""
     said = chat.read(answer.text)
     alone = "thoughts alone" if said.thoughts and not said.answer.strip() else ""
@@ -136,7 +136,7 @@ def _key(messages: Messages) -> str:
     return sha256_of(messages)[:16]
 
 
-def _shown(answer: Answer, reference: str, student_first: bool) -> Messages:
+def _shown(answer: AnswerRow, reference: str, student_first: bool) -> Messages:
     """The request for one verdict. The fence is a hash of all that it encloses, so that nothing inside can hold it."""
     first, second = (answer.text, reference) if student_first else (reference, answer.text)
     fence = sha256_of([answer.messages, first, second])[:16]
@@ -147,7 +147,7 @@ class _Judging:
     """The state of one run."""
 
     def __init__(
-        self, config: JudgeConfig, given: list[Answer], known: dict[str, str] | None, journal: Journal
+        self, config: JudgeConfig, given: list[AnswerRow], known: dict[str, str] | None, journal: Journal
     ) -> None:
         self.config, self.given, self.known = config, given, known
         self.client = Client(config.judge, journal, Budget(config.budget_usd, journal))
@@ -160,11 +160,11 @@ class _Judging:
         if self.pool.ended:
             raise self.pool.ended
 
-    async def _one(self, work: tuple[int, Answer]) -> None:
+    async def _one(self, work: tuple[int, AnswerRow]) -> None:
         at, answer = work
         self.verdicts[at] = await self._verdict(answer)
 
-    async def _verdict(self, answer: Answer) -> Verdict:
+    async def _verdict(self, answer: AnswerRow) -> Verdict:
         verdict = Verdict(
             row=answer.number, sample=answer.sample, prompt=_key(answer.messages), status="no_answer",
             reason=answer.problem, student_chars=len(answer.text),
@@ -189,7 +189,7 @@ class _Judging:
             pairs.append(pair if student_first else pair[::-1])
         return replace(verdict, status="judged", student_first=pairs[0], reference_first=pairs[1])
 
-    async def _reference(self, answer: Answer) -> tuple[str, str, tuple[str, ...]]:
+    async def _reference(self, answer: AnswerRow) -> tuple[str, str, tuple[str, ...]]:
         """The reference reply, why there is none, and the request it took."""
         if self.known is not None:
             text = self.known.get(_key(answer.messages), "")

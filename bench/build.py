@@ -2,8 +2,8 @@
 
 Teacher and student are scripted models, each in a mock server (`python -m advcore.testing.servers`) that takes a fixed
 latency; between them `advgen build` runs as its user runs it: journal, worker processes, sandbox, dataset. Nothing is
-left out of an exercise: statement, solutions, calls and asserts of the teacher, proof, attempts of the student. How
-many sandbox runs that costs is counted on one exercise before the build starts.
+left out of an exercise: statement, solutions, calls and asserts of the teacher, verification, attempts of the student.
+How many sandbox runs that costs is counted on one exercise before the build starts.
 
 Utilisation of a model is the time-weighted mean of the requests that its server has in its hands over those allowed,
 from the server's own log, in the steady part: a window of exercises is open at a time, so that begins when the first
@@ -189,26 +189,28 @@ def _family(pid: int, tree: dict[int, list[int]]) -> list[int]:
 
 
 def runs_of_an_exercise(shape: Shape) -> int:
-    """Sandbox runs that one exercise costs: it is proved and attempted here, and its slots have counted them."""
+    """Sandbox runs that one exercise costs: it is verified and attempted here, and its slots have counted them."""
     from advgen import prompts
     from advgen.config import GateConfig, SandboxConfig
     from advgen.pipeline import jobs
     from advgen.testing import ScriptedStudent, scripted
-    from advgen.verify import Prover
+    from advgen.verify import Verifier
 
     student, gate = ScriptedStudent(), GateConfig(max_mutants=shape.mutants, min_kill_rate=0.0)
-    with Prover(SandboxConfig(), gate) as prover:
+    with Verifier(SandboxConfig(), gate) as verifier:
         text = scripted(prompts.messages("exercise", topic="lists", subtopic="sums"), 0)
-        reading = jobs.read(prover, text)
+        reading = jobs.read(verifier, text)
         about = {"stub": reading.statement.stub, "count": CALLS}
         solutions = tuple(scripted(reading.question, seed) for seed in range(shape.solutions))
         calls, claims = (scripted(prompts.messages(name, **about), 0) for name in ("calls", "asserts"))
         evidence = jobs.Evidence(solutions, (calls,), (claims,), shape.solutions)
-        proved = jobs.prove(prover, reading, evidence)
-        jobs.judge(prover, [student(reading.question, seed) for seed in range(shape.attempts)], proved)
-        if proved.proof.status != "kept":
-            raise SystemExit(f"the scripted exercise is not kept: {proved.proof.reason}")
-        return sum(slot._runs for box in (*prover.boxes, prover._hasty) for slot in box._slots)
+        verified = jobs.verify(verifier, reading, evidence)
+        jobs.run_attempts(
+            verifier, [student(reading.question, seed) for seed in range(shape.attempts)], verified
+        )
+        if verified.verification.status != "kept":
+            raise SystemExit(f"the scripted exercise is not kept: {verified.verification.reason}")
+        return sum(slot._runs for box in (*verifier.boxes, verifier._hasty) for slot in box._slots)
 
 
 def steady(out: Path, window: int) -> tuple[float, float, int]:

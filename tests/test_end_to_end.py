@@ -78,7 +78,7 @@ def test_two_rounds_over_the_hub_with_a_scripted_teacher_and_a_tiny_student(tmp_
 
 @pytest.mark.soak  # the teacher's 1.1 GB; `test_engine` runs the small student in every case
 @pytest.mark.real_models
-def test_the_embedded_teacher_and_student_make_proved_exercises(tmp_path):
+def test_the_embedded_teacher_and_student_make_verified_exercises(tmp_path):
     """Two exercises: enough to see the whole path run; what comes out depends on the models, so little is asked."""
     (tmp_path / "build.toml").write_text(
         '[teacher]\nmodel = "local/teacher"\ntemperature = 0.7\nmax_tokens = 200\n'

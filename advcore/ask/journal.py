@@ -76,7 +76,7 @@ def key(payload: dict[str, Any], sample: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BatchRequest:
     """One request of a batch: what its reply is stored with, and the open intent of its reservation, if it has one."""
 
     purpose: str
@@ -96,7 +96,7 @@ class Batch:
     id: str
     provider: str
     provider_id: str
-    rows: dict[str, Row]
+    rows: dict[str, BatchRequest]
     created: float
 
 
@@ -209,9 +209,9 @@ class Journal(JournalReader):
         A second reply under a key is billed but not stored: the first stays the truth. When the caller is cancelled
         while it waits, the reply is stored all the same.
         """
-        await self._commit(self._kept(key, Row(purpose, payload, sample, intent), reply))
+        await self._commit(self._kept(key, BatchRequest(purpose, payload, sample, intent), reply))
 
-    def _kept(self, key: str, row: Row, reply: dict[str, Any]) -> list[Statement]:
+    def _kept(self, key: str, row: BatchRequest, reply: dict[str, Any]) -> list[Statement]:
         now, usd, intent = time.time(), max(0.0, float(reply.get("cost_usd", 0.0))), row.intent
         stored = (key, row.purpose, json.dumps(row.payload), row.sample, json.dumps(reply), now)
         statements: list[Statement] = [(STORE, stored)]
@@ -281,7 +281,13 @@ class Journal(JournalReader):
         free = [row for row in found if row[0] not in self._taken]
         self._taken |= {name: provider for name, *_ in free}
         return [
-            Batch(name, whose, known, {key: Row(**row) for key, row in json.loads(keys).items()}, created)
+            Batch(
+                name,
+                whose,
+                known,
+                {key: BatchRequest(**row) for key, row in json.loads(keys).items()},
+                created,
+            )
             for name, whose, known, keys, created in free
         ]
 

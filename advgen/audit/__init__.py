@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advgen.audit.report import Finding, Report, render
+from advgen.audit.report import AuditReport, Finding, render
 from advgen.audit.run import audit
 
-__all__ = ["Finding", "Report", "audit", "render"]
+__all__ = ["AuditReport", "Finding", "audit", "render"]

@@ -18,7 +18,7 @@ from advgen.audit.report import Finding
 from advgen.audit.sample import Reservoir
 from advgen.audit.shortcuts import FOLDS, MOST, exercises, group_key, score
 from advgen.hygiene.features import tokens
-from advgen.hygiene.pairs import Pair
+from advgen.hygiene.pairs import PreferencePair
 
 _PAIRS = 1000
 _BUCKETS = 1024
@@ -36,7 +36,7 @@ class BagOfTokens:
     def __init__(self) -> None:
         self._sample: Reservoir[tuple[int, int, Counts]] = Reservoir(_PAIRS)
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: PreferencePair) -> None:
         """Count the tokens of both sides, if the pair is drawn."""
         self._sample.offer(
             lambda: (pair.row, group_key(pair.group), difference(pair.chosen.text, pair.rejected.text))

@@ -11,7 +11,7 @@ from pathlib import Path
 from advgen.audit.execution import Passes
 from advgen.audit.report import Finding
 from advgen.hygiene.contamination import ADVISORY, Benchmarks
-from advgen.hygiene.pairs import Pair
+from advgen.hygiene.pairs import PreferencePair
 
 
 class Contamination:
@@ -28,7 +28,7 @@ class Contamination:
         self._items: dict[str, Counter[str]] = defaultdict(Counter)
         self._seen = self._clean = 0
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: PreferencePair) -> None:
         """Hold the row against every benchmark."""
         self._seen += 1
         hits = self._benchmarks.told(pair.taught, self._runs_benchmark if self._passes else None)

@@ -16,7 +16,7 @@ from advgen.audit.report import Finding
 from advgen.audit.sample import Reservoir
 from advgen.hygiene.duplicates import Owners
 from advgen.hygiene.features import tokens
-from advgen.hygiene.pairs import Pair
+from advgen.hygiene.pairs import PreferencePair
 
 _STATEMENTS = 1000
 _PROGRAMS = 300
@@ -35,7 +35,7 @@ class Diversity:
         self._programs: Reservoir[Counter[Gram]] = Reservoir(_PROGRAMS)
         self._topics: Counter[str] = Counter()
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: PreferencePair) -> None:
         """Look at the first pair of every exercise."""
         if self._exercises.add("exercise", pair.group) is not None:
             return

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from advcore.near_copies import NEAR_COPY
 from advgen.audit.report import Finding, Severity
 from advgen.hygiene.duplicates import Rows
-from advgen.hygiene.pairs import Pair
+from advgen.hygiene.pairs import PreferencePair
 
 _TOLD: dict[str, tuple[Severity, str]] = {
     "pair": ("error", "are there already, word for word"),
@@ -29,7 +29,7 @@ class Duplicates:
         self._rows = {kind: array("q") for kind in _TOLD}
         self._seen = 0
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: PreferencePair) -> None:
         """Look for the row in the earlier rows."""
         self._seen += 1
         if kind := self._before.repeats(pair):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from advcore import DataError
 from advgen.audit.report import Finding, Severity
-from advgen.hygiene.pairs import Pair
+from advgen.hygiene.pairs import PreferencePair
 
 Passes = Callable[[str, str, str], bool]
 
@@ -26,7 +26,7 @@ class Executed:
         self._rows = {(c, r): array("q") for c in (True, False) for r in (True, False)}
         self._untested = array("q")
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: PreferencePair) -> None:
         """Run both sides."""
         if pair.tests.strip() in _NO_TESTS:
             self._untested.append(pair.row)
@@ -65,7 +65,7 @@ class Claimed:
         self._always_right = array("q")
         self._sources: Counter[str] = Counter()
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: PreferencePair) -> None:
         """Read the columns."""
         self._pairs += 1
         self._sources[pair.chosen_source[:40] or "not said"] += 1

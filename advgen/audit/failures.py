@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from advgen.audit.report import Finding
 from advgen.hygiene.duplicates import alike
-from advgen.hygiene.pairs import Pair
+from advgen.hygiene.pairs import PreferencePair
 
 _MOST_FORMAT = 0.1
 """Share of pairs that may fail by form: they teach form, not correctness."""
@@ -28,7 +28,7 @@ class Parsing:
         self._pairs = 0
         self._broken = {"chosen": array("q"), "rejected": array("q")}
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: PreferencePair) -> None:
         """Parse both sides."""
         self._pairs += 1
         for name, side in (("chosen", pair.chosen), ("rejected", pair.rejected)):
@@ -54,7 +54,7 @@ class SameSides:
     def __init__(self) -> None:
         self._rows = array("q")
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: PreferencePair) -> None:
         """Compare the sides."""
         if alike(pair.chosen, pair.rejected):
             self._rows.append(pair.row)
@@ -81,7 +81,7 @@ class FailureKinds:
         self._kinds = Counter[str]()
         self._form = array("q")
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: PreferencePair) -> None:
         """Note the kind."""
         seen = "syntax_error" if pair.rejected.module is None else "unknown"
         kind = pair.failure_kind or seen

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from advcore import DataError, hub
 from advgen.audit.report import Finding
-from advgen.hygiene.pairs import Pair
+from advgen.hygiene.pairs import PreferencePair
 
 _FAR = 3.0  # a side this many times longer than the other can be told by its length alone
 _CHARS_PER_TOKEN = 4  # of code under common vocabularies
@@ -20,7 +20,7 @@ class LengthRatios:
     def __init__(self) -> None:
         self._ratios = array("d")
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: PreferencePair) -> None:
         """An empty side counts as one character."""
         self._ratios.append(max(1, len(pair.chosen.text)) / max(1, len(pair.rejected.text)))
 
@@ -54,7 +54,7 @@ class TokenLengths:
         self._by = f"by {tokenizer}" if tokenizer else f"estimated as characters / {_CHARS_PER_TOKEN}"
         self._lengths = array("I")
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: PreferencePair) -> None:
         """Count prompt and both sides."""
         sides = max(self._count(pair.chosen.text), self._count(pair.rejected.text))
         self._lengths.append(self._count(pair.system) + self._count(pair.prompt) + sides)

@@ -32,7 +32,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
+class AuditReport:
     """All findings on one preference set, the grave ones first."""
 
     source: str
@@ -57,7 +57,7 @@ def ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: _ORDER[finding.severity]))
 
 
-def render(report: Report) -> RenderableType:
+def render(report: AuditReport) -> RenderableType:
     """The report as a table; of many rows the first few are shown."""
     from rich.console import Group
     from rich.table import Table

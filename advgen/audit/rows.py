@@ -12,14 +12,14 @@ from typing import Any
 
 from advcore import DataError, contract, hub
 from advcore.contract import message_problem
-from advgen.hygiene.pairs import Pair, Side
+from advgen.hygiene.pairs import PreferencePair, Side
 
 _SIDES = {"chosen", "rejected"}
 
 Message = Mapping[str, str]
 
 
-def read(source: str) -> Iterator[Pair]:
+def read(source: str) -> Iterator[PreferencePair]:
     """The pairs of a folder, a run folder, a file or a Hub id (`user/name@revision`), in the order of the files' names.
 
     `prompt`, `chosen` and `rejected` are text or lists of messages; without a prompt, or where both sides repeat
@@ -42,7 +42,7 @@ def read(source: str) -> Iterator[Pair]:
         raise DataError(f"{source} has no rows with chosen and rejected{columns}")
 
 
-def _pair(number: int, row: Mapping[str, Any]) -> Pair:
+def _pair(number: int, row: Mapping[str, Any]) -> PreferencePair:
     chosen, rejected = (_messages(number, row, name, "assistant") for name in ("chosen", "rejected"))
     shared = _shared(chosen, rejected)
     prompt = chosen[:shared]
@@ -51,7 +51,7 @@ def _pair(number: int, row: Mapping[str, Any]) -> Pair:
     if not prompt:
         raise DataError(f"row {number} has no prompt, nor messages that both sides begin with")
     rate, p_true = row.get("student_pass_rate"), row.get("p_true")
-    return Pair(
+    return PreferencePair(
         row=number,
         system=_text([message for message in prompt if message["role"] == "system"]),
         prompt=_text([message for message in prompt if message["role"] != "system"]),

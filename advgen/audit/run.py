@@ -21,16 +21,16 @@ from advgen.audit.duplicates import Duplicates
 from advgen.audit.execution import Claimed, Executed, Passes
 from advgen.audit.failures import FailureKinds, Parsing, SameSides
 from advgen.audit.lengths import LengthRatios, TokenLengths
-from advgen.audit.report import Finding, Report, ordered
+from advgen.audit.report import AuditReport, Finding, ordered
 from advgen.audit.shortcuts import Shortcuts
-from advgen.audit.truth import Truth
-from advgen.hygiene.pairs import Pair
+from advgen.audit.truth import LabelNoise
+from advgen.hygiene.pairs import PreferencePair
 
 
 class Check(Protocol):
     """One question to a set."""
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: PreferencePair) -> None:
         """Take one pair."""
 
     def findings(self) -> Iterator[Finding]:
@@ -44,7 +44,7 @@ def audit(
     max_tokens: int = 1024,
     tokenizer: str = "",
     reexecute: Passes | None = None,
-) -> Report:
+) -> AuditReport:
     """Every check on a folder, a JSONL or Parquet file, or a Hub id `user/name@revision`.
 
     `benchmarks` are files of public benchmarks beside those that are known by hash; `max_tokens` is what the trainer
@@ -59,7 +59,7 @@ def audit(
         closing(Diversity()) as diversity,
     ):
         checks: list[Check] = [
-            Truth(), Parsing(), SameSides(), duplicates, Contamination(benchmarks, reexecute),
+            LabelNoise(), Parsing(), SameSides(), duplicates, Contamination(benchmarks, reexecute),
             Executed(reexecute) if reexecute else Claimed(), shortcuts, BagOfTokens(), FailureKinds(), LengthRatios(),
             TokenLengths(max_tokens, tokenizer), diversity,
         ]  # fmt: skip
@@ -68,4 +68,4 @@ def audit(
             for check in checks:
                 check.add(pair)
         findings = [finding for check in checks for finding in check.findings()]
-    return Report(source=source, pairs=pairs, findings=ordered(findings))
+    return AuditReport(source=source, pairs=pairs, findings=ordered(findings))

@@ -24,7 +24,7 @@ from advcore.stats import wilson
 from advgen.audit.report import Finding, Severity
 from advgen.hygiene.features import FEATURES
 from advgen.hygiene.normal import digest
-from advgen.hygiene.pairs import Pair
+from advgen.hygiene.pairs import PreferencePair
 
 MOST = 0.6
 """Accuracy that no single feature may reach with confidence."""
@@ -55,7 +55,7 @@ class Shortcuts:
         self._groups = array("q")
         self._values = {name: tempfile.TemporaryFile() for name in FEATURES}  # noqa: SIM115 (closed by `close`)
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: PreferencePair) -> None:
         """Measure both sides."""
         self._groups.append(group_key(pair.group))
         for name, feature in FEATURES.items():

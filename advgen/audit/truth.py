@@ -7,21 +7,21 @@ from array import array
 from collections.abc import Iterator
 
 from advgen.audit.report import Finding
-from advgen.hygiene.pairs import Pair
+from advgen.hygiene.pairs import PreferencePair
 
 MOST = 0.4
 """A set of whose pairs more are expected to have a side that is not what it is called is unfit to be published."""
 _UNLIKELY = 0.5
 
 
-class Truth:
+class LabelNoise:
     """The check: an error where the expected share is over MOST; names the pairs that are rather wrong than right."""
 
     def __init__(self) -> None:
         self._count, self._sum = 0, 0.0
         self._unlikely = array("q")
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: PreferencePair) -> None:
         """Take the pair's probability, if it has one."""
         if pair.p_true is None or math.isnan(pair.p_true):
             return

@@ -8,16 +8,16 @@ Nothing here reads a file, asks a model or runs a program; and the novelty gate 
 from __future__ import annotations
 
 from advgen.curriculum.draw import DrawStats, draw, plan, refreshers
-from advgen.curriculum.intents import Effect, Verdict, deceptive, effect, incremental, opposite
-from advgen.curriculum.monitor import RoundStats, Signature, signatures, stop_reasons
+from advgen.curriculum.intents import Effect, IntentCheck, deceptive, effect, incremental, opposite
+from advgen.curriculum.monitor import FailureSignature, RoundStats, signatures, stop_reasons
 from advgen.curriculum.weights import effective_sample_size, entropy, sampling_weights, usable_margins
 
 __all__ = [
     "DrawStats",
     "Effect",
+    "FailureSignature",
+    "IntentCheck",
     "RoundStats",
-    "Signature",
-    "Verdict",
     "deceptive",
     "draw",
     "effect",

@@ -20,7 +20,7 @@ FEWEST_PARENTS = 10  # under this the bootstrap is too narrow to decide by (ours
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class IntentCheck:
     """Whether an intent held for one exercise. `change` is the child's pass rate minus the parent's, with its 95 %
     interval (Newcombe); None where the intent is not about pass rates or one side has no attempts."""
 
@@ -51,17 +51,19 @@ class Effect:
     """Its 95 % bootstrap interval by parent, since children of one parent share its attempts."""
 
 
-def incremental(parent_passes: int, parent_n: int, child_passes: int, child_n: int) -> Verdict:
+def incremental(parent_passes: int, parent_n: int, child_passes: int, child_n: int) -> IntentCheck:
     """Declared: the student passes less often than on the parent. A parent it never solves can only be level or
     exceeded, so its child is `unmeasurable`. With eight attempts a side, 8 passes to 4 hold and 8 to 5 are unclear."""
     if not parent_n or not child_n:
-        return Verdict("unmeasurable")
+        return IntentCheck("unmeasurable")
     change = child_passes / child_n - parent_passes / parent_n
     interval = stats.difference(child_passes, child_n, parent_passes, parent_n)
-    return Verdict(_fallen(interval) if parent_passes else "unmeasurable", change, interval)
+    return IntentCheck(_fallen(interval) if parent_passes else "unmeasurable", change, interval)
 
 
-def opposite(same_signature: bool, parent_solution_ran: bool | None, parent_solution_failed: bool) -> Verdict:
+def opposite(
+    same_signature: bool, parent_solution_ran: bool | None, parent_solution_failed: bool
+) -> IntentCheck:
     """Declared: same signature and a changed requirement, so that the parent's solution runs and fails.
 
     `same_signature` leaves names out: same number, order and types of arguments, same result type.
@@ -69,20 +71,22 @@ def opposite(same_signature: bool, parent_solution_ran: bool | None, parent_solu
     that raised, hung or crashed, None when the sandbox gave no verdict.
     """
     if same_signature and parent_solution_ran is None:
-        return Verdict("unmeasurable")
-    return Verdict("held" if same_signature and parent_solution_ran and parent_solution_failed else "missed")
+        return IntentCheck("unmeasurable")
+    return IntentCheck(
+        "held" if same_signature and parent_solution_ran and parent_solution_failed else "missed"
+    )
 
 
 def deceptive(
     parent_words: int, child_words: int, parent_passes: int, parent_n: int, child_passes: int, child_n: int
-) -> Verdict:
+) -> IntentCheck:
     """Declared: a statement no longer than the parent's, solved by fewer attempts. A longer one has missed it, whatever
     its passes; words are those of the statement's prose, examples left out."""
     harder = incremental(parent_passes, parent_n, child_passes, child_n)
-    return harder if child_words <= parent_words else Verdict("missed", harder.change, harder.interval)
+    return harder if child_words <= parent_words else IntentCheck("missed", harder.change, harder.interval)
 
 
-def effect(verdicts: Iterable[tuple[str, Verdict]], seed: int) -> Effect:
+def effect(verdicts: Iterable[tuple[str, IntentCheck]], seed: int) -> Effect:
     """Verdicts of one strategy, each with its parent's id, as one: mean change by bootstrap over parents, share held.
 
     The mean takes in children of parents at 0, though each alone is unmeasurable. Without them a strategy that changes

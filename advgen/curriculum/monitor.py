@@ -64,7 +64,7 @@ class RoundStats:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Signature:
+class FailureSignature:
     """A failure signature of AKD as a number. `value` is None, and nothing is warned of, where it was not measured."""
 
     name: str
@@ -128,7 +128,7 @@ def _drops(now: RoundStats, before: RoundStats) -> list[str]:
     ]
 
 
-def signatures(now: RoundStats, before: RoundStats | None) -> list[Signature]:
+def signatures(now: RoundStats, before: RoundStats | None) -> list[FailureSignature]:
     """The four failure signatures AKD names (arXiv 2505.06267), in its order, for the round `now`.
 
     Margins and likeness are measured on the data side. A dip is a benchmark's where both rounds have one; else the
@@ -154,7 +154,7 @@ def signatures(now: RoundStats, before: RoundStats | None) -> list[Signature]:
         ("no faster speculative decoding", "change of the acceptance rate", accepted, operator.le, NO_GAIN),
     ]
     return [
-        Signature(
+        FailureSignature(
             name=name, measure=measure, value=value, threshold=threshold,
             warned=value is not None and beyond(value, threshold),
         )

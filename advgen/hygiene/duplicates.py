@@ -13,7 +13,7 @@ from pathlib import Path
 from advcore.near_copies import NearIndex, nearest_copy
 from advcore.rouge import rouge_l, words
 from advgen.hygiene.normal import digest, fingerprint, squeezed
-from advgen.hygiene.pairs import Pair, Side
+from advgen.hygiene.pairs import PreferencePair, Side
 
 REWORDED = 0.7
 """ROUGE-L above which a statement is another's rewording. Source: Lion's filter, arXiv 2305.12870."""
@@ -156,7 +156,7 @@ class Rows(contextlib.AbstractContextManager["Rows"]):
     def __init__(self) -> None:
         self._owners, self._near = Owners(), NearIndex(None)
 
-    def repeats(self, pair: Pair) -> str:
+    def repeats(self, pair: PreferencePair) -> str:
         """Say what of `pair` was there, the gravest only: "pair" (all of it), "prompt", "near_prompt" or "program"
         (the chosen one, but for names and layout), the last three in another exercise; "" where nothing was.
         """
@@ -177,7 +177,7 @@ class Rows(contextlib.AbstractContextManager["Rows"]):
         earlier = self._owners.add(kind, text, owner)
         return earlier is not None and (earlier != owner or not owner)
 
-    def _is_near(self, pair: Pair) -> bool:
+    def _is_near(self, pair: PreferencePair) -> bool:
         """Whether the exercise's statement is a near copy of an earlier one; looked for once an exercise."""
         near = self._owners.get("near", pair.group)
         if near is None:

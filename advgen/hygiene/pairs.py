@@ -38,7 +38,7 @@ class Side:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pair:
+class PreferencePair:
     """One row. What a foreign set does not say is empty, and None for the pass rate."""
 
     row: int

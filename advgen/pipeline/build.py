@@ -1,6 +1,6 @@
-"""The one loop that joins the rooms: seeds -> exercises -> records -> dataset.
+"""The one loop that joins the rooms: specs -> exercises -> records -> dataset.
 
-Exercises overlap: while the teacher writes one, the sandbox proves another and the student attempts a third; a window
+Exercises overlap: while the teacher writes one, the sandbox verifies another and the student attempts a third; a window
 of them is open at a time, so that memory hardly grows while they are asked for. All that was paid for is in the
 journal and all that was finished in the store: running again on the same folder asks for the rest. A row that fails is
 a recorded status; a run whose infrastructure fails too often stops.
@@ -37,8 +37,8 @@ from advgen.pipeline.models import Models
 from advgen.pipeline.plan import validate
 from advgen.pipeline.records import INFRASTRUCTURE, RecordStore, usage_of
 from advgen.pipeline.workers import Workers
-from advgen.seeds import NOTHING, Given, Parent, Seed, adversarial_seeds, first_seeds
-from advgen.verify import Prover, SandboxUnavailable
+from advgen.specs import NOTHING, ExerciseSpec, Given, Parent, adversarial_specs, first_specs
+from advgen.verify import SandboxUnavailable, Verifier
 
 TEMPLATES = (
     "subtopics", "exercise", "inspired", "program", "describe", "incremental", "opposite", "deceptive", "solve",
@@ -94,16 +94,16 @@ class _Build:
 
     async def run(self) -> dict[str, Any]:
         started = time.monotonic()
-        seeds, draw = self._seeds()
+        specs, draw = self._specs()
         made_by = sha256_of([templates(), _code()])
         with (
-            closing(Workers(Prover, self.config.sandbox, self.config.gate)) as workers,
+            closing(Workers(Verifier, self.config.sandbox, self.config.gate)) as workers,
             closing(RecordStore(self.out / "records.jsonl", made_by)) as store,
         ):
             self.origin = self._origin(await workers.run(jobs.describe))
             layers = await workers.run(jobs.layers, self.config.gate.benchmarks)
             try:
-                await self._exercises(seeds, workers, store)
+                await self._exercises(specs, workers, store)
             finally:
                 await self.models.close()
             if self.ended and not isinstance(self.ended, BudgetExhausted):
@@ -114,15 +114,15 @@ class _Build:
             raise self.ended
         return funnel
 
-    def _seeds(self) -> tuple[Iterator[Seed], dict[str, Any]]:
+    def _specs(self) -> tuple[Iterator[ExerciseSpec], dict[str, Any]]:
         if self.parent is None:
-            return first_seeds(self.config, self.given), {}
-        seeds, draw = adversarial_seeds(self.config, self.parent)
+            return first_specs(self.config, self.given), {}
+        specs, draw = adversarial_specs(self.config, self.parent)
         print(f"draw: {json.dumps(draw)}", file=sys.stderr)
         how = self.config.curriculum
         if "margin" in (how.rule, *how.mix) and not draw["with_margin"]:
             print("draw: no exercise has a margin, so the rule `margin` draws evenly", file=sys.stderr)
-        return iter(seeds), draw
+        return iter(specs), draw
 
     def _origin(self, sandbox: str) -> dict[str, Any]:
         config = self.config
@@ -140,8 +140,8 @@ class _Build:
 
     # --- exercises --------------------------------------------------------------------------------------------
 
-    async def _exercises(self, seeds: Iterator[Seed], workers: Workers, store: RecordStore) -> None:
-        """Every seed to its end, a window of them at a time."""
+    async def _exercises(self, specs: Iterator[ExerciseSpec], workers: Workers, store: RecordStore) -> None:
+        """Every spec to its end, a window of them at a time."""
         # Each waits for one model most of the time, so twice what they take keeps all busy.
         window = asyncio.Semaphore(2 * self.models.open_requests)
         with (
@@ -156,45 +156,49 @@ class _Build:
                 duplicates=DuplicateGate(pool), parents=self.parents, charged=_charged(store),
             )  # fmt: skip
             async with asyncio.TaskGroup() as tasks:
-                for seed in self._readable(seeds):
+                for spec in self._readable(specs):
                     await window.acquire()
                     if self.ended:
                         return
-                    row = store.get(seed.index)
+                    row = store.get(spec.index)
                     done = row and row["status"] not in INFRASTRUCTURE
                     work = (
-                        self._again(context, seed, row, bar)
+                        self._again(context, spec, row, bar)
                         if row and done
-                        else self._one(context, seed, store, bar)
+                        else self._one(context, spec, store, bar)
                     )
                     tasks.create_task(work).add_done_callback(lambda _: window.release())
 
-    def _readable(self, seeds: Iterator[Seed]) -> Iterator[Seed]:
-        """The seeds up to one that cannot be read: that ends the run."""
+    def _readable(self, specs: Iterator[ExerciseSpec]) -> Iterator[ExerciseSpec]:
+        """The specs up to one that cannot be read: that ends the run."""
         try:
-            yield from seeds
+            yield from specs
         except (ConfigError, DataError) as error:
             self._end(error)
 
-    async def _again(self, context: RoundContext, seed: Seed, row: dict[str, Any], bar: Progress) -> None:
-        """An exercise that is in the store: its statement takes its turn, so that later ones are judged as before."""
+    async def _again(
+        self, context: RoundContext, spec: ExerciseSpec, row: dict[str, Any], bar: Progress
+    ) -> None:
+        """An exercise that is in the store: its statement takes its turn, so that later ones are compared as before."""
         if row["stub"] and row["status"] != "duplicate":
-            await context.duplicates.duplicate_of(seed.index, row["exercise_id"], parse.outline(row["stub"]))
+            await context.duplicates.duplicate_of(spec.index, row["exercise_id"], parse.outline(row["stub"]))
         else:
-            context.duplicates.skip(seed.index)
+            context.duplicates.skip(spec.index)
         bar.advance()
 
-    async def _one(self, context: RoundContext, seed: Seed, store: RecordStore, bar: Progress) -> None:
+    async def _one(
+        self, context: RoundContext, spec: ExerciseSpec, store: RecordStore, bar: Progress
+    ) -> None:
         """One exercise; what ends the run lets the others finish what they have in flight."""
         if self.ended:
             return
         try:
-            record = await Exercise(context, seed).run()
+            record = await Exercise(context, spec).run()
         except LimiterStopped:
             return
         except (TeacherError, SandboxUnavailable, ConfigError, sqlite3.Error) as error:
             return self._end(error)
-        store.add(seed.index, record.row(self.origin))
+        store.add(spec.index, record.row(self.origin))
         self.failures += record.status in INFRASTRUCTURE
         total = self.config.exercises.count
         if self.failures > self.config.max_failure_share * total:

@@ -34,8 +34,8 @@ from advgen.pipeline.exercise import DuplicateGate, Exercise, RoundContext
 from advgen.pipeline.models import Models, check_models
 from advgen.pipeline.records import Record
 from advgen.pipeline.workers import WorkerLost, Workers
-from advgen.seeds import Seed
-from advgen.verify import Prover, SandboxBroken, Stored, truth
+from advgen.specs import ExerciseSpec
+from advgen.verify import SandboxBroken, Stored, Verifier, truth
 from advgen.verify.truth import Truth
 
 Floors = tuple[float, float]
@@ -53,7 +53,7 @@ GATES: tuple[Floors, ...] = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class LabelledPair:
     """One pair that could be made, in the light of the benchmark."""
 
     chosen_right: bool
@@ -75,7 +75,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ItemResult:
     """What became of one statement. What follows `reason` is of those that were kept."""
 
     item: str
@@ -93,7 +93,7 @@ class Verdict:
     """By the benchmark's."""
     chosen: tuple[float, ...] = ()
     """Features of the reference; see `truth.CHOSEN`."""
-    pairs: tuple[Judged, ...] = field(default=())
+    pairs: tuple[LabelledPair, ...] = field(default=())
 
     @property
     def kept(self) -> bool:
@@ -111,18 +111,18 @@ def consensus(config: BuildConfig, benchmarks: Sequence[Path], out: Path, limit:
     names = [path.name for path in benchmarks]
     with run_folder(out, config, MAY_CHANGE, benchmarks=names, items=len(chosen)):
         with Journal(out / "journal.sqlite") as journal:
-            verdicts = asyncio.run(_judged(config, journal, chosen))
-        return _written(config, names, verdicts, out)
+            results = asyncio.run(_item_results(config, journal, chosen))
+        return _written(config, names, results, out)
 
 
-def _written(config: BuildConfig, names: list[str], verdicts: list[Verdict], out: Path) -> dict[str, Any]:
+def _written(config: BuildConfig, names: list[str], results: list[ItemResult], out: Path) -> dict[str, Any]:
     models = f"{config.teacher.model} and {config.student.model} on {', '.join(names)}"
-    verdicts, trust = fitted(verdicts, models)
+    results, trust = fitted(results, models)
     floors = config.curation.min_p_wrong, config.curation.min_p_true
-    summary = summarised(verdicts, floors, config.curation.pairs_per_exercise)
+    summary = summarised(results, floors, config.curation.pairs_per_exercise)
     if trust:
         write_json(out / "truth.json", trust.as_json())
-    write_json(out / "consensus.json", {**summary, "verdicts": [asdict(each) for each in verdicts]})
+    write_json(out / "consensus.json", {**summary, "verdicts": [asdict(each) for each in results]})
     return summary
 
 
@@ -150,10 +150,10 @@ def _item(task: Task) -> Item:
     )  # fmt: skip
 
 
-async def _judged(config: BuildConfig, journal: Journal, chosen: Sequence[Item]) -> list[Verdict]:
+async def _item_results(config: BuildConfig, journal: Journal, chosen: Sequence[Item]) -> list[ItemResult]:
     models = Models(config, journal)
     with (
-        closing(Workers(Prover, config.sandbox, config.gate)) as workers,
+        closing(Workers(Verifier, config.sandbox, config.gate)) as workers,
         Pool(None) as pool,
         interruptible(models.stop),
         progress("consensus", len(chosen)) as bar,
@@ -162,14 +162,14 @@ async def _judged(config: BuildConfig, journal: Journal, chosen: Sequence[Item])
             config=config, models=models, workers=workers, duplicates=DuplicateGate(pool), parents={}
         )  # fmt: skip
 
-        async def one(index: int, item: Item) -> Verdict:
+        async def one(index: int, item: Item) -> ItemResult:
             try:
-                verdict = await _verdict(context, index, item)
+                result = await _item_result(context, index, item)
             except TeacherError:
                 models.stop()
                 raise
             bar.advance(note=lambda: models.note(bar.done / bar.total))
-            return verdict
+            return result
 
         try:
             return await together(one(index, item) for index, item in enumerate(chosen))
@@ -179,30 +179,30 @@ async def _judged(config: BuildConfig, journal: Journal, chosen: Sequence[Item])
             await models.close()
 
 
-async def _verdict(context: RoundContext, index: int, item: Item) -> Verdict:
+async def _item_result(context: RoundContext, index: int, item: Item) -> ItemResult:
     exercise = Exercise(
-        context, Seed(index=index, round=0, strategy="seed", topic=item.benchmark, subtopic="")
+        context, ExerciseSpec(index=index, round=0, strategy="seed", topic=item.benchmark, subtopic="")
     )
     try:
         reading = await context.workers.run(jobs.read, fenced(item.statement))
         record = await exercise.examined(reading, decontaminate=False)
         tokens = sum(answer.completion_tokens for _, answer in record.answers)
         if record.status != "kept":
-            return Verdict(item=item.name, status=record.status, reason=record.reason, tokens=tokens)
+            return ItemResult(item=item.name, status=record.status, reason=record.reason, tokens=tokens)
         return replace(await _compared(context, item, record), tokens=tokens)
     except (parse.ParseError, SyntaxError) as error:
-        return Verdict(item=item.name, status="unreadable", reason=str(error))
+        return ItemResult(item=item.name, status="unreadable", reason=str(error))
     except ReplyError as error:
         if error.infrastructure:
             raise TeacherError(str(error)) from None
-        return Verdict(item=item.name, status="refused", reason=str(error))
+        return ItemResult(item=item.name, status="refused", reason=str(error))
     except (SandboxBroken, WorkerLost) as error:
-        raise TeacherError(f"{item.name} could not be judged: {error}") from None
+        raise TeacherError(f"{item.name} could not be run: {error}") from None
 
 
-async def _compared(context: RoundContext, item: Item, record: Record) -> Verdict:
+async def _compared(context: RoundContext, item: Item, record: Record) -> ItemResult:
     """A kept exercise in the light of the benchmark: a pair for each program that could be rejected."""
-    assert record.proof
+    assert record.verification
     row = record.row({"provenance": {}, "teacher": "", "student": "", "sandbox": "{}"})
     kept = Stored(row)
     attempts, told = kept.attempts, kept.testimony
@@ -212,21 +212,22 @@ async def _compared(context: RoundContext, item: Item, record: Record) -> Verdic
     rejected = [code_of(pair["rejected"][0]["content"]) for pair, *_ in pairs]
     # As a pair holds them, without blanks around.
     reference, *codes = (
-        code_of(fenced(code)) for code in (record.proof.right[0], *(attempt.code for attempt in attempts))
+        code_of(fenced(code))
+        for code in (record.verification.right[0], *(attempt.code for attempt in attempts))
     )
     suite_right, known = await asyncio.gather(
-        context.workers.run(jobs.passes_suite, item, record.proof.tests),
+        context.workers.run(jobs.passes_suite, item, record.verification.tests),
         context.workers.run(jobs.are_true, item, [reference, *codes, *chosen]),
     )
     true = dict(zip([reference, *codes, *chosen], known, strict=True))
     places = {code: at for at, code in reversed([*enumerate(codes)])}
-    return Verdict(
+    return ItemResult(
         item=item.name, status="kept", suite_right=suite_right, chosen_right=true[reference],
         pass_rate=row["student_pass_rate"],
         true_pass_rate=sum(true[code] for code in codes) / len(codes),
         chosen=tuple(truth.chosen_features(told)),
         pairs=tuple(
-            Judged(
+            LabelledPair(
                 chosen_right=true[good], rejected_wrong=not true[bad],
                 rejected=tuple(truth.rejected_features(told, places[bad], attempts[places[bad]].failed)),
             )
@@ -238,22 +239,22 @@ async def _compared(context: RoundContext, item: Item, record: Record) -> Verdic
 # --- the probability of a pair ----------------------------------------------------------------------------------------
 
 
-def fitted(verdicts: Sequence[Verdict], models: str) -> tuple[list[Verdict], Truth | None]:
-    """The verdicts with each pair's probability by weights of the other half of the items; and the weights of all of
+def fitted(results: Sequence[ItemResult], models: str) -> tuple[list[ItemResult], Truth | None]:
+    """The results with each pair's probability by weights of the other half of the items; and the weights of all of
     them, None where there are too few cases of a kind. Then the probability is by the shipped weights.
     """
-    halves = [[each for each in verdicts if _half(each) == half] for half in (0, 1)]
+    halves = [[each for each in results if _half(each) == half] for half in (0, 1)]
     by_half = [_fit(half, models) for half in halves]
-    trust = _fit(verdicts, models)
-    return [_weighed(each, by_half[1 - _half(each)] or truth.load()) for each in verdicts], trust
+    trust = _fit(results, models)
+    return [_weighed(each, by_half[1 - _half(each)] or truth.load()) for each in results], trust
 
 
-def _half(verdict: Verdict) -> int:
-    return int(sha256_of(verdict.item)[0], 16) % 2
+def _half(result: ItemResult) -> int:
+    return int(sha256_of(result.item)[0], 16) % 2
 
 
-def _fit(verdicts: Sequence[Verdict], models: str) -> Truth | None:
-    kept = [each for each in verdicts if each.kept]
+def _fit(results: Sequence[ItemResult], models: str) -> Truth | None:
+    kept = [each for each in results if each.kept]
     pairs = [pair for each in kept for pair in each.pairs]
     try:
         return Truth(
@@ -265,50 +266,50 @@ def _fit(verdicts: Sequence[Verdict], models: str) -> Truth | None:
         return None
 
 
-def _weighed(verdict: Verdict, trust: Truth) -> Verdict:
+def _weighed(result: ItemResult, trust: Truth) -> ItemResult:
     pairs = []
-    for pair in verdict.pairs:
+    for pair in result.pairs:
         p_wrong = trust.rejected(pair.rejected)
-        pairs.append(replace(pair, p_wrong=p_wrong, p_true=p_wrong * trust.chosen(verdict.chosen)))
-    return replace(verdict, pairs=tuple(pairs))
+        pairs.append(replace(pair, p_wrong=p_wrong, p_true=p_wrong * trust.chosen(result.chosen)))
+    return replace(result, pairs=tuple(pairs))
 
 
 # --- rates ------------------------------------------------------------------------------------------------------------
 
 
-def summarised(verdicts: Sequence[Verdict], floors: Floors, most: int) -> dict[str, Any]:
+def summarised(results: Sequence[ItemResult], floors: Floors, most: int) -> dict[str, Any]:
     """Of exercises, of pairs at `floors` and at each of GATES, by pass rate, and how good the probability is."""
-    kept = [each for each in verdicts if each.kept]
+    kept = [each for each in results if each.kept]
     return {
-        "items": len(verdicts), "kept": len(kept),
-        "statuses": dict(sorted(Counter(each.status for each in verdicts).items())),
+        "items": len(results), "kept": len(kept),
+        "statuses": dict(sorted(Counter(each.status for each in results).items())),
         "wrong_suites": _rate([float(not each.suite_right) for each in kept], [1] * len(kept)),
         "wrong_references": _rate([float(not each.chosen_right) for each in kept], [1] * len(kept)),
-        "pairs": _pairs(verdicts, floors, most),
+        "pairs": _pairs(results, floors, most),
         "gates": [
-            {"min_p_wrong": each[0], "min_p_true": each[1], **_pairs(verdicts, each, most)} for each in GATES
+            {"min_p_wrong": each[0], "min_p_true": each[1], **_pairs(results, each, most)} for each in GATES
         ],
         "by_pass_rate": {name: _pairs(found, floors, most) for name, found in _bins(kept).items()},
         "reliability": _reliability(kept),
     }  # fmt: skip
 
 
-def _pairs(verdicts: Sequence[Verdict], floors: Floors, most: int) -> dict[str, Any]:
+def _pairs(results: Sequence[ItemResult], floors: Floors, most: int) -> dict[str, Any]:
     """Of the pairs that a build makes, at most `most` an exercise. Which of all that could be rejected it takes is
     decided by form and not by truth, so that each counts with the chance that it is taken. `hard`: of the exercises
     with a right suite that the student solves less than half of the time, the share that gives a pair.
     """
-    every = [(each, [pair for pair in each.pairs if pair.passes(floors)]) for each in verdicts]
+    every = [(each, [pair for pair in each.pairs if pair.passes(floors)]) for each in results]
     hard = [bool(pairs) for each, pairs in every if each.pairs and each.suite_right and each.pass_rate < 0.5]
     found = [(each, pairs) for each, pairs in every if pairs]
     weights = [min(most, len(pairs)) for _, pairs in found]
 
-    def rate(of: Callable[[Verdict, Judged], bool]) -> dict[str, Any]:
+    def rate(of: Callable[[ItemResult, LabelledPair], bool]) -> dict[str, Any]:
         shares = [sum(of(each, pair) for pair in pairs) / len(pairs) for each, pairs in found]
         return _rate(shares, weights)
 
     true = rate(lambda _, pair: pair.chosen_right and pair.rejected_wrong)
-    tokens = sum(each.tokens for each in verdicts)
+    tokens = sum(each.tokens for each in results)
     return {
         "exercises": len(found), "pairs": sum(weights), "candidates": sum(len(pairs) for _, pairs in found),
         "inverted": rate(lambda _, pair: pair.inverted),
@@ -334,14 +335,14 @@ def _rate(shares: Sequence[float], weights: Sequence[int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _bins(kept: Sequence[Verdict]) -> dict[str, list[Verdict]]:
-    bins: dict[str, list[Verdict]] = {name: [] for name in curate.PASS_RATES}
+def _bins(kept: Sequence[ItemResult]) -> dict[str, list[ItemResult]]:
+    bins: dict[str, list[ItemResult]] = {name: [] for name in curate.PASS_RATES}
     for each in kept:
         bins[curate.pass_rate_bin(each.pass_rate)].append(each)
     return bins
 
 
-def _reliability(kept: Sequence[Verdict]) -> list[dict[str, Any]]:
+def _reliability(kept: Sequence[ItemResult]) -> list[dict[str, Any]]:
     """By tenths of the probability: how many pairs, the mean probability, and the share that is true."""
     pairs = [pair for each in kept for pair in each.pairs]
     table = []

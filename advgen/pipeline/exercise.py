@@ -1,4 +1,4 @@
-"""One exercise from its seed to its end: statement, novelty, solutions and tests, proof, repair, attempts, intent.
+"""One exercise from its spec to its end: statement, novelty, solutions, tests, verification, repair, attempts, intent.
 
 Requests go to `Client`s, everything that reads or runs Python to `Workers`. Whatever goes wrong with an exercise
 becomes its status; what is wrong with the run (`TeacherError`, `LimiterStopped`, `SandboxUnavailable`) is raised.
@@ -22,7 +22,7 @@ from advgen.pipeline import jobs
 from advgen.pipeline.models import Models
 from advgen.pipeline.records import WITNESS, Record
 from advgen.pipeline.workers import WorkerLost, Workers
-from advgen.seeds import Seed, subtopics_wanted
+from advgen.specs import ExerciseSpec, subtopics_wanted
 from advgen.verify import Attempt, Complaint, SandboxBroken
 
 # The longest reply that makes sense, in tokens: a statement's end or the last calls are no loss. A solution may be as
@@ -32,7 +32,7 @@ _PARENTS_SAMPLES = 1_000_000  # samples of a parent start here: those it was kep
 
 
 class DuplicateGate:
-    """Lets statements in one by one in the order of their seeds, and turns away what the pool holds already.
+    """Lets statements in one by one in the order of their specs, and turns away what the pool holds already.
 
     By index and not by arrival, so that a run that goes on decides as an uninterrupted one.
     """
@@ -54,7 +54,7 @@ class DuplicateGate:
         return f"{found[1]} {found[2]:.2f} with {found[0]}" if found else ""
 
     def skip(self, index: int) -> None:
-        """That seed has had its turn, or will not take it."""
+        """That spec has had its turn, or will not take it."""
         if index < self._next:
             return
         self._passed.add(index)
@@ -87,10 +87,10 @@ class RoundContext:
 class Exercise:
     """One of them. `run` gives its record."""
 
-    def __init__(self, context: RoundContext, seed: Seed) -> None:
+    def __init__(self, context: RoundContext, spec: ExerciseSpec) -> None:
         self.context, self.config = context, context.config
-        self.record = Record(seed=seed, exercise_id=f"r{seed.round}-{seed.index:05d}")
-        self.priority = seed.index  # what was begun first is finished first
+        self.record = Record(spec=spec, exercise_id=f"r{spec.round}-{spec.index:05d}")
+        self.priority = spec.index  # what was begun first is finished first
         self.reference = ""  # the program that the statement was written from
 
     async def run(self) -> Record:
@@ -106,7 +106,7 @@ class Exercise:
         except (RecursionError, MemoryError) as error:  # text made to break whoever walks it
             self._end("unreadable", type(error).__name__)
         finally:
-            self.context.duplicates.skip(self.record.seed.index)
+            self.context.duplicates.skip(self.record.spec.index)
         return self.record
 
     def _end(self, status: str, reason: str = "") -> None:
@@ -116,32 +116,34 @@ class Exercise:
         reading = await self._written()
         self._past("written")
         if duplicate := await self.context.duplicates.duplicate_of(
-            self.record.seed.index, self.record.exercise_id, parse.outline(reading.statement.stub)
+            self.record.spec.index, self.record.exercise_id, parse.outline(reading.statement.stub)
         ):
             return self._end("duplicate", duplicate)
         self._past("new")
         await self.examined(reading)
 
     async def examined(self, reading: jobs.Reading, decontaminate: bool = True) -> Record:
-        """The statement solved, proved and attempted; the record has what came of it. Raises ReplyError, SandboxBroken,
-        WorkerLost.
+        """The statement solved, verified and attempted; the record has what came of it. Raises ReplyError,
+        SandboxBroken, WorkerLost.
         """
-        task = self.record.seed.task
-        proved = await (self._given(reading, task) if task else self.proved(reading))
+        task = self.record.spec.task
+        verified = await (self._given(reading, task) if task else self.verified(reading))
         record = self.record
-        record.statement, record.prompt = proved.statement, proved.question
-        record.proof = proved.proof
-        record.solutions = [code for code in proved.programs if code]
-        if proved.proof.status != "kept":
-            self._end(proved.proof.status, proved.proof.reason)
+        record.statement, record.prompt = verified.statement, verified.question
+        record.verification = verified.verification
+        record.solutions = [code for code in verified.programs if code]
+        if verified.verification.status != "kept":
+            self._end(verified.verification.status, verified.verification.reason)
             return record
-        self._past("proved")
+        self._past("verified")
         benchmarks = self.config.gate.benchmarks
-        if decontaminate and (hits := await self.context.workers.run(jobs.contamination, proved, benchmarks)):
+        if decontaminate and (
+            hits := await self.context.workers.run(jobs.contamination, verified, benchmarks)
+        ):
             self._end("contaminated", hits)
             return record
-        await self._attempted(proved)
-        contested = self._contested(proved)
+        await self._attempted(verified)
+        contested = self._contested(verified)
         self._end("contested" if contested else "kept", contested)
         if not contested:
             self._past("kept")
@@ -177,30 +179,30 @@ class Exercise:
     # --- the statement ----------------------------------------------------------------------------------------
 
     async def _written(self) -> jobs.Reading:
-        seed = self.record.seed
-        if seed.task:
-            return self._read(await self.context.workers.run(jobs.read, fenced(seed.task.statement)))
-        if seed.strategy == "seed" and not (seed.subtopic or seed.source):
-            seed = self.record.seed = replace(seed, subtopic=await self._subtopic(seed))
-        if seed.strategy == "seed" and self.config.exercises.order == "reference":
-            return await self._described(seed)
-        if seed.strategy == "seed":
-            message = _first_question(seed)
+        spec = self.record.spec
+        if spec.task:
+            return self._read(await self.context.workers.run(jobs.read, fenced(spec.task.statement)))
+        if spec.strategy == "seed" and not (spec.subtopic or spec.source):
+            spec = self.record.spec = replace(spec, subtopic=await self._subtopic(spec))
+        if spec.strategy == "seed" and self.config.exercises.order == "reference":
+            return await self._described(spec)
+        if spec.strategy == "seed":
+            message = _first_question(spec)
         else:
-            message = await self.context.workers.run(jobs.evolve, seed)
-        # The sample index keeps apart two seeds that were drawn with the same parent and strategy.
-        text = await self._ask("statement", message, seed.index)
+            message = await self.context.workers.run(jobs.evolve, spec)
+        # The sample index keeps apart two specs that were drawn with the same parent and strategy.
+        text = await self._ask("statement", message, spec.index)
         return self._read(await self.context.workers.run(jobs.read, text))
 
-    async def _described(self, seed: Seed) -> jobs.Reading:
+    async def _described(self, spec: ExerciseSpec) -> jobs.Reading:
         """A program, and the statement that is written from it."""
-        text = fenced(seed.source)
-        if not seed.source:
-            message = prompts.messages("program", topic=seed.topic, subtopic=seed.subtopic)
-            text = await self._ask("program", message, seed.index)
+        text = fenced(spec.source)
+        if not spec.source:
+            message = prompts.messages("program", topic=spec.topic, subtopic=spec.subtopic)
+            text = await self._ask("program", message, spec.index)
         self.reference = await self.context.workers.run(jobs.reference, text)
         message = prompts.messages("describe", program=self.reference)
-        text = await self._ask("statement", message, seed.index)
+        text = await self._ask("statement", message, spec.index)
         return self._read(await self.context.workers.run(jobs.description, text, self.reference))
 
     def _read(self, reading: jobs.Reading) -> jobs.Reading:
@@ -208,13 +210,13 @@ class Exercise:
         self.record.prompt = reading.question
         return reading
 
-    async def _subtopic(self, seed: Seed) -> str:
+    async def _subtopic(self, spec: ExerciseSpec) -> str:
         """One of its topic, for which the teacher is asked once a topic."""
         topics = self.context.subtopics
-        if seed.topic not in topics:
-            topics[seed.topic] = asyncio.create_task(self._subtopics(seed.topic))
-        found = await asyncio.shield(topics[seed.topic])
-        return found[seed.turn % len(found)]
+        if spec.topic not in topics:
+            topics[spec.topic] = asyncio.create_task(self._subtopics(spec.topic))
+        found = await asyncio.shield(topics[spec.topic])
+        return found[spec.turn % len(found)]
 
     async def _subtopics(self, topic: str) -> list[str]:
         count = max(subtopics_wanted(self.config), 3)  # of fewer, a list is not what comes
@@ -224,17 +226,17 @@ class Exercise:
         )
         return parse.subtopics(*self._note_once("subtopics", topic, [answer])) or [topic]
 
-    # --- the proof --------------------------------------------------------------------------------------------
+    # --- the verification ------------------------------------------------------------------------------------
 
-    async def _given(self, reading: jobs.Reading, task: Task) -> jobs.Proved:
+    async def _given(self, reading: jobs.Reading, task: Task) -> jobs.Verified:
         """The teacher's solutions put to the tests of a task; it is not asked where the task itself does not hold."""
         vetted = await self.context.workers.run(jobs.accept, reading, (), task)
-        if vetted.proof.status != "kept":
+        if vetted.verification.status != "kept":
             return vetted
         solutions = await self._solutions(reading.question, self.config.exercises.solutions)
         return await self.context.workers.run(jobs.accept, reading, solutions, task)
 
-    async def proved(self, reading: jobs.Reading) -> jobs.Proved:
+    async def verified(self, reading: jobs.Reading) -> jobs.Verified:
         """Solutions, calls and claims of the teacher for a statement, and what running them shows."""
         asked, stub = self.config.exercises, reading.statement.stub
         about = {"stub": stub}
@@ -252,13 +254,13 @@ class Exercise:
             tuple(solutions), tuple(calls), tuple(claims), asked.solutions,
             tuple(zip(names, witnesses, strict=True)), self.reference,
         )  # fmt: skip
-        proved = await self.context.workers.run(jobs.prove, reading, evidence)
+        verified = await self.context.workers.run(jobs.verify, reading, evidence)
         for turn in range(asked.repairs if asked.feedback else 0):
-            if not proved.proof.complaints:
+            if not verified.verification.complaints:
                 break
-            evidence = await self._mended(evidence, proved, turn)
-            proved = await self.context.workers.run(jobs.prove, reading, evidence)
-        return proved
+            evidence = await self._with_repairs(evidence, verified, turn)
+            verified = await self.context.workers.run(jobs.verify, reading, evidence)
+        return verified
 
     async def _solutions(self, question: list[dict[str, str]], count: int) -> list[str]:
         return self._note(
@@ -276,80 +278,82 @@ class Exercise:
             return []
         return [await self._ask(purpose, prompts.messages(purpose, count=count, **about))]
 
-    async def _mended(self, evidence: jobs.Evidence, proved: jobs.Proved, turn: int) -> jobs.Evidence:
+    async def _with_repairs(
+        self, evidence: jobs.Evidence, verified: jobs.Verified, turn: int
+    ) -> jobs.Evidence:
         """The evidence with what the teacher made of the sandbox's complaints."""
-        complaints = proved.proof.complaints
+        complaints = verified.verification.complaints
         first = turn * len(evidence.solutions)  # the same program twice is repaired twice, each time anew
-        asked = (self._repair(proved, each, first + at) for at, each in enumerate(complaints))
+        asked = (self._repair(verified, each, first + at) for at, each in enumerate(complaints))
         texts = await together(asked)
         told = list(zip(complaints, texts, strict=True))
         repaired = [(each.code, text) for each, text in told if each.kind == "solution"]
         return evidence.with_repairs(
-            proved.programs, repaired, [text for each, text in told if each.kind == "calls"]
+            verified.programs, repaired, [text for each, text in told if each.kind == "calls"]
         )
 
-    async def _repair(self, proved: jobs.Proved, complaint: Complaint, sample: int) -> str:
+    async def _repair(self, verified: jobs.Verified, complaint: Complaint, sample: int) -> str:
         if complaint.kind == "calls":
             message = prompts.messages(
-                "more_calls", stub=proved.statement.stub, count=self.config.exercises.calls, given=proved.calls,
+                "more_calls", stub=verified.statement.stub, count=self.config.exercises.calls, given=verified.calls,
                 report=complaint.report,
             )  # fmt: skip
             return await self._ask("calls", message, sample)
         message = prompts.messages(
-            "repair", signature=proved.signature, docstring=proved.docstring, program=complaint.code,
+            "repair", signature=verified.signature, docstring=verified.docstring, program=complaint.code,
             report=complaint.report,
         )  # fmt: skip
         return await self._ask("repair", message, sample)
 
     # --- the student ------------------------------------------------------------------------------------------
 
-    async def _attempted(self, proved: jobs.Proved) -> None:
+    async def _attempted(self, verified: jobs.Verified) -> None:
         record, context = self.record, self.context
         count = self.config.attempts.count
         answers = await context.models.student.ask_many(
             "attempt", record.prompt, count, priority=self.priority
         )
         texts = self._note("attempt", answers)
-        record.attempts = await context.workers.run(jobs.judge, texts, proved)
-        record.testimony, proved = await context.workers.run(jobs.testify, proved, record.attempts)
-        record.proof, record.response = proved.proof, proved.response
+        record.attempts = await context.workers.run(jobs.run_attempts, texts, verified)
+        record.testimony, verified = await context.workers.run(jobs.testify, verified, record.attempts)
+        record.verification, record.response = verified.verification, verified.response
         if self.config.curation.chosen == "repaired":
-            record.mended = await self._corrections(proved)
-        if record.seed.parent_id:
-            record.check = await self._checked(proved)
+            record.repairs = await self._attempt_repairs(verified)
+        if record.spec.parent_id:
+            record.check = await self._checked(verified)
 
-    def _contested(self, proved: jobs.Proved) -> str:
+    def _contested(self, verified: jobs.Verified) -> str:
         """Why the suite is doubtful, '' where it is not."""
         told = self.record.testimony
         if told is None or (at := told.contested) is None:
             return ""
-        against, call = told.votes[at].student_against, proved.proof.tests[at]["call"]
+        against, call = told.votes[at].student_against, verified.verification.tests[at]["call"]
         return f"{against} of {told.attempts} attempts and a solution agree against {call}"
 
-    async def _corrections(self, proved: jobs.Proved) -> list[str]:
+    async def _attempt_repairs(self, verified: jobs.Verified) -> list[str]:
         """For each attempt the teacher's smallest repair that passes; '' where none was asked for, or none does."""
         attempts, told, config = self.record.attempts, self.record.testimony, self.config.curation
         assert told
-        places = await self.context.workers.run(jobs.rejectable, attempts, proved, told, config)
+        places = await self.context.workers.run(jobs.rejectable, attempts, verified, told, config)
         chosen = [(at, attempts[at]) for at in places[: self.config.curation.pairs_per_exercise]]
-        texts = await together(self._correction(proved, each) for _, each in chosen)
-        judged = await self.context.workers.run(jobs.judge, texts, proved)
-        codes = {at: after.code for (at, _), after in zip(chosen, judged, strict=True) if after.passed}
+        texts = await together(self._attempt_repair(verified, each) for _, each in chosen)
+        repaired = await self.context.workers.run(jobs.run_attempts, texts, verified)
+        codes = {at: after.code for (at, _), after in zip(chosen, repaired, strict=True) if after.passed}
         return [codes.get(at, "") for at in range(len(self.record.attempts))]
 
-    async def _correction(self, proved: jobs.Proved, attempt: Attempt) -> str:
+    async def _attempt_repair(self, verified: jobs.Verified, attempt: Attempt) -> str:
         message = prompts.messages(
-            "correct", signature=proved.signature, docstring=proved.docstring, program=attempt.code,
+            "correct", signature=verified.signature, docstring=verified.docstring, program=attempt.code,
             report=attempt.detail,
         )  # fmt: skip
         return await self._ask("correct", message)
 
-    async def _checked(self, proved: jobs.Proved) -> dict[str, Any]:
+    async def _checked(self, verified: jobs.Verified) -> dict[str, Any]:
         """The facts by which `curriculum` tells whether the strategy did what it declares."""
-        parent = self.context.parents[self.record.seed.parent_id]
+        parent = self.context.parents[self.record.spec.parent_id]
         attempts, facts = await asyncio.gather(
             self._rematch(parent),
-            self.context.workers.run(jobs.compare, parent, proved.statement, proved.proof.tests),
+            self.context.workers.run(jobs.compare, parent, verified.statement, verified.verification.tests),
         )
         return {**facts, "parent_n": len(attempts), "parent_passes": sum(each.passed for each in attempts)}
 
@@ -365,10 +369,10 @@ class Exercise:
             "rematch", parent["prompt"], self.config.attempts.count, _PARENTS_SAMPLES, self.priority
         )
         texts = self._note_once("rematch", parent["exercise_id"], answers)
-        return await self.context.workers.run(jobs.judge_row, texts, parent)
+        return await self.context.workers.run(jobs.run_attempts_on_row, texts, parent)
 
 
-def _first_question(seed: Seed) -> list[dict[str, str]]:
-    if seed.source:
-        return prompts.messages("inspired", source=seed.source)
-    return prompts.messages("exercise", topic=seed.topic, subtopic=seed.subtopic)
+def _first_question(spec: ExerciseSpec) -> list[dict[str, str]]:
+    if spec.source:
+        return prompts.messages("inspired", source=spec.source)
+    return prompts.messages("exercise", topic=spec.topic, subtopic=spec.subtopic)

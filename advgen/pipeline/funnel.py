@@ -17,7 +17,7 @@ from typing import Any
 from advcore import TeacherError
 from advcore.stats import wilson
 from advgen import curriculum
-from advgen.curriculum import RoundStats, Verdict
+from advgen.curriculum import IntentCheck, RoundStats
 from advgen.pipeline.records import INFRASTRUCTURE, WITNESS, usage_of
 from advgen.verify import Stored
 
@@ -47,7 +47,7 @@ class Funnel:
         self._round, self._seed, self._parents, self._draw = round_number, seed, parents, draw
         self._all = _Counts()
         self._by_strategy: dict[str, _Counts] = defaultdict(_Counts)
-        self._verdicts: dict[str, list[tuple[str, Verdict]]] = defaultdict(list)
+        self._verdicts: dict[str, list[tuple[str, IntentCheck]]] = defaultdict(list)
         self._retests: dict[str, float] = {}
 
     def add(self, row: Row) -> None:
@@ -94,7 +94,7 @@ class Funnel:
         return asdict(curriculum.effect(verdicts, self._seed)) if verdicts else None
 
 
-def _verdict(row: Row, check: dict[str, Any]) -> Verdict:
+def _verdict(row: Row, check: dict[str, Any]) -> IntentCheck:
     if row["strategy"] == "opposite":
         status = check["parent_solution"]
         ran = None if status == "sandbox_error" else status in ("pass", "fail")

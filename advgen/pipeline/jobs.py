@@ -1,4 +1,4 @@
-"""What the worker processes do: every function here reads or runs Python and gets the process's `Prover` first."""
+"""What the worker processes do: every function here reads or runs Python and gets the process's `Verifier` first."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from advgen.hygiene.contamination import ADVISORY, Benchmarks, Layer
 from advgen.hygiene.items import Item, Text
 from advgen.hygiene.normal import fingerprint
 from advgen.parse import Statement
-from advgen.seeds import Seed
-from advgen.verify import TRUE, Attempt, Proof, Prover, Stored, Testimony
+from advgen.specs import ExerciseSpec
+from advgen.verify import TRUE, Attempt, Stored, Testimony, Verification, Verifier
 
 Messages = list[dict[str, str]]
 Tests = Sequence[dict[str, Any]]
@@ -61,17 +61,17 @@ class Evidence:
     ) -> Evidence:
         """Each repaired program in its place, and further calls. `programs`: what each of `solutions` was read as."""
         solutions, left = list(self.solutions), list[str | None](programs)
-        for code, text in repaired:  # the same program twice is mended in both places
+        for code, text in repaired:  # the same program twice is repaired in both places
             at = (left if code in left else programs).index(code)  # a program may have two complaints
             solutions[at], left[at] = text, None
         return replace(self, solutions=tuple(solutions), calls=(*self.calls, *further))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proved(Reading):
-    """The statement with those of its examples that execution confirmed, and the proof."""
+class Verified(Reading):
+    """The statement with those of its examples that execution confirmed, and its verification."""
 
-    proof: Proof
+    verification: Verification
     programs: tuple[str, ...]
     """What each reply was read as, '' where it held no program."""
     calls: tuple[str, ...]
@@ -83,15 +83,15 @@ class Proved(Reading):
     def response(self) -> str:
         """The reply that held the first right one; '' without one."""
         replies = dict(zip(reversed(self.programs), reversed(self.responses), strict=True))
-        return replies.get(self.proof.right[0], "") if self.proof.right else ""
+        return replies.get(self.verification.right[0], "") if self.verification.right else ""
 
 
-def describe(prover: Prover) -> str:
+def describe(verifier: Verifier) -> str:
     """The `sandbox` column."""
-    return prover.describe()
+    return verifier.describe()
 
 
-def layers(_: Prover, files: tuple[str, ...]) -> list[Layer]:
+def layers(_: Verifier, files: tuple[str, ...]) -> list[Layer]:
     """Which layers of decontamination run."""
     return _benchmarks(files).layers
 
@@ -102,14 +102,14 @@ def _benchmarks(files: tuple[str, ...]) -> Benchmarks:
     return Benchmarks.known(map(Path, files))
 
 
-def contamination(prover: Prover, proved: Proved, files: tuple[str, ...]) -> str:
+def contamination(verifier: Verifier, verified: Verified, files: tuple[str, ...]) -> str:
     """Why the exercise is a benchmark's, or ''."""
-    text = Text(proved.docstring, proved.proof.right[0], proved.statement.entry_point)
-    hits = [hit for hit in _benchmarks(files).check(text, prover.passes) if hit.layer != ADVISORY]
+    text = Text(verified.docstring, verified.verification.right[0], verified.statement.entry_point)
+    hits = [hit for hit in _benchmarks(files).check(text, verifier.passes) if hit.layer != ADVISORY]
     return ", ".join(f"{hit.layer}: {hit.benchmark} {hit.item}".strip() for hit in hits[:3])
 
 
-def read(_: Prover, text: str) -> Reading:
+def read(_: Verifier, text: str) -> Reading:
     """The statement of a reply. Raises ParseError."""
     statement = parse.statement(text)
     text = statement.docstring.lower()
@@ -124,14 +124,14 @@ def read(_: Prover, text: str) -> Reading:
     return _reading(statement)
 
 
-def reference(_: Prover, text: str) -> str:
+def reference(_: Verifier, text: str) -> str:
     """The program of a reply, of which the one function that no other names is the exercise. Raises ParseError."""
     return parse.reference(text)
 
 
-def description(prover: Prover, text: str, code: str) -> Reading:
+def description(verifier: Verifier, text: str, code: str) -> Reading:
     """The statement of a reply about a program. Raises ParseError where it is that of another function."""
-    reading = read(prover, text)
+    reading = read(verifier, text)
     statement = reading.statement
     if not parse.is_of(statement, code):
         raise parse.ParseError(f"the statement is of {statement.signature}, and not of the program")
@@ -144,111 +144,119 @@ def _reading(statement: Statement) -> Reading:
     return Reading(statement=statement, question=question, signature=signature, docstring=docstring)
 
 
-def evolve(_: Prover, seed: Seed) -> Messages:
-    """The request for a child of the seed's parent. It shows the outline only: a small teacher that sees the whole
+def evolve(_: Verifier, spec: ExerciseSpec) -> Messages:
+    """The request for a child of the spec's parent. It shows the outline only: a small teacher that sees the whole
     statement writes it down again.
     """
-    parent = parse.stored(seed.parent_stub)
+    parent = parse.stored(spec.parent_stub)
     return prompts.messages(
-        seed.strategy, signature=parent.signature, summary=parent.summary, failure=seed.parent_failure,
+        spec.strategy, signature=parent.signature, summary=parent.summary, failure=spec.parent_failure,
         words=_words(parent),
     )  # fmt: skip
 
 
-def prove(prover: Prover, reading: Reading, evidence: Evidence) -> Proved:
+def verify(verifier: Verifier, reading: Reading, evidence: Evidence) -> Verified:
     """Tests by agreement, then every gate."""
     statement = reading.statement
     claimed = [pair for text in evidence.claims for pair in _claims(text, statement)]
     wanted = [claim.call for claim in parse.examples(statement)]
     wanted += [call for text in evidence.calls for call in _calls(text, statement)]
-    programs = [_program(prover, text, statement, wanted) for text in evidence.solutions]
-    proof = prover.prove(
+    programs = [_program(verifier, text, statement, wanted) for text in evidence.solutions]
+    verification = verifier.verify(
         statement, [code for code in programs if code], wanted, claimed, evidence.asked, evidence.reference
     )
-    for name, texts in evidence.witnesses if proof.status == "kept" else ():
-        if not any(prover.attempt(text, statement, proof.tests, proof.reference_s).passed for text in texts):
+    for name, texts in evidence.witnesses if verification.status == "kept" else ():
+        if not any(
+            verifier.attempt(text, statement, verification.tests, verification.reference_s).passed
+            for text in texts
+        ):
             reason = f"of {len(texts)} solutions of {name} none passes"
-            proof = replace(proof, status="unwitnessed", reason=reason)
+            verification = replace(verification, status="unwitnessed", reason=reason)
             break
-    if proof.status == "kept":
-        reading = _reading(_confirmed(statement, proof))
-    return Proved(
+    if verification.status == "kept":
+        reading = _reading(_confirmed(statement, verification))
+    return Verified(
         statement=reading.statement, question=reading.question, signature=reading.signature,
-        docstring=reading.docstring, proof=proof, programs=tuple(programs),
+        docstring=reading.docstring, verification=verification, programs=tuple(programs),
         calls=tuple(call.source for call in wanted), responses=evidence.solutions,
     )  # fmt: skip
 
 
-def accept(prover: Prover, reading: Reading, solutions: Sequence[str], task: Task) -> Proved:
+def accept(verifier: Verifier, reading: Reading, solutions: Sequence[str], task: Task) -> Verified:
     """Solutions to a task whose tests and right programs are given, and every gate. Its programs are read as replies
     are, so that both sides of a pair have one form.
     """
     statement = reading.statement
     calls = [parse.Call(test["call"], arguments(test["call"])) for test in task.tests]
-    programs = [_program(prover, text, statement, calls) for text in solutions]
-    own = [_program(prover, fenced(code), statement, calls) for code in (task.reference, *task.solutions)]
-    proof = prover.accept(statement, programs, own, task.tests)
-    return Proved(
+    programs = [_program(verifier, text, statement, calls) for text in solutions]
+    own = [_program(verifier, fenced(code), statement, calls) for code in (task.reference, *task.solutions)]
+    verification = verifier.accept(statement, programs, own, task.tests)
+    return Verified(
         statement=statement, question=reading.question, signature=reading.signature, docstring=reading.docstring,
-        proof=proof, programs=tuple(programs), calls=tuple(call.source for call in calls),
+        verification=verification, programs=tuple(programs), calls=tuple(call.source for call in calls),
         responses=tuple(solutions),
     )  # fmt: skip
 
 
-def judge(prover: Prover, texts: Sequence[str], proved: Proved) -> list[Attempt]:
+def run_attempts(verifier: Verifier, texts: Sequence[str], verified: Verified) -> list[Attempt]:
     """Replies to its question, run."""
-    proof = proved.proof
-    return [prover.attempt(text, proved.statement, proof.tests, proof.reference_s) for text in texts]
+    verification = verified.verification
+    return [
+        verifier.attempt(text, verified.statement, verification.tests, verification.reference_s)
+        for text in texts
+    ]
 
 
-def testify(prover: Prover, proved: Proved, attempts: Sequence[Attempt]) -> tuple[Testimony, Proved]:
-    """What solutions and attempts say of the suite; and the proof with those of the right solutions that most of what
-    passes agrees with.
+def testify(
+    verifier: Verifier, verified: Verified, attempts: Sequence[Attempt]
+) -> tuple[Testimony, Verified]:
+    """What solutions and attempts say of the suite; and the verification with those of the right solutions that most of
+    what passes agrees with.
     """
-    if proved.proof.given:
-        return TRUE, proved
-    told, right = prover.testimony(proved.statement, proved.proof, proved.programs, attempts)
-    return told, replace(proved, proof=replace(proved.proof, right=right))
+    if verified.verification.given:
+        return TRUE, verified
+    told, right = verifier.testimony(verified.statement, verified.verification, verified.programs, attempts)
+    return told, replace(verified, verification=replace(verified.verification, right=right))
 
 
 def rejectable(
-    _: Prover, attempts: Sequence[Attempt], proved: Proved, told: Testimony, config: CurationConfig
+    _: Verifier, attempts: Sequence[Attempt], verified: Verified, told: Testimony, config: CurationConfig
 ) -> list[int]:
     """Places of the attempts that `curate` makes pairs of, in its order."""
     trust = trusted(config)
-    right = [*proved.proof.right, *(each.code for each in attempts if each.passed)]
+    right = [*verified.verification.right, *(each.code for each in attempts if each.passed)]
     places = failing(attempts, {fingerprint(code) for code in right})
     return [at for at in places if probability(told, at, attempts[at].failed, config, trust)]
 
 
-def judge_row(prover: Prover, texts: Sequence[str], row: dict[str, Any]) -> list[Attempt]:
+def run_attempts_on_row(verifier: Verifier, texts: Sequence[str], row: dict[str, Any]) -> list[Attempt]:
     """The same for an exercise that is a row of the `raw` config."""
     statement, tests = parse.stored(row["stub"]), Stored(row).tests
-    return [prover.attempt(text, statement, tests) for text in texts]
+    return [verifier.attempt(text, statement, tests) for text in texts]
 
 
-def compare(prover: Prover, parent: dict[str, Any], child: Statement, tests: Tests) -> dict[str, Any]:
+def compare(verifier: Verifier, parent: dict[str, Any], child: Statement, tests: Tests) -> dict[str, Any]:
     """Parent and child side by side: their outlines, and whether the parent's solution solves the child."""
     old = parse.stored(parent["stub"])
     renamed = fenced(f"{Stored(parent).right[0].code}\n\n{child.entry_point} = {old.entry_point}")
     return {
         "same_signature": old.types == child.types,
-        "parent_solution": prover.attempt(renamed, child, tests).status,
+        "parent_solution": verifier.attempt(renamed, child, tests).status,
         "parent_words": _words(old), "child_words": _words(child),
     }  # fmt: skip
 
 
-def passes_suite(prover: Prover, item: Item, tests: Tests) -> bool:
+def passes_suite(verifier: Verifier, item: Item, tests: Tests) -> bool:
     """Whether a benchmark's own solution passes our tests."""
-    return prover.judge(item.code, item.entry_point, tests).passed
+    return verifier.check(item.code, item.entry_point, tests).passed
 
 
-def are_true(prover: Prover, item: Item, codes: Sequence[str]) -> list[bool]:
+def are_true(verifier: Verifier, item: Item, codes: Sequence[str]) -> list[bool]:
     """Whether programs pass a benchmark's tests, and come to what its own solution does on all its inputs. Raises
     ParseError where that is nothing.
     """
     inputs, started = _of_some_size(item.inputs), time.monotonic()
-    wanted = prover.outputs(item.code, item.entry_point, inputs)
+    wanted = verifier.outputs(item.code, item.entry_point, inputs)
     reference_s = time.monotonic() - started
     known = [
         (args, output.value) for args, output in zip(inputs, wanted, strict=True) if output.status == "ok"
@@ -259,9 +267,9 @@ def are_true(prover: Prover, item: Item, codes: Sequence[str]) -> list[bool]:
 
     @functools.cache
     def is_true(code: str) -> bool:
-        if not code or (item.tests and not prover.passes(code, item.tests, item.entry_point)):
+        if not code or (item.tests and not verifier.passes(code, item.tests, item.entry_point)):
             return False
-        outputs = prover.outputs(code, item.entry_point, [args for args, _ in known], reference_s)
+        outputs = verifier.outputs(code, item.entry_point, [args for args, _ in known], reference_s)
         return all(
             output.status == "ok" and _equal(value, output.value, item.unordered)
             for (_, value), output in zip(known, outputs, strict=True)
@@ -293,18 +301,18 @@ def _words(statement: Statement) -> int:
     return len(statement.docstring.partition(">>>")[0].split())
 
 
-def _confirmed(statement: Statement, proof: Proof) -> Statement:
+def _confirmed(statement: Statement, verification: Verification) -> Statement:
     """The statement with those of its examples that execution confirmed."""
-    return parse.with_examples(statement, {test["call"] for test in proof.tests})
+    return parse.with_examples(statement, {test["call"] for test in verification.tests})
 
 
-def _program(prover: Prover, text: str, statement: Statement, calls: Sequence[parse.Call]) -> str:
-    """The program of a reply in the form that works; where it cannot be read its code as it is, which the proof will
-    complain about, or ''.
+def _program(verifier: Verifier, text: str, statement: Statement, calls: Sequence[parse.Call]) -> str:
+    """The program of a reply in the form that works; where it cannot be read its code as it is, which the verification
+    will complain about, or ''.
     """
     try:
         code = parse.program(text, statement.entry_point, statement.above)
-        return prover.working(code, statement.entry_point, calls)
+        return verifier.working(code, statement.entry_point, calls)
     except parse.ParseError:
         return _code(text, statement.entry_point)
 

@@ -8,17 +8,17 @@ from advcore import DataError
 from advcore.ask import estimate
 from advgen.config import BuildConfig
 from advgen.pipeline.models import check_models
-from advgen.seeds import NOTHING, Given, Parent, first_seeds, topics
+from advgen.specs import NOTHING, Given, Parent, first_specs, topics
 
 PROMPT_TOKENS = 500  # of one request, for estimates; the longest template with its statement stays below it
 
 
 def validate(config: BuildConfig, parent: Parent | None, given: Given = NOTHING) -> None:
-    """Raise ConfigError for what would only fail later: models that cannot be asked, no seeds."""
+    """Raise ConfigError for what would only fail later: models that cannot be asked, no specs."""
     check_models(config)
     given.read_tasks()
     texts = Given(texts=given.texts)  # looked at also where tasks are enough
-    if parent is None and next(first_seeds(config, texts), None) is None:
+    if parent is None and next(first_specs(config, texts), None) is None:
         raise DataError(f"{given.texts} holds nothing to make an exercise from")
 
 

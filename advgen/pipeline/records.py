@@ -1,7 +1,7 @@
 """What became of each exercise, as a row of the `raw` config, and the file that keeps the rows of a run.
 
-A finished exercise is on disk at once, so that a run that goes on neither asks nor proves it again, and so that memory
-does not grow with a round. The file is a cache: what it lost, the journal's replies give again.
+A finished exercise is on disk at once, so that a run that goes on neither asks nor verifies it again, and so that
+memory does not grow with a round. The file is a cache: what it lost, the journal's replies give again.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from advcore.ask import Answer
 from advcore.contract import SCHEMA_VERSION
 from advcore.runs import cut_torn, whole_lines
 from advgen.parse import Statement
-from advgen.seeds import Seed
-from advgen.verify import Attempt, Proof, Solution, Testimony
+from advgen.specs import ExerciseSpec
+from advgen.verify import Attempt, Solution, Testimony, Verification
 
 WITNESS = "witness"  # the purpose of requests to witnesses
 INFRASTRUCTURE = ("no_reply", "sandbox_error")
@@ -28,9 +28,9 @@ INFRASTRUCTURE = ("no_reply", "sandbox_error")
 
 @dataclass(slots=True, kw_only=True)
 class Record:
-    """All that became of one seed so far."""
+    """All that became of one spec so far."""
 
-    seed: Seed
+    spec: ExerciseSpec
     exercise_id: str
     status: str = ""
     """`kept` or the gate that turned it away."""
@@ -39,13 +39,13 @@ class Record:
     prompt: list[dict[str, str]] = field(default_factory=list)
     """What teacher and student were asked to solve."""
     solutions: list[str] = field(default_factory=list)
-    proof: Proof | None = None
+    verification: Verification | None = None
     response: str = ""
     """The teacher's reply that held the first right solution, as it came."""
     attempts: list[Attempt] = field(default_factory=list)
     testimony: Testimony | None = None
     """What solutions and attempts say of the suite."""
-    mended: list[str] = field(default_factory=list)
+    repairs: list[str] = field(default_factory=list)
     """Teacher's repair of each failing attempt that it was asked to repair, by index; '' where it does not pass."""
     check: dict[str, Any] = field(default_factory=dict)
     """What tells whether the strategy did what it declares (`curriculum`)."""
@@ -63,33 +63,34 @@ class Record:
 
     def row(self, origin: dict[str, Any]) -> dict[str, Any]:
         """The row of the `raw` config. `origin`: teacher, student, sandbox, and what `provenance` starts from."""
-        seed, proof = self.seed, self.proof
+        spec, verification = self.spec, self.verification
         provenance = {**origin["provenance"], "requests": [answer.key for _, answer in self.answers]}
         passed = [attempt.passed for attempt in self.attempts]
         return {
-            "exercise_id": self.exercise_id, "parent_id": seed.parent_id, "round": seed.round,
-            "strategy": seed.strategy, "topic": seed.topic, "subtopic": seed.subtopic,
+            "exercise_id": self.exercise_id, "parent_id": spec.parent_id, "round": spec.round,
+            "strategy": spec.strategy, "topic": spec.topic, "subtopic": spec.subtopic,
             "entry_point": self.statement.entry_point if self.statement else "",
-            "tests": json.dumps(list(proof.tests) if proof else []),
+            "tests": json.dumps(list(verification.tests) if verification else []),
             "stub": self.statement.stub if self.statement else "", "status": self.status, "reason": self.reason,
             "prompt": self.prompt, "response": self.response,
-            "solutions": json.dumps([asdict(each) for each in _solutions(self.solutions, proof)]),
+            "solutions": json.dumps([asdict(each) for each in _solutions(self.solutions, verification)]),
             "attempts": json.dumps([asdict(attempt) for attempt in self.attempts]),
             "testimony": json.dumps(asdict(self.testimony) if self.testimony else {}),
-            "mended": json.dumps(self.mended),
-            "teacher_pass_rate": proof.teacher_pass_rate if proof else 0.0,
+            "mended": json.dumps(self.repairs),
+            "teacher_pass_rate": verification.teacher_pass_rate if verification else 0.0,
             "student_pass_rate": sum(passed) / len(passed) if passed else 0.0, "n_attempts": len(passed),
-            "kill_rate": proof.kill_rate if proof else 0.0, "coverage": proof.coverage if proof else 0.0,
+            "kill_rate": verification.kill_rate if verification else 0.0,
+            "coverage": verification.coverage if verification else 0.0,
             "check": json.dumps(self.check), "usage": json.dumps(self.usage),
             "teacher": origin["teacher"], "student": origin["student"], "sandbox": origin["sandbox"],
             "provenance": json.dumps(provenance), "schema_version": SCHEMA_VERSION,
         }  # fmt: skip
 
 
-def _solutions(codes: Sequence[str], proof: Proof | None) -> list[Solution]:
+def _solutions(codes: Sequence[str], verification: Verification | None) -> list[Solution]:
     """The reference first."""
-    right = proof.right if proof else ()
-    given = right[len(right) - proof.given :] if proof else ()
+    right = verification.right if verification else ()
+    given = right[len(right) - verification.given :] if verification else ()
     ordered = [*right, *(code for code in codes if code not in right)]
     return [
         Solution(code, right=code in right, given=code in given and code not in codes)

@@ -1,4 +1,4 @@
-"""Processes that parse and run Python beside the event loop, each with a state of its own (a `Prover`).
+"""Processes that parse and run Python beside the event loop, each with a state of its own (a `Verifier`).
 
 Processes and not threads, because CPython 3.11 parses wrongly in two threads at once ("AST constructor recursion depth
 mismatch"), and because text that crashes the parser then costs a job and not the run. loky's and not the standard

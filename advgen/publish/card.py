@@ -38,7 +38,7 @@ configs:
 
 `{teacher}` wrote exercises, solutions and tests; `{student}` attempted them.{_others(funnel)}
 In every pair of the `dpo` config, chosen passes all tests and rejected fails one of them, under three hash seeds, in a
-sandbox: `advgen verify` runs them again. That the tests are right is likely, and not proved: `p_true` says how likely
+sandbox: `advgen verify` runs them again. That the tests are right is likely, and not certain: `p_true` says how likely
 for each pair. Terms of use of the teacher model apply.
 
 {_verdict(funnel["audit"])}

@@ -1,27 +1,27 @@
-"""Proof by execution: solutions x calls, test strength, determinism, attempts, and the verifier's own error rates.
+"""Verification by execution: solutions x calls, test strength, determinism, attempts, the verifier's own error rates.
 
 The only package of the data side that uses `sandbox`. Expected values are what independent solutions agree on; asserts
 written from the statement alone are the cross-check. Nothing a model wrote runs outside the sandbox, and a
-`sandbox_error` is never counted as a failed program: it raises. Asking a teacher to mend what failed is `pipeline`'s.
-Finished datasets are judged by `reprove` (each row again) and `calibration` (error rates), imported where needed.
+`sandbox_error` is never counted as a failed program: it raises. Asking a teacher to repair what failed is `pipeline`'s.
+Finished datasets are checked by `reverify` (each row again) and `calibration` (error rates), imported where needed.
 """
 
 from sandbox import SandboxUnavailable
 
-from .proof import TRUE, Attempt, Complaint, Proof, SandboxBroken, Testimony, Votes
-from .prover import Prover
 from .stored import Solution, Stored
+from .verification import TRUE, Attempt, Complaint, SandboxBroken, Testimony, Verification, Votes
+from .verifier import Verifier
 
 __all__ = [
     "TRUE",
     "Attempt",
     "Complaint",
-    "Proof",
-    "Prover",
     "SandboxBroken",
     "SandboxUnavailable",
     "Solution",
     "Stored",
     "Testimony",
+    "Verification",
+    "Verifier",
     "Votes",
 ]

@@ -1,7 +1,7 @@
 """The verifier's own error rates, on programs whose truth is known by construction.
 
-Known-wrong: mutants of a reference by operators that no gate uses, proved wrong by an input, from a generator that no
-gate uses either, on which they return another value than every accepted solution does; where accepted solutions differ
+Known-wrong: mutants of a reference by operators that no gate uses, shown to be wrong by an input, from a generator that
+no gate uses either, on which they return another value than every accepted solution; where accepted solutions differ
 among themselves the statement leaves the value open, and a mutant that shows only there is counted apart. Known-right:
 rewrites that keep the meaning. A false accept is a known-wrong program that passes every test of its exercise, a false
 reject a known-right one that does not. Both are made from references: the errors that models make are not sampled, and
@@ -25,12 +25,12 @@ from advgen.verify.edits import Variant, variants
 from advgen.verify.failure import bounded
 from advgen.verify.fit import Signature
 from advgen.verify.operators import FAMILY
-from advgen.verify.proof import Attempt, SandboxBroken
-from advgen.verify.prover import Prover, Test
-from advgen.verify.rates import Case, Judged, Rates, Tally
-from advgen.verify.reprove import stored_rows
+from advgen.verify.rates import Case, Misclassified, Rates, Tally
+from advgen.verify.reverify import stored_rows
 from advgen.verify.rewrites import rewrites
 from advgen.verify.stored import Stored
+from advgen.verify.verification import Attempt, SandboxBroken
+from advgen.verify.verifier import Test, Verifier
 from sandbox import Limits, Output, Sandbox
 
 INPUTS = 400  # drawn an exercise, beside its tests' own
@@ -39,7 +39,7 @@ _RUN_WALL_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exercise:
+class CalibrationExercise:
     """What is calibrated on."""
 
     exercise_id: str
@@ -52,7 +52,7 @@ class Exercise:
     """The statement, where it is known: on inputs that it is not about nobody errs."""
 
 
-def exercises_of(folder: Path) -> Iterator[Exercise]:
+def exercises_of(folder: Path) -> Iterator[CalibrationExercise]:
     """The kept exercises of a dataset folder's `raw` config, with their accepted solutions. Raises DataError."""
     seen: set[str] = set()
     for _, row in stored_rows(folder, "raw"):
@@ -61,22 +61,22 @@ def exercises_of(folder: Path) -> Iterator[Exercise]:
             yield from _exercise(row)
 
 
-def _exercise(row: dict[str, Any]) -> Iterator[Exercise]:
-    """None where the row cannot be read: that it does not reproduce is for `reprove` to say."""
+def _exercise(row: dict[str, Any]) -> Iterator[CalibrationExercise]:
+    """None where the row cannot be read: that it does not reproduce is for `reverify` to say."""
     try:
         right = [each.code for each in Stored(row).right]
         tests = tuple(contract.tests_of(row["tests"]))
     except DataError:
         return
     if right and all(isinstance(code, str) for code in right):
-        yield Exercise(
+        yield CalibrationExercise(
             exercise_id=row["exercise_id"], entry_point=row["entry_point"], reference=right[0], tests=tests,
             others=tuple(right[1:]), stub=row["stub"],
         )  # fmt: skip
 
 
 def calibrate(
-    exercises: Iterable[Exercise],
+    exercises: Iterable[CalibrationExercise],
     limit: int,
     sandbox: SandboxConfig | None = None,
     progress: Callable[[int], None] = lambda done: None,
@@ -88,11 +88,11 @@ def calibrate(
     config, tally = sandbox or SandboxConfig(), Tally()
     limits = Limits(wall_s=_RUN_WALL_S, memory_bytes=config.memory_bytes)
     with (
-        Prover(config, GateConfig()) as prover,
+        Verifier(config, GateConfig()) as verifier,
         Sandbox(1, limits, hash_seed=1, allow_unsandboxed=config.allow_unsandboxed) as box,
     ):
         for done, exercise in enumerate(exercises, 1):
-            _calibrate_one(_Bench(exercise, prover, box), limit, tally)
+            _calibrate_one(_Bench(exercise, verifier, box), limit, tally)
             progress(done)
     return tally.rates()
 
@@ -103,8 +103,8 @@ _Known = list[tuple[drawn.Args, Any]]
 class _Bench:
     """One exercise: its reference's values on many inputs, against which others are held."""
 
-    def __init__(self, exercise: Exercise, prover: Prover, box: Sandbox) -> None:
-        self.exercise, self._prover, self._box = exercise, prover, box
+    def __init__(self, exercise: CalibrationExercise, verifier: Verifier, box: Sandbox) -> None:
+        self.exercise, self._verifier, self._box = exercise, verifier, box
         self.settled: _Known = []
         """Where all accepted solutions return one value."""
         self.open: _Known = []
@@ -114,7 +114,7 @@ class _Bench:
     def opened(self) -> bool:
         """Whether the reference passes, and there are inputs to hold others against."""
         started = time.monotonic()
-        if not self.judge(self.exercise.reference).passed:
+        if not self.check(self.exercise.reference).passed:
             return False
         self._reference_s = time.monotonic() - started
         try:
@@ -136,10 +136,10 @@ class _Bench:
         stub = self.exercise.stub
         return not stub or Signature(stored(stub)).is_about(Call("", args))
 
-    def judge(self, code: str) -> Attempt:
-        """As the prover does with an attempt."""
+    def check(self, code: str) -> Attempt:
+        """As the verifier does with an attempt."""
         exercise = self.exercise
-        return self._prover.judge(code, exercise.entry_point, exercise.tests, self._reference_s)
+        return self._verifier.check(code, exercise.entry_point, exercise.tests, self._reference_s)
 
     def witness(self, code: str, known: _Known, errors: bool = False) -> str:
         """A call among `known` on which `code` returns something else than the reference, '' where none is found.
@@ -184,30 +184,30 @@ def _calibrate_one(bench: _Bench, limit: int, tally: Tally) -> None:
         tally.skipped += 1
         return
     for variant in wrong:
-        _judge_wrong(bench, variant, tally)
+        _check_wrong(bench, variant, tally)
     for variant in right:
-        _judge_right(bench, variant, tally)
+        _check_right(bench, variant, tally)
 
 
-def _judge_wrong(bench: _Bench, variant: Variant, tally: Tally) -> None:
+def _check_wrong(bench: _Bench, variant: Variant, tally: Tally) -> None:
     witness = bench.witness(variant.source, bench.settled)
-    survives = bool(witness) and bench.judge(variant.source).passed
+    survives = bool(witness) and bench.check(variant.source).passed
     tally.wrong.append(_case(bench, variant, known=bool(witness), error=survives))
     if survives:
-        tally.survivors.append(_judged(bench, variant, witness))
+        tally.survivors.append(_misclassified(bench, variant, witness))
     elif not witness:
         tally.undecided += bool(bench.witness(variant.source, bench.open))
 
 
-def _judge_right(bench: _Bench, variant: Variant, tally: Tally) -> None:
+def _check_right(bench: _Bench, variant: Variant, tally: Tally) -> None:
     if witness := bench.witness(variant.source, [*bench.settled, *bench.open], errors=True):
         tally.right.append(_case(bench, variant, known=False, error=False))
-        tally.bad_rewrites.append(_judged(bench, variant, witness))
+        tally.bad_rewrites.append(_misclassified(bench, variant, witness))
         return
-    attempt = bench.judge(variant.source)
+    attempt = bench.check(variant.source)
     tally.right.append(_case(bench, variant, known=True, error=not attempt.passed))
     if not attempt.passed:
-        tally.rejected.append(_judged(bench, variant, f"{attempt.failure_kind}: {attempt.detail}"))
+        tally.rejected.append(_misclassified(bench, variant, f"{attempt.failure_kind}: {attempt.detail}"))
 
 
 def _case(bench: _Bench, variant: Variant, known: bool, error: bool) -> Case:
@@ -215,6 +215,6 @@ def _case(bench: _Bench, variant: Variant, known: bool, error: bool) -> Case:
     return Case(exercise_id=name, operator=variant.operator, known=known, error=error)
 
 
-def _judged(bench: _Bench, variant: Variant, witness: str) -> Judged:
+def _misclassified(bench: _Bench, variant: Variant, witness: str) -> Misclassified:
     name = bench.exercise.exercise_id
-    return Judged(exercise_id=name, operator=variant.operator, code=variant.source, witness=witness)
+    return Misclassified(exercise_id=name, operator=variant.operator, code=variant.source, witness=witness)

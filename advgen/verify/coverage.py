@@ -2,7 +2,7 @@
 
 A block is the body of a function, loop, handler or case, and either arm of an `if`, written or not, or of a
 conditional expression. Lines are not counted: a program without branches is covered by any call. Pure: the marked
-program is text that the prover runs.
+program is text that the verifier runs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the teacher could mend, from what the sandbox saw. Pure.
+"""What the teacher could repair, from what the sandbox saw. Pure.
 
 A report on a solution holds that program's own error and nothing of the other solutions. The value they agree on is
-left out on purpose: a solution bent towards it would no longer be an independent witness, and agreement would prove
+left out on purpose: a solution bent towards it would no longer be an independent witness, and agreement would show
 nothing. For the same reason a solution that merely returns something else is no complaint.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from advgen.parse import tree
 from advgen.verify.failure import bounded
-from advgen.verify.proof import Complaint
+from advgen.verify.verification import Complaint
 from sandbox import Output
 
 MAX_REPORT_CHARS = 1_200
@@ -78,7 +78,7 @@ def too_few(rows: Sequence[Sequence[Output]], sources: Sequence[str], unfit: Seq
     return calls("\n".join(["These calls show nothing:", *lost[: 2 * _CALLS_SHOWN]]))
 
 
-def survivors(reference: str, mutants: Sequence[str]) -> Complaint:
+def surviving(reference: str, mutants: Sequence[str]) -> Complaint:
     """Calls are wanted that tell the reference from these wrong versions of it, shown as diffs."""
     before = ast.unparse(tree(reference)).splitlines()
     diffs = []

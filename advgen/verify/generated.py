@@ -52,9 +52,9 @@ def unanimous(rows: Sequence[Sequence[Output]], exercise: Statement) -> list[Out
 def discriminating(
     expected: Sequence[Outcome | None], mutants: Sequence[Sequence[Output]], most: int, exercise: Statement
 ) -> tuple[list[int], list[int]]:
-    """At most `most` inputs that fail mutants, and the mutants that live on. `mutants[i][j]`: mutant i on input j."""
+    """At most `most` inputs that fail mutants, and the mutants that survive. `mutants[i][j]`: mutant i on input j."""
     chosen: list[int] = []
-    living = []
+    surviving = []
     for number, row in enumerate(mutants):
         differs = [
             at for at, value in enumerate(expected) if value and not _comes_to(row[at], value, exercise)
@@ -63,8 +63,8 @@ def discriminating(
             if differs and len(chosen) < most:
                 chosen.append(differs[0])
             else:
-                living.append(number)
-    return chosen, living
+                surviving.append(number)
+    return chosen, surviving
 
 
 def outcome(output: Output, exercise: Statement) -> Outcome | None:

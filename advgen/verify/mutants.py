@@ -2,7 +2,7 @@
 
 Each mutant differs from the original in one place: a comparison, an arithmetic or boolean operator, a constant, a
 condition, or a returned value. Equivalent mutants are not ruled out, so a kill rate is a lower bound. The verifier's
-own error rates are measured with another family (`operators`): a gate is not to be judged by what it was built on.
+own error rates are measured with another family (`operators`): a gate is not to be measured by what it was built on.
 """
 
 from __future__ import annotations

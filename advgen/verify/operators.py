@@ -1,7 +1,7 @@
 """Wrong versions of a program by mistakes that programmers make: the held-out family, which no gate uses.
 
 The verifier's false accepts are measured with these (`calibration`), the tests' strength is gated with those of
-`mutants`: the two must have no operator in common, or the gate would be judged by what it was fitted to.
+`mutants`: the two must have no operator in common, or the gate would be measured by what it was fitted to.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from advcore.stats import Interval, wilson
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """A known program that the verifier judged otherwise, or a rewrite that turned out to be none."""
+class Misclassified:
+    """A known program on which the verifier errs, or a rewrite that turned out to be none."""
 
     exercise_id: str
     operator: str
@@ -44,15 +44,15 @@ class Rates:
     false_reject: float
     false_reject_interval: Interval
     wrong: dict[str, Count]
-    """By operator; `known` are the mutants proved wrong, the others may well be equivalent."""
+    """By operator; `known` are the mutants shown to be wrong, the others may well be equivalent."""
     undecided: int
     """Mutants that differ from the reference only where accepted solutions differ too: not known to be wrong."""
     right: dict[str, Count]
     """By rewrite; `made - known` are bad rewrites, which differ from the reference after all."""
-    survivors: tuple[Judged, ...]
+    survivors: tuple[Misclassified, ...]
     """The false accepts, for a person to look at."""
-    rejected: tuple[Judged, ...]
-    bad_rewrites: tuple[Judged, ...]
+    rejected: tuple[Misclassified, ...]
+    bad_rewrites: tuple[Misclassified, ...]
 
     def summary(self) -> dict[str, Any]:
         """Plain values, with numbers of programs in the place of programs."""
@@ -87,9 +87,9 @@ class Tally:
     undecided: int = 0
     wrong: list[Case] = field(default_factory=list)
     right: list[Case] = field(default_factory=list)
-    survivors: list[Judged] = field(default_factory=list)
-    rejected: list[Judged] = field(default_factory=list)
-    bad_rewrites: list[Judged] = field(default_factory=list)
+    survivors: list[Misclassified] = field(default_factory=list)
+    rejected: list[Misclassified] = field(default_factory=list)
+    bad_rewrites: list[Misclassified] = field(default_factory=list)
 
     def rates(self) -> Rates:
         accept, accept_interval = _rate(self.wrong)

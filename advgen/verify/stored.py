@@ -1,4 +1,4 @@
-"""What was proved of an exercise, as a row of the `raw` config stores it: the one reader of that row's JSON columns."""
+"""The verification of an exercise, as a row of the `raw` config stores it: the one reader of its JSON columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from advcore import DataError
-from advgen.verify.proof import Attempt, Testimony, Votes
+from advgen.verify.verification import Attempt, Testimony, Votes
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class Stored:
         return self._read("attempts", lambda found: [_attempt(each) for each in found])
 
     @cached_property
-    def mended(self) -> list[str]:
+    def repairs(self) -> list[str]:
         """The teacher's repair of each attempt; "" where it was not asked for one, or none passes."""
         return self._read("mended", list)
 

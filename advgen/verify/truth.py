@@ -17,7 +17,7 @@ from typing import Any
 
 from advcore import DataError
 from advcore.settings import shipped
-from advgen.verify.proof import Testimony
+from advgen.verify.verification import Testimony
 
 SHIPPED = "data/truth.json"
 _DECAY = 2.0  # of the weights, in units of one observation

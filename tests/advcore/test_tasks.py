@@ -10,9 +10,9 @@ from advgen import parse
 from advgen.hygiene.contamination import Benchmarks
 from advgen.hygiene.items import Text
 from advgen.hygiene.normal import fingerprint
+from advgen.verify.baselines import constant_baselines
 from advgen.verify.fit import Signature
 from advgen.verify.mutants import mutants
-from advgen.verify.nulls import nulls
 from sandbox import Limits, Sandbox
 
 ALL = tasks.read()
@@ -49,7 +49,7 @@ def test_the_tests_kill_nearly_all_mutants_and_every_null(task: tasks.Task, box:
     made = mutants(task.reference, 30)
     living = [code for code in made if box.check(code, suite, task.name, fail_fast=True).passed]
     assert len(living) <= 0.05 * len(made)
-    for program in nulls(statement, task.tests).values():
+    for program in constant_baselines(statement, task.tests).values():
         assert not box.check(program, suite, task.name).passed
 
 

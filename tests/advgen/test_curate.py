@@ -11,8 +11,8 @@ import pytest
 from advgen import curate, parse
 from advgen.config import CurationConfig
 from advgen.pipeline.records import Record
-from advgen.seeds import Seed
-from advgen.verify import Attempt, Proof, Stored, Testimony, Votes, truth
+from advgen.specs import ExerciseSpec
+from advgen.verify import Attempt, Stored, Testimony, Verification, Votes, truth
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden.jsonl"
 STATEMENT = parse.statement(
@@ -42,14 +42,16 @@ def told_by(attempts, alike=None):
     )  # fmt: skip
 
 
-def row(*attempts, status="kept", name="e", good=GOOD, mended=(), alike=None):
+def row(*attempts, status="kept", name="e", good=GOOD, repairs=(), alike=None):
     test = {"call": "double(2)", "expected": "4", "source": "agreement"}
     record = Record(
-        seed=Seed(index=0, round=0, strategy="seed", topic="t", subtopic="s"), exercise_id=name, status=status,
+        spec=ExerciseSpec(index=0, round=0, strategy="seed", topic="t", subtopic="s"), exercise_id=name, status=status,
         statement=STATEMENT, prompt=[{"role": "user", "content": "p"}],
         solutions=["def double(x):\n    return 3", good],
-        proof=Proof(status="kept", right=(good,), tests=(test,), teacher_pass_rate=0.5, kill_rate=0.75, coverage=1.0),
-        response=f"Here:\n```python\n{good}\n```", attempts=list(attempts), mended=list(mended),
+        verification=Verification(
+            status="kept", right=(good,), tests=(test,), teacher_pass_rate=0.5, kill_rate=0.75, coverage=1.0
+        ),
+        response=f"Here:\n```python\n{good}\n```", attempts=list(attempts), repairs=list(repairs),
         testimony=told_by(attempts, alike),
     )  # fmt: skip
     return record.row(ORIGIN)
@@ -110,10 +112,10 @@ def test_the_chosen_side_comes_from_where_the_config_says_or_there_is_no_pair():
     (own,) = pairs(failing(), PASS, chosen="student")
     assert (own["chosen_source"], own["chosen"]) == ("student", curate.reply(PASS.code))
     assert not pairs(failing(), chosen="student")
-    mended = "def double(x):\n    return x * 2"
-    (repaired,) = pairs(PASS, failing(), chosen="repaired", mended=["", mended])
-    assert (repaired["chosen_source"], repaired["chosen"]) == ("repaired", curate.reply(mended))
-    assert not pairs(PASS, failing(), chosen="repaired", mended=["", ""])
+    code = "def double(x):\n    return x * 2"
+    (repaired,) = pairs(PASS, failing(), chosen="repaired", repairs=["", code])
+    assert (repaired["chosen_source"], repaired["chosen"]) == ("repaired", curate.reply(code))
+    assert not pairs(PASS, failing(), chosen="repaired", repairs=["", ""])
 
 
 def test_a_kept_row_gives_rows_to_every_config_and_another_one_to_none():

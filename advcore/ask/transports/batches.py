@@ -21,7 +21,7 @@ from advcore.ask import providers
 from advcore.ask.budget import Budget
 from advcore.ask.config import ModelConfig
 from advcore.ask.errors import RETRYABLE, RequestFailed
-from advcore.ask.journal import Batch, Journal, Row
+from advcore.ask.journal import Batch, BatchRequest, Journal
 from advcore.ask.prices import Price
 from advcore.ask.transports.vendors import Anthropic, OpenAI, Outcome, Vendor
 
@@ -71,7 +71,7 @@ class Batches:
         self._budget, self._price, self._keep = budget, price, keep
         self._vendor: Vendor | None = None
         self._alive: dict[str, Alive] = {}
-        self._waiting: dict[str, Row] = {}
+        self._waiting: dict[str, BatchRequest] = {}
         self._bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Results]] = set()
@@ -92,7 +92,7 @@ class Batches:
         except BaseException:
             self._resolve(key, None)  # others who wait for it try for themselves
             raise
-        self._collect(key, Row(purpose, payload, sample, intent))
+        self._collect(key, BatchRequest(purpose, payload, sample, intent))
         reply = await asyncio.shield(future)
         assert reply is not None, "only batches of earlier processes are forgotten"
         return reply
@@ -130,7 +130,7 @@ class Batches:
                 self._budget.adopted(row.intent)
             self._spawn(batch, self._resume)
 
-    def _collect(self, key: str, row: Row) -> None:
+    def _collect(self, key: str, row: BatchRequest) -> None:
         size = len(json.dumps(row.payload)) + 256  # and what the provider's form adds to it
         if self._waiting and self._bytes + size > _LARGEST_BYTES:
             self._submit_waiting()

@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from advcore.testing.servers.behaviour import BREAKS, Refusal
-from advcore.testing.servers.dialects import Anthropic, Dialect, Json, OpenAI, Reply, check, parse_body
+from advcore.testing.servers.dialects import Anthropic, Dialect, Json, OpenAI, ServedReply, check, parse_body
 from advcore.testing.servers.files import Files, read_rows
 from advcore.testing.servers.ledger import Ledger
-from advcore.testing.servers.wire import Request
+from advcore.testing.servers.wire import HttpRequest
 
-Answer = Callable[[Dialect, Json], tuple[str, Reply | Refusal]]
+Answer = Callable[[Dialect, Json], tuple[str, ServedReply | Refusal]]
 """Answers one model call: the fault it meets, and its reply or refusal."""
 
 _OPENAI, _ANTHROPIC = OpenAI(), Anthropic()
@@ -80,7 +80,7 @@ class Batches:
             ("POST", f"/messages/batches{one}/cancel", self._cancel_anthropic),
         ]
 
-    def handle(self, request: Request, path: str) -> tuple[bytes, str]:
+    def handle(self, request: HttpRequest, path: str) -> tuple[bytes, str]:
         """Body and content type of the answer to `path` (without /v1). Raises Refusal."""
         for method, pattern, function in self._routes:
             if method == request.method and (found := re.fullmatch(pattern, path)):
@@ -92,7 +92,7 @@ class Batches:
 
     # OpenAI
 
-    def _create_openai(self, request: Request) -> Json:
+    def _create_openai(self, request: HttpRequest) -> Json:
         given = parse_body(request.body)
         if missing := {"input_file_id", "endpoint", "completion_window"} - set(given):
             raise Refusal(400, "missing_required_parameter", f"Missing: {', '.join(sorted(missing))}")
@@ -101,13 +101,13 @@ class Batches:
         self._take_on(batch, self._openai)
         return {**self._show_openai(batch), "status": "validating"}
 
-    def _get_openai(self, request: Request, name: str) -> Json:
+    def _get_openai(self, request: HttpRequest, name: str) -> Json:
         return self._show_openai(self._settled(name, self._openai, _OPENAI))
 
-    def _list_openai(self, request: Request) -> Json:
+    def _list_openai(self, request: HttpRequest) -> Json:
         return {"object": "list", **self._page(request, self._openai, _OPENAI, "after", self._show_openai)}
 
-    def _cancel_openai(self, request: Request, name: str) -> Json:
+    def _cancel_openai(self, request: HttpRequest, name: str) -> Json:
         batch = self._settled(name, self._openai, _OPENAI)
         if batch.ended_at:
             raise Refusal(409, None, f"Cannot cancel a batch with status '{_status(batch)}'.")
@@ -147,7 +147,7 @@ class Batches:
 
     # Anthropic
 
-    def _create_anthropic(self, request: Request) -> Json:
+    def _create_anthropic(self, request: HttpRequest) -> Json:
         given = parse_body(request.body)
         rows: list[tuple[str, Json]] = []
         for row in given.get("requests") or []:
@@ -161,19 +161,19 @@ class Batches:
         self._take_on(batch, self._anthropic)
         return self._show_anthropic(batch)
 
-    def _get_anthropic(self, request: Request, name: str) -> Json:
+    def _get_anthropic(self, request: HttpRequest, name: str) -> Json:
         return self._show_anthropic(self._settled(name, self._anthropic, _ANTHROPIC))
 
-    def _list_anthropic(self, request: Request) -> Json:
+    def _list_anthropic(self, request: HttpRequest) -> Json:
         return self._page(request, self._anthropic, _ANTHROPIC, "after_id", self._show_anthropic)
 
-    def _cancel_anthropic(self, request: Request, name: str) -> Json:
+    def _cancel_anthropic(self, request: HttpRequest, name: str) -> Json:
         batch = self._settled(name, self._anthropic, _ANTHROPIC)
         if not batch.ended_at:
             batch.cancelled_at = time.time()
         return self._show_anthropic(batch)
 
-    def _results_anthropic(self, request: Request, name: str) -> bytes:
+    def _results_anthropic(self, request: HttpRequest, name: str) -> bytes:
         batch = self._settled(name, self._anthropic, _ANTHROPIC)
         if not batch.ended_at:
             raise Refusal(404, None, f"Batch {name} has no results yet.")
@@ -225,7 +225,7 @@ class Batches:
 
     def _page(
         self,
-        request: Request,
+        request: HttpRequest,
         kept: dict[str, Batch],
         dialect: Dialect,
         after: str,

@@ -19,7 +19,7 @@ Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class ServedReply:
     """One reply before it is put into a protocol's words. `full` is false when it ended at a limit."""
 
     id: str
@@ -55,7 +55,7 @@ class OpenAI:
         """The messages with plain text as content."""
         return [_plain(message) for message in body["messages"]]
 
-    def body(self, reply: Reply) -> Json:
+    def body(self, reply: ServedReply) -> Json:
         """The answer's body."""
         choice = {"index": 0, "message": {"role": "assistant", "content": reply.text}}
         return {
@@ -63,7 +63,7 @@ class OpenAI:
             "choices": [{**choice, "finish_reason": _finish(reply)}], "usage": _usage(reply),
         }  # fmt: skip
 
-    def events(self, reply: Reply, body: Json) -> list[bytes]:
+    def events(self, reply: ServedReply, body: Json) -> list[bytes]:
         """The same as server-sent events, a word each; usage only when `stream_options` ask for it."""
         chunk = {"id": reply.id, "object": "chat.completion.chunk", "created": 0, "model": reply.model}
         deltas: list[Json] = [{"role": "assistant", "content": ""}]
@@ -107,7 +107,7 @@ class Anthropic:
         system = [{"role": "system", "content": body["system"]}] if body.get("system") else []
         return [_plain(message) for message in [*system, *body["messages"]]]
 
-    def body(self, reply: Reply) -> Json:
+    def body(self, reply: ServedReply) -> Json:
         """The answer's body."""
         usage = {"input_tokens": reply.prompt_tokens, "output_tokens": reply.completion_tokens}
         return {
@@ -116,7 +116,7 @@ class Anthropic:
             "stop_reason": "end_turn" if reply.full else "max_tokens", "stop_sequence": None, "usage": usage,
         }  # fmt: skip
 
-    def events(self, reply: Reply, body: Json) -> list[bytes]:
+    def events(self, reply: ServedReply, body: Json) -> list[bytes]:
         """The same as server-sent events, a word each: https://docs.anthropic.com/en/api/messages-streaming"""
         whole = self.body(reply)
         end = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
@@ -198,10 +198,10 @@ def _openai_kind(refusal: Refusal) -> str | None:
     return "invalid_request_error" if refusal.code or refusal.status in (400, 404, 409) else None
 
 
-def _finish(reply: Reply) -> str:
+def _finish(reply: ServedReply) -> str:
     return "stop" if reply.full else "length"
 
 
-def _usage(reply: Reply) -> Json:
+def _usage(reply: ServedReply) -> Json:
     prompt, completion = reply.prompt_tokens, reply.completion_tokens
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}

@@ -12,7 +12,7 @@ from typing import Any
 
 from advcore.testing.servers.behaviour import Refusal
 from advcore.testing.servers.dialects import Json, OpenAI, check
-from advcore.testing.servers.wire import Request
+from advcore.testing.servers.wire import HttpRequest
 
 
 class Files:
@@ -21,7 +21,7 @@ class Files:
     def __init__(self) -> None:
         self._kept: dict[str, tuple[Json, bytes]] = {}
 
-    def upload(self, request: Request) -> Json:
+    def upload(self, request: HttpRequest) -> Json:
         """Keep the file of a form. Raises Refusal (400) if the form is not one."""
         parts = _multipart(request)
         if "file" not in parts or "purpose" not in parts:
@@ -74,7 +74,7 @@ def read_rows(data: bytes, endpoint: str) -> tuple[list[tuple[str, Json]], list[
     return [*rows.items()], errors
 
 
-def _multipart(request: Request) -> dict[str, tuple[str, bytes]]:
+def _multipart(request: HttpRequest) -> dict[str, tuple[str, bytes]]:
     """Filename and content of each field of a form: https://www.rfc-editor.org/rfc/rfc7578"""
     found = re.search(rb'boundary="?([^";\r\n]+)', request.head)
     fields = {}

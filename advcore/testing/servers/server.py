@@ -19,10 +19,10 @@ from typing import Any
 
 from advcore.testing.servers.batches import Batches
 from advcore.testing.servers.behaviour import REFUSALS, Allowance, Behaviour, Refusal, parse_profile
-from advcore.testing.servers.dialects import Anthropic, Dialect, Json, OpenAI, Reply, check, parse_body
+from advcore.testing.servers.dialects import Anthropic, Dialect, Json, OpenAI, ServedReply, check, parse_body
 from advcore.testing.servers.echo import Respond
 from advcore.testing.servers.ledger import Ledger
-from advcore.testing.servers.wire import Connection, Request, streamed, whole
+from advcore.testing.servers.wire import Connection, HttpRequest, streamed, whole
 
 _CHATS: dict[str, Dialect] = {"/chat/completions": OpenAI(), "/messages": Anthropic()}
 _MODEL = {  # both providers' fields in one
@@ -119,7 +119,7 @@ class MockServer:
         if connection.task:
             connection.task.cancel()
 
-    def _handle(self, connection: Connection, request: Request) -> None:
+    def _handle(self, connection: Connection, request: HttpRequest) -> None:
         path = request.path.removeprefix("/v1")
         if path == "/stats":
             connection.finish(whole(200, json.dumps(self.stats()).encode(), {}), lambda: None)
@@ -170,7 +170,7 @@ class MockServer:
         elif fault != "hang":
             self._deliver(connection, self._delivery(dialect, answer, body, fault, headers, delay_s))
 
-    def _answer_row(self, dialect: Dialect, body: Json) -> tuple[str, Reply | Refusal]:
+    def _answer_row(self, dialect: Dialect, body: Json) -> tuple[str, ServedReply | Refusal]:
         self._keep(body)
         return self._answer(dialect, body)
 
@@ -178,7 +178,7 @@ class MockServer:
         if self._keep_requests:
             self.requests.append(body)
 
-    def _answer(self, dialect: Dialect, body: Json) -> tuple[str, Reply | Refusal]:
+    def _answer(self, dialect: Dialect, body: Json) -> tuple[str, ServedReply | Refusal]:
         """The fault that the next model call meets ("" for none), and its reply or refusal."""
         self._calls += 1
         fault = self.behaviour.fault(self._calls)
@@ -190,7 +190,7 @@ class MockServer:
             text = text[: len(text) // 2]
         prompt_tokens = sum(len(message["content"].split()) for message in messages)
         name = f"{dialect.name}-{self._calls}"
-        return fault, Reply(name, body["model"], text, fault != "length", prompt_tokens)
+        return fault, ServedReply(name, body["model"], text, fault != "length", prompt_tokens)
 
     def _headers(self, connection: Connection, dialect: Dialect, wait_s: float) -> Json:
         headers = _named(connection)
@@ -203,7 +203,7 @@ class MockServer:
     # From what is answered to the wire
 
     def _delivery(
-        self, dialect: Dialect, reply: Reply, body: Json, fault: str, headers: Json, delay_s: float
+        self, dialect: Dialect, reply: ServedReply, body: Json, fault: str, headers: Json, delay_s: float
     ) -> Delivery:
         """The reply's bytes and when they go out, broken as `fault` says."""
         per_token_s = self._latency.per_token_s

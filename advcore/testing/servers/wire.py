@@ -22,7 +22,7 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
 @dataclass(slots=True)
-class Request:
+class HttpRequest:
     """One request; `head` is its first line and headers as they came, `closes` that no other shall follow."""
 
     method: str
@@ -41,13 +41,13 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(
-        self, on_request: Callable[[Connection, Request], None], on_lost: Callable[[Connection], None]
+        self, on_request: Callable[[Connection, HttpRequest], None], on_lost: Callable[[Connection], None]
     ) -> None:
         self.exchange, self.fate = "", "client gone"
         self.task: asyncio.Task[None] | None = None
         self._on_request, self._on_lost = on_request, on_lost
         self._buffer = bytearray()
-        self._coming: Request | None = None
+        self._coming: HttpRequest | None = None
         self._body_at = self._ends_at = 0
         self._busy = self._closes = False
         self._drained: Callable[[], None] | None = None
@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
                 self.transport.abort()
                 raise
 
-    def _take(self) -> Request | None:
+    def _take(self) -> HttpRequest | None:
         """The next request of the buffer if all of it is there."""
         if self._coming is None:
             end = self._buffer.find(b"\r\n\r\n")
@@ -160,11 +160,11 @@ def _head(status: int, kind: str, size: str, headers: Mapping[str, object]) -> b
     return f"HTTP/1.1 {status} {reason}\r\nContent-Type: {kind}\r\n{size}\r\n{more}\r\n".encode()
 
 
-def _parse(head: bytes) -> Request | None:
+def _parse(head: bytes) -> HttpRequest | None:
     line, _, rest = head.partition(b"\r\n")
     words = line.decode("latin-1").split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
         return None
     path, _, query = words[1].partition("?")
     closes = b"connection: close" in rest.lower() or words[2] == "HTTP/1.0"
-    return Request(words[0], path, dict(parse_qsl(query)), head, closes)
+    return HttpRequest(words[0], path, dict(parse_qsl(query)), head, closes)

@@ -17,8 +17,8 @@ from advgen.audit.duplicates import Duplicates
 from advgen.audit.lengths import percentile
 from advgen.audit.shortcuts import Shortcuts
 from advgen.config import GateConfig, SandboxConfig
-from advgen.hygiene.pairs import Pair, Side
-from advgen.verify import Prover
+from advgen.hygiene.pairs import PreferencePair, Side
+from advgen.verify import Verifier
 from sandbox import Limits, Sandbox
 
 
@@ -153,8 +153,8 @@ def test_what_contradicts_its_tests_is_named_by_how(findings, passes):
 
 @pytest.mark.parametrize("tests", ["assert f(1) == 2", "[1]", "5", '["assert f(1)"]', '[{"call": "f(1)"}]'])
 def test_a_foreign_column_of_tests_is_none_of_ours(findings, tests):
-    with Prover(SandboxConfig(), GateConfig()) as prover:
-        result = findings([row(1, tests=tests)], reexecute=prover.passes_row)
+    with Verifier(SandboxConfig(), GateConfig()) as verifier:
+        result = findings([row(1, tests=tests)], reexecute=verifier.passes_row)
     assert (result["executed"].rows, result["executed"].summary) == (
         (0,), "0 of 0 pairs that were run hold; 1 carry no tests that can be read",
     )  # fmt: skip
@@ -217,7 +217,7 @@ def test_of_a_sound_pair_little_stays_in_memory(check):
     sides = [(Side(f"x = {number}"), Side(f"y = {number} + 1")) for number in range(1_000)]
     assert all(side.module and side.form for each in sides for side in each)  # parsed before it is measured
     pairs = [
-        Pair(row=at, system="", prompt=f"p {at}", chosen=chosen, rejected=rejected)
+        PreferencePair(row=at, system="", prompt=f"p {at}", chosen=chosen, rejected=rejected)
         for at, (chosen, rejected) in enumerate(sides)
     ]
     tracemalloc.start()
@@ -260,7 +260,7 @@ def test_a_side_is_what_its_reply_ends_with(findings):
         row(number, chosen=text, rejected=draft, tests=tests, entry_point="double")
         for number, text in enumerate(chosen)
     ]
-    with Prover(SandboxConfig(wall_s=2.0), GateConfig()) as prover:
-        result = findings(rows, reexecute=prover.passes_row)
+    with Verifier(SandboxConfig(wall_s=2.0), GateConfig()) as verifier:
+        result = findings(rows, reexecute=verifier.passes_row)
     assert "5 of 5 pairs that were run hold" in result["executed"].summary
     assert not {"same_sides", "both_fail", "inverted"} & result.keys()

@@ -8,7 +8,7 @@ import pytest
 
 from advgen.audit import diversity
 from advgen.audit.sample import Reservoir
-from advgen.hygiene.pairs import Pair, Side
+from advgen.hygiene.pairs import PreferencePair, Side
 
 
 def test_vendi_is_one_for_equal_items_and_n_for_orthogonal_ones():
@@ -79,7 +79,7 @@ def test_an_exercise_counts_once_whatever_number_of_pairs_it_has():
     for row, (exercise, topic) in enumerate([("e1", "sums")] * 9 + [("e2", "text")]):
         side = Side("x = 1" if topic == "sums" else "import os")
         check.add(
-            Pair(
+            PreferencePair(
                 row=row, system="", prompt="p", chosen=side, rejected=side, exercise_id=exercise, topic=topic
             )
         )

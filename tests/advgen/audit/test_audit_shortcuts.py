@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from advgen.audit import classifier, shortcuts
-from advgen.hygiene.pairs import Pair, Side
+from advgen.hygiene.pairs import PreferencePair, Side
 
 
 def pair(row, chosen, rejected, exercise=""):
-    return Pair(
+    return PreferencePair(
         row=row, system="", prompt=f"task {row}", chosen=Side(chosen), rejected=Side(rejected),
         exercise_id=exercise or f"e{row}",
     )  # fmt: skip

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from advgen.curriculum import Verdict, deceptive, effect, incremental, opposite
+from advgen.curriculum import IntentCheck, deceptive, effect, incremental, opposite
 
 
 def test_incremental_holds_when_the_pass_rate_falls_beyond_chance():
@@ -43,7 +43,7 @@ def test_incremental_by_the_counts(counts, outcome):
     ],
 )
 def test_opposite_holds_when_the_old_solution_runs_and_fails(same_signature, ran, failed, outcome):
-    assert opposite(same_signature, ran, failed) == Verdict(outcome)
+    assert opposite(same_signature, ran, failed) == IntentCheck(outcome)
 
 
 def test_deceptive_must_be_no_longer_and_harder():
@@ -95,6 +95,6 @@ def test_opposite_goes_by_the_share_that_held():
 
 
 def test_nothing_measured_is_unmeasurable():
-    for verdicts in ([], [("p", Verdict("unmeasurable"))]):
+    for verdicts in ([], [("p", IntentCheck("unmeasurable"))]):
         whole = effect(verdicts, seed=0)
         assert (whole.outcome, whole.held_share, whole.parents) == ("unmeasurable", None, 0)

@@ -11,7 +11,7 @@ from advgen import parse
 from advgen.config import GateConfig, SandboxConfig
 from advgen.hygiene import items
 from advgen.pipeline import jobs
-from advgen.verify import Prover
+from advgen.verify import Verifier
 
 PLUS = {
     "task_id": "Tiny/1", "entry_point": "in_both",
@@ -48,14 +48,14 @@ def test_a_prompt_without_a_signature_gets_that_of_the_solution(item):
 def test_a_program_is_true_where_it_passes_the_tests_and_does_as_the_solution_on_all_inputs(
     item, body, right
 ):
-    with Prover(SandboxConfig(wall_s=2.0), GateConfig()) as prover:
-        assert jobs.are_true(prover, item, [f"def in_both(one, other):\n    {body}", ""]) == [right, False]
+    with Verifier(SandboxConfig(wall_s=2.0), GateConfig()) as verifier:
+        assert jobs.are_true(verifier, item, [f"def in_both(one, other):\n    {body}", ""]) == [right, False]
 
 
 def test_where_the_solution_answers_nothing_nobody_knows_what_is_true(item):
     mute = replace(item, tests="", code="def in_both(one, other):\n    raise OSError")
     with (
-        Prover(SandboxConfig(wall_s=2.0), GateConfig()) as prover,
+        Verifier(SandboxConfig(wall_s=2.0), GateConfig()) as verifier,
         pytest.raises(parse.ParseError, match="own solution"),
     ):
-        jobs.are_true(prover, mute, [item.code])
+        jobs.are_true(verifier, mute, [item.code])

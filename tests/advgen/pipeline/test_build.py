@@ -11,7 +11,7 @@ import pytest
 from advcore import ConfigError, DataError, TeacherError, contract
 from advcore.ask import JournalReader
 from advcore.testing.servers import MockServer
-from advgen import pipeline, seeds
+from advgen import pipeline, specs
 from advgen.testing import scripted
 
 
@@ -61,7 +61,7 @@ def test_an_adversarial_round_grows_from_margins_with_all_three_strategies(tmp_p
     kept = [row["exercise_id"] for row in contract.read(tmp_path / "zero" / "dataset", "raw")]
     margins = [_margin(name, float(at)) for at, name in enumerate(kept)]
     contract.write_round(tmp_path / "trained", "margins", 0, margins)
-    parent = seeds.open_parent(str(tmp_path / "zero"), str(tmp_path / "trained"))
+    parent = specs.open_parent(str(tmp_path / "zero"), str(tmp_path / "trained"))
     assert [(row["exercise_id"], row["margin"]) for row in parent.margins] == list(
         zip(kept, range(4), strict=True)
     )
@@ -187,7 +187,7 @@ def test_one_interrupt_lets_a_build_finish_what_is_in_flight(tmp_path, servers):
 
 def test_a_parent_without_kept_exercises_is_one_clear_line(tmp_path):
     with pytest.raises(DataError):
-        seeds.open_parent(str(tmp_path / "nothing"), "")
+        specs.open_parent(str(tmp_path / "nothing"), "")
 
 
 HOSTILE = [

@@ -1,4 +1,4 @@
-"""Commands on a finished run, and where the seeds of a first one come from: exit codes, what is said and written."""
+"""Commands on a finished run, and where the specs of a first one come from: exit codes, what is said and written."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 from advcore import contract
 from advcore.testing import FakeHub
 from advcore.testing.servers import MockServer
-from advgen import cli, pipeline, seeds
+from advgen import cli, pipeline, specs
 from advgen.testing import ScriptedStudent, scripted
 
 
@@ -54,7 +54,7 @@ def advgen(capfd):
     return call
 
 
-# --- seeds ----------------------------------------------------------------------------------------------------
+# --- specs ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -304,7 +304,7 @@ def test_the_last_round_of_topics_may_be_a_full_one(tmp_path, build_config):
 def test_an_audit_that_runs_nothing_needs_no_sandbox(tmp_path, monkeypatch, capsys):
     row = {"prompt": "p", "chosen": "def f(x):\n    return x", "rejected": "def f(x):\n    return 1"}
     (tmp_path / "pairs.jsonl").write_text(json.dumps(row))
-    monkeypatch.setattr("advgen.verify.prover.Sandbox", None)
+    monkeypatch.setattr("advgen.verify.verifier.Sandbox", None)
     assert cli.main(["audit", str(tmp_path / "pairs.jsonl"), "--no-execute"]) == 0
     assert "1 pairs" in capsys.readouterr().out
 
@@ -312,12 +312,12 @@ def test_an_audit_that_runs_nothing_needs_no_sandbox(tmp_path, monkeypatch, caps
 def test_another_text_in_the_file_of_seeds_is_another_run(tmp_path):
     file = tmp_path / "texts.jsonl"
     file.write_text('{"text": "one"}')
-    given = seeds.Given(texts=f"{file}:text")
+    given = specs.Given(texts=f"{file}:text")
     before = given.identity
     assert given.identity == before
     file.write_text('{"text": "two"}')
     assert given.identity != before
-    assert (seeds.Given().identity, seeds.Given(texts="user/name:text").identity) == ("", "user/name:text")
+    assert (specs.Given().identity, specs.Given(texts="user/name:text").identity) == ("", "user/name:text")
 
 
 def test_calibrate_writes_nothing_where_there_is_nothing_to_calibrate_on(tmp_path, advgen):

@@ -55,7 +55,7 @@ def student(messages, seed):
 
 
 @pytest.fixture
-def judged(tmp_path, capfd):
+def measured(tmp_path, capfd):
     """Runs the command with a teacher; gives its exit code, what it printed, and the requests so far."""
     file = tmp_path / "tiny.jsonl"
     file.write_text("".join(json.dumps(item(name)) + "\n" for name in RULES))
@@ -83,8 +83,8 @@ def judged(tmp_path, capfd):
         yield call
 
 
-def test_a_misreading_that_all_solutions_share_is_seen_in_suites_references_and_pairs(tmp_path, judged):
-    code, said, _ = judged()
+def test_a_misreading_that_all_solutions_share_is_seen_in_suites_references_and_pairs(tmp_path, measured):
+    code, said, _ = measured()
     summary = json.loads(said.out)
     assert (code, summary["items"], summary["kept"], summary["statuses"]) == (0, 3, 3, {"kept": 3})
     for name in ("wrong_suites", "wrong_references"):
@@ -105,24 +105,24 @@ def test_a_misreading_that_all_solutions_share_is_seen_in_suites_references_and_
     }  # fmt: skip
 
 
-def test_run_again_it_asks_nothing_and_says_the_same(judged):
-    first = judged()
-    again = judged()
+def test_run_again_it_asks_nothing_and_says_the_same(measured):
+    first = measured()
+    again = measured()
     assert first[2] == 3 * (3 + 1 + 1 + 4)
     assert (again[0], again[1].out, again[2]) == (0, first[1].out, first[2])
 
 
-def test_a_limit_takes_items_evenly_and_is_part_of_the_run(judged):
-    code, said, asked = judged("--limit", 1)
+def test_a_limit_takes_items_evenly_and_is_part_of_the_run(measured):
+    code, said, asked = measured("--limit", 1)
     assert (code, json.loads(said.out)["items"], asked) == (0, 1, 9)
-    code, said, asked = judged("--limit", 2)
+    code, said, asked = measured("--limit", 2)
     assert (code, said.err.count("\n"), asked) == (2, 1, 9)
     assert "holds a run with another items" in said.err
 
 
-def test_a_benchmark_without_solutions_and_tests_is_one_line(tmp_path, judged):
+def test_a_benchmark_without_solutions_and_tests_is_one_line(tmp_path, measured):
     bare = tmp_path / "bare.jsonl"
     bare.write_text(json.dumps({"prompt": item("toll_due")["prompt"]}) + "\n")
-    code, said, asked = judged(benchmark=bare)
+    code, said, asked = measured(benchmark=bare)
     assert (code, asked, said.err.count("\n")) == (2, 0, 1)
     assert "has no item with a solution, tests and an entry point" in said.err

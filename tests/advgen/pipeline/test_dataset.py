@@ -17,7 +17,7 @@ import pytest
 from advcore import contract, settings
 from advcore.ask import JournalReader
 from advcore.testing.servers import Behaviour, MockServer
-from advgen import pipeline, seeds
+from advgen import pipeline, specs
 from advgen.config import BuildConfig
 from advgen.testing import ScriptedStudent, scripted
 
@@ -41,7 +41,7 @@ def rounds(tmp_path_factory):
         rows = contract.read(folder / "zero" / "dataset", "raw")
         margins = [margin(row["exercise_id"], at / 1000) for at, row in enumerate(rows)]
         contract.write_round(folder / "trained", "margins", 0, margins)
-        parent = seeds.open_parent(str(folder / "zero"), str(folder / "trained"))
+        parent = specs.open_parent(str(folder / "zero"), str(folder / "trained"))
         config["exercises"]["count"] = 9
         pipeline.build(settings.build(BuildConfig, config), folder / "one", parent)
     return folder / "zero", folder / "one"
@@ -129,7 +129,7 @@ def test_the_numbers_of_all_rounds_go_along_with_the_dataset(rounds, tmp_path):
     assert stored == [funnel_of(zero), funnel_of(one)]
     pulled = shutil.copytree(one / "dataset", tmp_path / "pulled")
     for source in (one, pulled):
-        parent = seeds.open_parent(str(source), "")
+        parent = specs.open_parent(str(source), "")
         assert [asdict(stats) for stats in parent.history] == [each["stats"] for each in stored]
         assert (parent.round, Counter(row["round"] for row in parent.pool)) == (1, {0: 4, 1: 9})
 
@@ -264,7 +264,7 @@ def test_a_killed_build_goes_on_where_it_was_and_ends_with_the_same_dataset(tmp_
     assert again.returncode == 0, said
     assert json.loads(out)["kept"] == COUNT
     rows = contract.read(killed / "dataset", "raw")
-    assert {row["exercise_id"] for row in rows if row["reason"] == "recorded"} == done  # not proved again
+    assert {row["exercise_id"] for row in rows if row["reason"] == "recorded"} == done  # not verified again
     names = sorted(path.name for path in (whole / "dataset").iterdir() if path.is_dir())
     assert names == ["dpo", "gad", "kto", "raw", "rl", "sft"]
     for name in names:

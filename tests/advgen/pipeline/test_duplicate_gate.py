@@ -1,4 +1,4 @@
-"""The gate for duplicates: what is new is decided in the order of the seeds, whatever the order of arrival."""
+"""The gate for duplicates: what is new is decided in the order of the specs, whatever the order of arrival."""
 
 import asyncio
 

@@ -15,7 +15,7 @@ import pytest
 
 from advcore import ConfigError, DataError, contract
 from advcore.testing.servers import MockServer
-from advgen import pipeline, seeds
+from advgen import pipeline, specs
 from advgen.hygiene import items
 from advgen.testing import scripted
 
@@ -117,7 +117,7 @@ def task(folder, reference=RIGHT, name="step_up"):
     )
     tests = "".join(f"    {line!r},\n" for line in TESTS)
     (folder / f"{name}.toml").write_text(f"{text}tests = [\n{tests}]\n".replace("step_up", name))
-    return seeds.Given(tasks=str(folder))
+    return specs.Given(tasks=str(folder))
 
 
 def test_a_given_task_needs_solutions_and_attempts_alone_and_its_tests_are_the_truth(tmp_path, scene):
@@ -187,7 +187,7 @@ def test_tasks_come_before_what_the_teacher_writes_and_another_task_is_another_r
 
 def test_a_folder_without_tasks_is_refused(tmp_path, scene):
     with pytest.raises(DataError, match="holds no task"):
-        pipeline.build(scene.config(), tmp_path / "run", None, seeds.Given(tasks=str(tmp_path)))
+        pipeline.build(scene.config(), tmp_path / "run", None, specs.Given(tasks=str(tmp_path)))
 
 
 # --- witnesses ------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def test_an_exercise_is_kept_where_each_witness_reproduces_it_once(tmp_path, sce
 # --- reference first ------------------------------------------------------------------------------------------
 
 
-def reference_first(scene, run, given=seeds.NOTHING, **sections):
+def reference_first(scene, run, given=specs.NOTHING, **sections):
     scene.teacher.lines |= {"program": [fenced(RIGHT)], "describe": [fenced(STUB)]}
     return pipeline.build(scene.config(exercises={"order": "reference"}, **sections), run, None, given)
 
@@ -272,7 +272,7 @@ def test_what_only_the_reference_does_otherwise_makes_no_test(tmp_path, scene):
 def test_a_given_function_is_the_reference_with_what_it_needs_of_its_file(tmp_path, scene):
     needs = RIGHT.replace("4711", "MOST").replace("return 30", "return math.floor(30.5)")
     (tmp_path / "mine.py").write_text(f"import math\nimport os\n\nMOST = 4711\n\n\n{needs}\n\nprint(MOST)\n")
-    given = seeds.Given(texts=str(tmp_path / "mine.py"))
+    given = specs.Given(texts=str(tmp_path / "mine.py"))
     assert reference_first(scene, tmp_path / "run", given)["kept"] == 1
     assert "program" not in scene.teacher.asked
 
@@ -387,12 +387,12 @@ def test_an_exercise_that_the_student_never_solves_gives_no_pair_of_its_own(tmp_
 
 
 def test_chosen_is_the_teachers_repair_asked_once_a_pair_and_judged(tmp_path, scene):
-    mended = [RIGHT.replace("n + 1", "1 + n"), RIGHT.replace("n + 1", "n - -1")]
-    scene.teacher.lines["correct"] = list(map(fenced, mended))
+    repairs = [RIGHT.replace("n + 1", "1 + n"), RIGHT.replace("n + 1", "n - -1")]
+    scene.teacher.lines["correct"] = list(map(fenced, repairs))
     funnel = scene.build(tmp_path / "run", curation={"chosen": "repaired"})
     assert funnel["pairs"] == 2
     assert {row["chosen_source"] for row in pairs(tmp_path / "run")} == {"repaired"}
-    assert {row["chosen"][0]["content"] for row in pairs(tmp_path / "run")} == set(map(fenced, mended))
+    assert {row["chosen"][0]["content"] for row in pairs(tmp_path / "run")} == set(map(fenced, repairs))
     prompts = scene.teacher.asked["correct"]
     shown = [code for prompt in prompts for code in WRONG if code in prompt]
     assert len(prompts) == len(set(shown)) == len(shown) == 2
@@ -404,11 +404,11 @@ def test_a_repair_that_fails_its_tests_gives_no_pair(tmp_path, scene):
     scene.teacher.lines["correct"] = [fenced(WRONG[2]), fenced(RIGHT)]
     funnel = scene.build(tmp_path / "run", curation={"chosen": "repaired"})
     assert funnel["pairs"] == 1
-    mended = json.loads(raw(tmp_path / "run")["mended"])
-    assert sorted(mended) == ["", "", "", "", "", RIGHT]
+    repairs = json.loads(raw(tmp_path / "run")["mended"])
+    assert sorted(repairs) == ["", "", "", "", "", RIGHT]
     (pair,) = pairs(tmp_path / "run")
     attempts = json.loads(raw(tmp_path / "run")["attempts"])
-    assert pair["rejected"][0]["content"] == fenced(attempts[mended.index(RIGHT)]["code"])
+    assert pair["rejected"][0]["content"] == fenced(attempts[repairs.index(RIGHT)]["code"])
 
 
 # --- benchmarks -----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import json
 
 from advcore.ask import Answer
 from advgen.pipeline.records import Record, RecordStore
-from advgen.seeds import Seed
+from advgen.specs import ExerciseSpec
 
 
 def test_rows_come_back_by_index_and_the_last_of_an_index_counts(tmp_path):
@@ -49,7 +49,7 @@ def test_rows_that_other_code_or_other_templates_made_are_not_taken(tmp_path):
 
 def test_the_usage_of_a_record_adds_up_by_purpose():
     record = Record(
-        seed=Seed(index=0, round=0, strategy="seed", topic="t", subtopic="s"),
+        spec=ExerciseSpec(index=0, round=0, strategy="seed", topic="t", subtopic="s"),
         exercise_id="e",
         status="unreadable",
     )

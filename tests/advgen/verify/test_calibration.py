@@ -9,7 +9,7 @@ import pytest
 
 from advcore import contract
 from advcore.stats import wilson
-from advgen.verify.calibration import Exercise, calibrate, exercises_of
+from advgen.verify.calibration import CalibrationExercise, calibrate, exercises_of
 from advgen.verify.rates import Case, Count, Tally
 
 CLAMP = (
@@ -22,7 +22,7 @@ def exercise(*calls, reference=CLAMP, name="clamp"):
     space = {}
     exec(reference, space)  # ours, not a model's
     tests = [{"call": call, "expected": repr(eval(call, space)), "source": "agreement"} for call in calls]
-    return Exercise(exercise_id=name, entry_point=name, reference=reference, tests=tuple(tests))
+    return CalibrationExercise(exercise_id=name, entry_point=name, reference=reference, tests=tuple(tests))
 
 
 STRONG = (
@@ -95,7 +95,7 @@ def test_rates_are_errors_among_the_known_with_exercises_as_trials():
 
 
 def test_an_exercise_whose_reference_fails_is_left_out_and_counted():
-    wrong = Exercise(
+    wrong = CalibrationExercise(
         exercise_id="x",
         entry_point="clamp",
         reference=CLAMP,

@@ -6,7 +6,7 @@ import pytest
 
 from advgen import parse
 from advgen.config import GateConfig, SandboxConfig
-from advgen.verify import Prover
+from advgen.verify import Verifier
 
 EXERCISE = parse.statement(
     'def join(left: str, right: str) -> str:\n    """`left` and `right` with a dash between them, whatever they are."""'
@@ -18,8 +18,8 @@ TESTS = [
 
 
 @pytest.fixture(scope="module")
-def prover():
-    with Prover(SandboxConfig(wall_s=1.0, memory_bytes=1 << 28), GateConfig()) as made:
+def verifier():
+    with Verifier(SandboxConfig(wall_s=1.0, memory_bytes=1 << 28), GateConfig()) as made:
         yield made
 
 
@@ -49,19 +49,19 @@ HEAD = "def join(left, right):\n    "
         (f"```python\nimport sys\n{HEAD}sys.exit(0)\n```", "exited"),
     ],
 )
-def test_an_attempt_fails_in_the_words_of_the_field(prover, reply, kind):
-    attempt = prover.attempt(reply, EXERCISE, TESTS)
+def test_an_attempt_fails_in_the_words_of_the_field(verifier, reply, kind):
+    attempt = verifier.attempt(reply, EXERCISE, TESTS)
     assert (attempt.passed, attempt.failure_kind) == (False, kind)
     assert pickle.loads(pickle.dumps(attempt)) == attempt
 
 
-def test_a_wrong_answer_says_which_test_what_was_expected_and_what_came(prover):
-    attempt = prover.attempt(f"```python\n{HEAD}return left + '-' + (right or '?')\n```", EXERCISE, TESTS)
+def test_a_wrong_answer_says_which_test_what_was_expected_and_what_came(verifier):
+    attempt = verifier.attempt(f"```python\n{HEAD}return left + '-' + (right or '?')\n```", EXERCISE, TESTS)
     assert attempt.failed_test == 1
     assert attempt.detail == "test 1, join('', ''): expected '-', got '-?'"
 
 
-def test_of_a_wrong_float_its_test_is_told(prover):
+def test_of_a_wrong_float_its_test_is_told(verifier):
     tests = [{"call": "join('a', 'b')", "expected": "2.5", "source": "agreement"}]
-    attempt = prover.attempt(f"```python\n{HEAD}return 3.0\n```", EXERCISE, tests)
+    attempt = verifier.attempt(f"```python\n{HEAD}return 3.0\n```", EXERCISE, tests)
     assert attempt.detail == "test 0, join('a', 'b'): expected 2.5, got another value"

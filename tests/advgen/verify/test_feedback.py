@@ -1,4 +1,4 @@
-"""What a teacher is told when a proof fails: its own program's error, never the value that others agree on."""
+"""What a teacher is told when a verification fails: its own program's error, never the value that others agree on."""
 
 import pickle
 
@@ -6,7 +6,7 @@ import pytest
 
 from advgen import parse, prompts
 from advgen.config import GateConfig, SandboxConfig
-from advgen.verify import Prover
+from advgen.verify import Verifier
 from advgen.verify.feedback import MAX_REPORT_CHARS
 
 EXERCISE = parse.statement(
@@ -18,14 +18,14 @@ CALLS = parse.calls("\n".join(f"middle({v})" for v in ([], [1], [3, 1], [1, 3, 2
 
 
 @pytest.fixture(scope="module")
-def prover():
-    with Prover(SandboxConfig(wall_s=1.0), GateConfig()) as made:
+def verifier():
+    with Verifier(SandboxConfig(wall_s=1.0), GateConfig()) as made:
         yield made
 
 
-def complaints(prover, *solutions, calls=CALLS):
+def complaints(verifier, *solutions, calls=CALLS):
     """Those about solutions: with two of them, calls may be too few as well."""
-    made = prover.prove(EXERCISE, solutions, calls, asked=len(solutions)).complaints
+    made = verifier.verify(EXERCISE, solutions, calls, asked=len(solutions)).complaints
     return tuple(each for each in made if each.kind == "solution")
 
 
@@ -50,55 +50,55 @@ def complaints(prover, *solutions, calls=CALLS):
         (RIGHT.replace("return -77", "raise SystemExit"), "middle([]) ends the interpreter"),
     ],
 )
-def test_a_program_that_breaks_gets_its_own_error_and_nothing_of_the_others(prover, program, told):
-    (complaint,) = complaints(prover, RIGHT, program)
+def test_a_program_that_breaks_gets_its_own_error_and_nothing_of_the_others(verifier, program, told):
+    (complaint,) = complaints(verifier, RIGHT, program)
     assert (complaint.kind, complaint.code) == ("solution", program)
     assert told in complaint.report
     assert "-77" not in complaint.report
     assert pickle.loads(pickle.dumps(complaint)) == complaint
 
 
-def test_a_program_that_only_returns_something_else_is_not_complained_about(prover):
-    assert complaints(prover, RIGHT, RIGHT.replace("-77", "-78"), "def middle(values):\n    return 5") == ()
+def test_a_program_that_only_returns_something_else_is_not_complained_about(verifier):
+    assert complaints(verifier, RIGHT, RIGHT.replace("-77", "-78"), "def middle(values):\n    return 5") == ()
 
 
-def test_calls_that_every_solution_raises_on_are_named_when_tests_are_too_few(prover):
+def test_calls_that_every_solution_raises_on_are_named_when_tests_are_too_few(verifier):
     calls = [*CALLS[1:4], *parse.calls("middle([1, 'a'])", EXERCISE)]
-    proof = prover.prove(EXERCISE, [RIGHT, RIGHT], calls)
-    (complaint,) = proof.complaints
-    assert (proof.status, complaint.kind, complaint.code) == ("too_few_tests", "calls", "")
+    verification = verifier.verify(EXERCISE, [RIGHT, RIGHT], calls)
+    (complaint,) = verification.complaints
+    assert (verification.status, complaint.kind, complaint.code) == ("too_few_tests", "calls", "")
     assert "middle([1, 'a']) does not fit the signature" in complaint.report
     assert "middle([3, 1])" not in complaint.report
 
 
-def test_further_calls_are_wanted_where_there_are_simply_too_few(prover):
-    (complaint,) = prover.prove(EXERCISE, [RIGHT, RIGHT], CALLS[:3]).complaints
+def test_further_calls_are_wanted_where_there_are_simply_too_few(verifier):
+    (complaint,) = verifier.verify(EXERCISE, [RIGHT, RIGHT], CALLS[:3]).complaints
     assert (complaint.kind, "Too few" in complaint.report) == ("calls", True)
 
 
-def test_surviving_mutants_are_shown_as_small_diffs(prover):
+def test_surviving_mutants_are_shown_as_small_diffs(verifier):
     rare = RIGHT.replace(
         "    return sorted",
         "    if len(values) == 9 and values[0] > 40:\n        return 3 * 4 + len(values) - 2\n    return sorted",
     )
-    proof = prover.prove(EXERCISE, [rare, rare], CALLS)
-    (complaint,) = proof.complaints
-    assert (proof.status, complaint.kind) == ("weak_tests", "calls")
+    verification = verifier.verify(EXERCISE, [rare, rare], CALLS)
+    (complaint,) = verification.complaints
+    assert (verification.status, complaint.kind) == ("weak_tests", "calls")
     changes = [line for line in complaint.report.splitlines() if line.startswith(("+", "-"))]
     assert len(changes) == 4
     assert all("9" in line or "3 * 4" in line or "12" in line or "values" in line for line in changes)
 
 
-def test_reports_are_bounded_and_can_be_written_down(prover):
+def test_reports_are_bounded_and_can_be_written_down(verifier):
     loud = RIGHT.replace("return -77", "raise ValueError('\\ud800' + 'x' * 100_000)")
-    (complaint,) = complaints(prover, RIGHT, loud)
+    (complaint,) = complaints(verifier, RIGHT, loud)
     assert len(complaint.report) <= MAX_REPORT_CHARS
     assert complaint.report.encode()
 
 
-def test_a_kept_exercise_has_no_complaints(prover):
-    proof = prover.prove(EXERCISE, [RIGHT, RIGHT], CALLS)
-    assert (proof.status, proof.complaints) == ("kept", ())
+def test_a_kept_exercise_has_no_complaints(verifier):
+    verification = verifier.verify(EXERCISE, [RIGHT, RIGHT], CALLS)
+    assert (verification.status, verification.complaints) == ("kept", ())
 
 
 def test_both_templates_hold_what_they_are_given():

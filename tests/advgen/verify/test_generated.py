@@ -3,7 +3,7 @@
 from advcore.literals import Returned
 from advgen.config import GateConfig, SandboxConfig
 from advgen.parse import Call, statement
-from advgen.verify import Prover, generated
+from advgen.verify import Verifier, generated
 from sandbox import Output
 
 CLAMP = statement(
@@ -49,18 +49,18 @@ def test_new_blocks_come_first_and_then_new_results_and_empty_arguments():
 
 def test_a_suite_that_leaves_a_block_out_gains_a_test_that_enters_it():
     """No mutant of the gate's asks for it: what counts is that nobody looked."""
-    with Prover(SandboxConfig(), GateConfig(generated_tests=1, max_mutants=0, min_kill_rate=0)) as prover:
+    with Verifier(SandboxConfig(), GateConfig(generated_tests=1, max_mutants=0, min_kill_rate=0)) as verifier:
         calls = [call for call in WEAK if call.args[0] <= 60]
-        proof = prover.prove(CLAMP, [BRANCHED, *RIGHT], [*calls, Call("clamp(61)", (61,))], asked=3)
-    assert (proof.status, proof.coverage) == ("kept", 1.0)
-    assert [test["expected"] for test in proof.tests if test["source"] == "generated"] == ["100"]
+        verification = verifier.verify(CLAMP, [BRANCHED, *RIGHT], [*calls, Call("clamp(61)", (61,))], asked=3)
+    assert (verification.status, verification.coverage) == ("kept", 1.0)
+    assert [test["expected"] for test in verification.tests if test["source"] == "generated"] == ["100"]
 
 
-def test_a_proof_gains_tests_that_kill_what_its_own_tests_let_live():
-    with Prover(SandboxConfig(), GateConfig(generated_tests=0)) as prover:
-        before = prover.prove(CLAMP, RIGHT, WEAK, asked=2)
-    with Prover(SandboxConfig(), GateConfig(generated_tests=4)) as prover:
-        after = prover.prove(CLAMP, RIGHT, WEAK, asked=2)
+def test_a_verification_gains_tests_that_kill_what_its_own_tests_let_live():
+    with Verifier(SandboxConfig(), GateConfig(generated_tests=0)) as verifier:
+        before = verifier.verify(CLAMP, RIGHT, WEAK, asked=2)
+    with Verifier(SandboxConfig(), GateConfig(generated_tests=4)) as verifier:
+        after = verifier.verify(CLAMP, RIGHT, WEAK, asked=2)
     new = [test for test in after.tests if test["source"] == "generated"]
     assert (len(before.tests), 1 <= len(new) <= 4) == (7, True)
     assert after.kill_rate > before.kill_rate

@@ -18,7 +18,7 @@ def test_columns_come_back_as_what_they_were_written_from():
         solutions=[{"code": "a", "right": False, "given": False}, {"code": "b", "right": True, "given": True}],
         attempts=[{"code": "c", "status": "fail", "failed_test": 1, "failed": [1, 2], "detail": "why"}],
     ))  # fmt: skip
-    assert (stored.tests, stored.mended) == ([{"call": "f(1)", "expected": "2"}], ["", "code"])
+    assert (stored.tests, stored.repairs) == ([{"call": "f(1)", "expected": "2"}], ["", "code"])
     assert stored.right == [Solution("b", right=True, given=True)]
     assert stored.attempts == [Attempt(code="c", status="fail", failed_test=1, failed=(1, 2), detail="why")]
     assert stored.attempts is stored.attempts

@@ -7,7 +7,7 @@ import pytest
 
 from advgen import parse
 from advgen.config import GateConfig, SandboxConfig
-from advgen.verify import Prover, baselines, determinism
+from advgen.verify import Verifier, baselines, determinism
 from advgen.verify.coverage import RUN, entered, instrumented
 from sandbox import Output
 
@@ -19,20 +19,20 @@ ALL = parse.calls("\n".join(f"sign({v})" for v in (5, -5, 0, 1, -1, 99, -99)), E
 
 
 @pytest.fixture(scope="module")
-def prover():
-    with Prover(SandboxConfig(wall_s=1.0), GateConfig()) as made:
+def verifier():
+    with Verifier(SandboxConfig(wall_s=1.0), GateConfig()) as made:
         yield made
 
 
-def test_coverage_is_the_share_of_blocks_that_the_tests_enter(prover):
-    proof = prover.prove(EXERCISE, [RIGHT, RIGHT], ALL)
-    assert (proof.status, proof.coverage) == ("kept", 1.0)
-    assert 0 < proof.reference_s < 1
-    assert pickle.loads(pickle.dumps(proof)) == proof
+def test_coverage_is_the_share_of_blocks_that_the_tests_enter(verifier):
+    verification = verifier.verify(EXERCISE, [RIGHT, RIGHT], ALL)
+    assert (verification.status, verification.coverage) == ("kept", 1.0)
+    assert 0 < verification.reference_s < 1
+    assert pickle.loads(pickle.dumps(verification)) == verification
     # function, value > 0 and not, value == 3 and not: the block of 3 is not entered
     unreached = RIGHT.replace("    return 0", "    if value == 3:\n        return 0\n    return 0")
-    proof = prover.prove(EXERCISE, [unreached, unreached], ALL)
-    assert proof.coverage == pytest.approx(6 / 7)
+    verification = verifier.verify(EXERCISE, [unreached, unreached], ALL)
+    assert verification.coverage == pytest.approx(6 / 7)
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_coverage_is_the_share_of_blocks_that_the_tests_enter(prover):
         ("def f(x):\n    if x:\n        raise ValueError", [(1,), (0,)], (3, 3)),
     ],
 )
-def test_every_kind_of_block_is_marked_and_exceptions_are_swallowed(prover, source, calls, share):
+def test_every_kind_of_block_is_marked_and_exceptions_are_swallowed(verifier, source, calls, share):
     marked, blocks = instrumented(source, "f")
-    outputs = prover.boxes[0].call(marked, RUN, calls)
+    outputs = verifier.boxes[0].call(marked, RUN, calls)
     assert (len(entered(outputs, blocks)[-1]), blocks) == share
 
 
@@ -69,11 +69,13 @@ def test_constants_and_empty_values_must_fail():
     assert list(baselines.constant_baselines(EXERCISE, [{"expected": "'a'"}])) == ["None", "0", "''"]
 
 
-def test_a_suite_that_a_constant_baseline_passes_is_turned_away(prover):
+def test_a_suite_that_a_constant_baseline_passes_is_turned_away(verifier):
     """0 == 0.0 and False is not 0: the texts differ, and still one constant passes."""
     maybe = "def sign(value):\n    return 0 if value > 3 else 0.0"
-    proof = prover.prove(parse.statement(EXERCISE.stub.replace("-> int", "-> float")), [maybe, maybe], ALL)
-    assert (proof.status, proof.complaints[0].kind) == ("constant", "calls")
+    verification = verifier.verify(
+        parse.statement(EXERCISE.stub.replace("-> int", "-> float")), [maybe, maybe], ALL
+    )
+    assert (verification.status, verification.complaints[0].kind) == ("constant", "calls")
 
 
 @pytest.mark.parametrize(
@@ -95,11 +97,11 @@ def test_a_suite_that_a_constant_baseline_passes_is_turned_away(prover):
         ("x = open('/etc/passwd')", "files"),
     ],
 )
-def test_what_may_differ_between_runs_is_seen_before_anything_runs(prover, line, cause):
+def test_what_may_differ_between_runs_is_seen_before_anything_runs(verifier, line, cause):
     assert cause in determinism.causes(line)
-    proof = prover.prove(EXERCISE, [f"{line}\n{RIGHT}"] * 2, ALL)
-    assert (proof.status, proof.tests) == ("nondeterministic", ())
-    assert cause in proof.reason
+    verification = verifier.verify(EXERCISE, [f"{line}\n{RIGHT}"] * 2, ALL)
+    assert (verification.status, verification.tests) == ("nondeterministic", ())
+    assert cause in verification.reason
 
 
 @pytest.mark.parametrize(
@@ -111,33 +113,33 @@ def test_what_is_the_same_in_every_run_is_let_through(line):
     assert determinism.causes(line) == ()
 
 
-def test_one_random_solution_costs_itself_only(prover):
+def test_one_random_solution_costs_itself_only(verifier):
     wild = f"import random\n{RIGHT.replace('return 0', 'return random.choice([0, 7])')}"
-    assert prover.prove(EXERCISE, [RIGHT, wild, RIGHT, RIGHT], ALL, asked=4).status == "kept"
+    assert verifier.verify(EXERCISE, [RIGHT, wild, RIGHT, RIGHT], ALL, asked=4).status == "kept"
 
 
-def test_a_solution_that_remembers_its_calls_fails_in_another_order(prover):
+def test_a_solution_that_remembers_its_calls_fails_in_another_order(verifier):
     counting = "seen = []\ndef sign(value):\n    seen.append(value)\n    return len(seen) * (1 if value >= 0 else -1)"
-    proof = prover.prove(EXERCISE, [counting] * 2, ALL)
-    assert proof.status == "nondeterministic"
-    assert "order" in proof.reason
+    verification = verifier.verify(EXERCISE, [counting] * 2, ALL)
+    assert verification.status == "nondeterministic"
+    assert "order" in verification.reason
 
 
 def test_an_attempt_gets_four_times_as_long_as_the_reference():
     slow = RIGHT.replace("    if value > 0:", "    time.sleep(0.8 * (value == 5))\n    if value > 0:")
     reply = f"```python\nimport time\n{slow}\n```"
-    with Prover(SandboxConfig(wall_s=0.4), GateConfig()) as prover:
-        tests = prover.prove(EXERCISE, [RIGHT, RIGHT], ALL).tests
-        assert prover.attempt(reply, EXERCISE, tests).failure_kind == "timeout"
-        assert prover.attempt(reply, EXERCISE, tests, reference_s=0.5).passed
-        assert prover.attempt(reply, EXERCISE, tests).failure_kind == "timeout"
+    with Verifier(SandboxConfig(wall_s=0.4), GateConfig()) as verifier:
+        tests = verifier.verify(EXERCISE, [RIGHT, RIGHT], ALL).tests
+        assert verifier.attempt(reply, EXERCISE, tests).failure_kind == "timeout"
+        assert verifier.attempt(reply, EXERCISE, tests, reference_s=0.5).passed
+        assert verifier.attempt(reply, EXERCISE, tests).failure_kind == "timeout"
 
 
 def test_a_mutant_that_loops_is_waited_for_no_longer_than_a_second():
     loop = "    n = 0\n    while n < 3:\n        n += 1\n    return n * (value > 0) - n * (value < 0)"
-    with Prover(SandboxConfig(wall_s=30.0), GateConfig()) as patient:
+    with Verifier(SandboxConfig(wall_s=30.0), GateConfig()) as patient:
         started = time.monotonic()
-        proof = patient.prove(EXERCISE, [f"def sign(value):\n{loop}"] * 2, ALL)
-    assert proof.status == "kept"
-    assert proof.kill_rate > 0.9
+        verification = patient.verify(EXERCISE, [f"def sign(value):\n{loop}"] * 2, ALL)
+    assert verification.status == "kept"
+    assert verification.kill_rate > 0.9
     assert time.monotonic() - started < 15

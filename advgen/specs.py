@@ -30,7 +30,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seed:
+class ExerciseSpec:
     """One exercise to be asked for: where it comes from."""
 
     index: int
@@ -69,9 +69,9 @@ class Given:
     @property
     def identity(self) -> str:
         """What it stands for: other texts in the file are another run. Raises DataError."""
-        spec = self.texts
-        file = Path(spec if spec.endswith(".py") else spec.rpartition(":")[0])
-        texts = spec + hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else spec
+        argument = self.texts
+        file = Path(argument if argument.endswith(".py") else argument.rpartition(":")[0])
+        texts = argument + hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else argument
         return texts + (sha256_of([asdict(task) for task in self.read_tasks()]) if self.tasks else "")
 
 
@@ -106,19 +106,19 @@ def origin(parent: str, margins: str, texts: str, tasks: str) -> tuple[Parent | 
     return (open_parent(parent, margins) if parent else None), given
 
 
-def open_parent(spec: str, margins: str) -> Parent:
+def open_parent(argument: str, margins: str) -> Parent:
     """A run folder, a dataset folder or `user/name@revision`; `margins` is a folder that holds that config, or ''.
 
     Raises DataError: nothing there, or no kept exercise to grow from.
     """
-    folder = hub.dataset(spec)
+    folder = hub.dataset(argument)
     last, pool = -1, []
     for row in contract.rows(folder, "raw"):
         last = max(last, row["round"])
         if row["status"] == "kept":
             pool.append(row)
     if not pool:
-        raise DataError(f"{spec} has no kept exercise to grow a round from")
+        raise DataError(f"{argument} has no kept exercise to grow a round from")
     source = hub.resolve(margins) if margins else folder
     found = contract.read(source, "margins") if margins or (source / "margins").is_dir() else []
     scored = [row for row in found if not row["dropped"] and row["margin"] is not None]
@@ -143,18 +143,18 @@ def subtopics_wanted(config: BuildConfig) -> int:
     return min(turns * asked.per_topic, MOST_SUBTOPICS)
 
 
-def first_seeds(config: BuildConfig, given: Given) -> Iterator[Seed]:
-    """Seeds of round 0: the given tasks, then statements from texts or from topics.
+def first_specs(config: BuildConfig, given: Given) -> Iterator[ExerciseSpec]:
+    """Specs of round 0: the given tasks, then statements from texts or from topics.
 
     Raises ConfigError, DataError.
     """
     brought = [
-        Seed(index=at, round=0, strategy="seed", topic="given", subtopic=task.name, task=task)
+        ExerciseSpec(index=at, round=0, strategy="seed", topic="given", subtopic=task.name, task=task)
         for at, task in enumerate(_easiest_first(given.read_tasks())[: config.exercises.count])
     ]
     left = config.exercises.count - len(brought)
-    written = _text_seeds(given.texts, left) if given.texts else _topic_seeds(config, left)
-    return itertools.chain(brought, (replace(seed, index=seed.index + len(brought)) for seed in written))
+    written = _text_specs(given.texts, left) if given.texts else _topic_specs(config, left)
+    return itertools.chain(brought, (replace(spec, index=spec.index + len(brought)) for spec in written))
 
 
 def _easiest_first(given: list[Task]) -> list[Task]:
@@ -162,35 +162,35 @@ def _easiest_first(given: list[Task]) -> list[Task]:
     return sorted(given, key=lambda task: (len(task.reference), task.name))
 
 
-def _topic_seeds(config: BuildConfig, count: int) -> Iterator[Seed]:
+def _topic_specs(config: BuildConfig, count: int) -> Iterator[ExerciseSpec]:
     """`per_topic` of each topic in turn, and round again; subtopics come when they are needed."""
     asked, tree = config.exercises, topics(config)
     for at in range(count):
         turn, place = divmod(at // asked.per_topic, len(tree))
         number = turn * asked.per_topic + at % asked.per_topic
-        yield Seed(index=at, round=0, strategy="seed", topic=tree[place], subtopic="", turn=number)
+        yield ExerciseSpec(index=at, round=0, strategy="seed", topic=tree[place], subtopic="", turn=number)
 
 
-def _text_seeds(spec: str, count: int) -> Iterator[Seed]:
+def _text_specs(argument: str, count: int) -> Iterator[ExerciseSpec]:
     odd = Counter[str]()
-    texts = itertools.islice(_texts(spec, odd), count)
+    texts = itertools.islice(_texts(argument, odd), count)
     for at, text in enumerate(texts):
-        yield Seed(
+        yield ExerciseSpec(
             index=at, round=0, strategy="seed", topic="given", subtopic="", source=text[:_LONGEST_SOURCE]
         )
     if odd:
-        print(f"--seeds {spec}: {odd.total()} rows without text left out", file=sys.stderr)
+        print(f"--seeds {argument}: {odd.total()} rows without text left out", file=sys.stderr)
 
 
-def _texts(spec: str, odd: Counter[str]) -> Iterator[str]:
+def _texts(argument: str, odd: Counter[str]) -> Iterator[str]:
     """The texts of a `--seeds` argument; `odd` counts the rows that hold none."""
-    if spec.endswith(".py"):
-        yield from _functions(Path(spec))
+    if argument.endswith(".py"):
+        yield from _functions(Path(argument))
         return
-    source, _, column = spec.rpartition(":")
+    source, _, column = argument.rpartition(":")
     if not source:
         raise ConfigError(
-            f"--seeds {spec} names no column; give FILE.py, FILE.jsonl:COLUMN or user/name:COLUMN"
+            f"--seeds {argument} names no column; give FILE.py, FILE.jsonl:COLUMN or user/name:COLUMN"
         )
     found = False
     for row in _rows(source):
@@ -234,8 +234,8 @@ def _methods(file: Path, text: str, module: ast.Module) -> Iterator[str]:
     yield from (textwrap.dedent("\n".join(lines[node.lineno - 1 : node.end_lineno])) for node in found)
 
 
-def adversarial_seeds(config: BuildConfig, parent: Parent) -> tuple[list[Seed], dict[str, Any]]:
-    """Seeds of a later round, parents drawn by the curriculum and handed to the strategies in turn; and the draw in
+def adversarial_specs(config: BuildConfig, parent: Parent) -> tuple[list[ExerciseSpec], dict[str, Any]]:
+    """Specs of a later round, parents drawn by the curriculum and handed to the strategies in turn; and the draw in
     numbers.
     """
     number = parent.round + 1
@@ -251,12 +251,12 @@ def adversarial_seeds(config: BuildConfig, parent: Parent) -> tuple[list[Seed], 
     )
 
 
-def _child(parent: dict[str, Any], index: int, round_number: int, strategy: str) -> Seed:
+def _child(parent: dict[str, Any], index: int, round_number: int, strategy: str) -> ExerciseSpec:
     topic = {"topic": parent["topic"], "subtopic": parent["subtopic"]}
     if strategy == "seed":  # a refresher: a plain new exercise beside the parent
-        return Seed(index=index, round=round_number, strategy=strategy, **topic)
+        return ExerciseSpec(index=index, round=round_number, strategy=strategy, **topic)
     failing = [each for each in Stored(parent).attempts if each.detail]
-    return Seed(
+    return ExerciseSpec(
         index=index, round=round_number, strategy=strategy, parent_id=parent["exercise_id"],
         parent_stub=parent["stub"], parent_failure=failing[0].detail if failing else "", **topic,
     )  # fmt: skip

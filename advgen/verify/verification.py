@@ -1,4 +1,4 @@
-"""What a proof and an attempt amount to: data only, so that it can go from process to process by pickle."""
+"""What a verification and an attempt amount to: data only, so that it can go from process to process by pickle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class SandboxBroken(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complaint:
-    """What the teacher could mend, in words that can be put before it; `prompts/repair.j2`, `more_calls.j2`."""
+    """What the teacher could repair, in words that can be put before it; `prompts/repair.j2`, `more_calls.j2`."""
 
     kind: Literal["solution", "calls"]
     code: str = ""
@@ -22,7 +22,7 @@ class Complaint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
+class Verification:
     """What the runs showed of one exercise. `status` is `kept` or the gate that turned it away, with its reason."""
 
     status: str
@@ -40,7 +40,7 @@ class Proof:
     reference_s: float = 0.0
     """Wall time of the reference on all tests, the start of its process included."""
     complaints: tuple[Complaint, ...] = ()
-    """Empty where the exercise is kept, and where nothing is there to be mended."""
+    """Empty where the exercise is kept, and where nothing is there to be repaired."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class Attempt:
     """One program against the tests of its exercise. `failed_test` is -1 where none failed or none was reached."""
 
     code: str
-    """The form that was judged; '' where there is none."""
+    """The form that was run; '' where there is none."""
     status: str
     """A verdict of the sandbox, `unreadable`, or `flaky`: a failure that did not repeat."""
     failure_kind: str = ""

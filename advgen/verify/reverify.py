@@ -1,4 +1,4 @@
-"""A finished dataset judged again, row by row: what it claims must happen in this sandbox too.
+"""A finished dataset verified again, row by row: what it claims must happen in this sandbox too.
 
 `dpo`: chosen passes every test, rejected fails the test it is said to fail. `sft`: the completion passes. `kto`: it
 passes or fails as labelled. Each under every one of HASH_SEEDS. Rows are read in batches, so that the size of a dataset
@@ -18,7 +18,7 @@ from typing import Any
 from advcore import DataError, chat, contract, hub
 from advgen.config import SandboxConfig
 from advgen.parse import ParseError, code_block
-from advgen.verify.proof import SandboxBroken
+from advgen.verify.verification import SandboxBroken
 from sandbox import Limits, Report, Sandbox
 
 HASH_SEEDS = (0, 1)
@@ -43,7 +43,7 @@ class Summary:
 
     source: str
     level: str
-    """Of the sandbox it was judged in."""
+    """Of the sandbox it was verified in."""
     rows: dict[str, int]
     """By config."""
     lost: tuple[Lost, ...]
@@ -67,16 +67,16 @@ class _Claim:
     fails: int = -1
 
 
-def reprove(
+def reverify(
     source: str,
     sandbox: SandboxConfig | None = None,
     slots: int = 2,
     progress: Callable[[int, int], None] = lambda done, rows: None,
 ) -> Summary:
-    """Judge every row of a dataset folder, a run folder, or `user/name@revision`.
+    """Verify every row of a dataset folder, a run folder, or `user/name@revision`.
 
     `slots` programs run at once; `progress` is told the rows done and the rows there are. Raises DataError where
-    there is nothing to judge, SandboxBroken, SandboxUnavailable.
+    there is nothing to verify, SandboxBroken, SandboxUnavailable.
     """
     folder, config = hub.dataset(source), sandbox or SandboxConfig()
     total = row_count(source)
@@ -93,14 +93,14 @@ def reprove(
         for name in CONFIGS:
             stored = stored_rows(folder, name)
             while batch := list(islice(stored, _BATCH)):
-                lost += _judge(name, batch, boxes)
+                lost += _check(name, batch, boxes)
                 rows[name] += len(batch)
                 progress(rows.total(), total)
     return Summary(source=source, level=boxes[0].level, rows=dict(rows), lost=tuple(lost))
 
 
 def row_count(source: str) -> int:
-    """How many rows there are to judge. Raises DataError where there are none."""
+    """How many rows there are to verify. Raises DataError where there are none."""
     folder = hub.dataset(source)
     total: int = sum(_opened(file).metadata.num_rows for name in CONFIGS for file in _files(folder, name))
     if not total:
@@ -127,7 +127,7 @@ def _opened(file: Path) -> Any:
         raise DataError(f"{file} cannot be read: {str(error).splitlines()[0]}") from None
 
 
-def _judge(config: str, batch: Sequence[tuple[int, dict[str, Any]]], boxes: Sequence[Sandbox]) -> list[Lost]:
+def _check(config: str, batch: Sequence[tuple[int, dict[str, Any]]], boxes: Sequence[Sandbox]) -> list[Lost]:
     reasons: dict[int, str] = {}
     claims: list[tuple[int, _Claim]] = []
     for at, (_, row) in enumerate(batch):
@@ -185,7 +185,7 @@ def _refuted(claim: _Claim, reports: Sequence[Report]) -> str:
     if passed:
         return "fails no test: pass" if claim.fails < 0 else f"does not fail test {claim.fails}: pass"
     if report.asserts_total != claim.count and report.outcomes:
-        return f"is judged by {report.asserts_total} asserts, not by the {claim.count} tests"
+        return f"is tested by {report.asserts_total} asserts, not by the {claim.count} tests"
     failed = [at for at, outcome in enumerate(report.outcomes) if outcome in ("fail", "error")]
     if claim.fails >= 0:
         return "" if claim.fails in failed else f"does not fail test {claim.fails}: {report.status}"

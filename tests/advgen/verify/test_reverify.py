@@ -1,4 +1,4 @@
-"""A dataset judged again: what its rows claim is what happens, and what does not happen is named."""
+"""A dataset verified again: what its rows claim is what happens, and what does not happen is named."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 from advcore import DataError, contract, hub
 from advcore.testing import FakeHub
 from advgen.config import SandboxConfig
-from advgen.verify.reprove import reprove
+from advgen.verify.reverify import reverify
 from sandbox import Sandbox
 
 GOOD, BAD = "def double(x):\n    return 2 * x", "def double(x):\n    return abs(2 * x)"
@@ -49,7 +49,7 @@ def written(folder, made):
 
 def test_a_sound_dataset_reproduces_in_full_and_says_how_far_it_is(tmp_path):
     seen = []
-    summary = reprove(written(tmp_path, rows()), progress=lambda done, total: seen.append((done, total)))
+    summary = reverify(written(tmp_path, rows()), progress=lambda done, total: seen.append((done, total)))
     assert summary.reproduced
     assert summary.rows == {"dpo": 70, "sft": 70, "kto": 70}
     assert summary.level in ("L2", "L3")
@@ -77,7 +77,7 @@ HANGING = "def double(x):\n    while x: pass"
         (broken("dpo", tests="[1]", failed_test=0), "tests cannot be read: TypeError"),
         (broken("dpo", tests=json.dumps([{"call": "f(1)", "expected": "(" * 90_000}])), "tests cannot be read: "),
         (broken("dpo", tests=json.dumps([{"code": "assert double(1) == 2\nassert double(-1) == -2"}]), failed_test=0),
-         "rejected is judged by 2 asserts, not by the 1 tests"),
+         "rejected is tested by 2 asserts, not by the 1 tests"),
         (broken("sft", tests="[]"), "completion does not pass: no_tests"),
         (broken("sft", completion=reply(HANGING)), "completion does not pass: timeout"),
         (broken("sft", completion=[{"role": "assistant", "content": "```python\ndef double"}]), "truncated"),
@@ -86,7 +86,7 @@ HANGING = "def double(x):\n    while x: pass"
     ],
 )  # fmt: skip
 def test_a_row_that_does_not_do_what_it_claims_is_named_with_its_reason(tmp_path, made, reason):
-    summary = reprove(written(tmp_path, made), SandboxConfig(wall_s=1.0), slots=1)
+    summary = reverify(written(tmp_path, made), SandboxConfig(wall_s=1.0), slots=1)
     if not reason:  # it fails every test, if only for want of its name
         assert summary.reproduced
         return
@@ -100,13 +100,13 @@ def test_what_passes_under_one_hash_seed_only_does_not_reproduce(tmp_path):
     with Sandbox(1, hash_seed=0) as box:
         (first,) = box.call(f"def f():\n    return {letters}", "f", [()])
     code = f"{GOOD} if {letters} == {first.value!r} else 0"
-    summary = reprove(written(tmp_path, broken("sft", completion=reply(code))), slots=1)
+    summary = reverify(written(tmp_path, broken("sft", completion=reply(code))), slots=1)
     assert [lost.reason for lost in summary.lost] == ["completion does not pass: fail"]
 
 
 def test_a_run_folder_is_judged_by_its_dataset(tmp_path):
     written(tmp_path / "dataset", broken("dpo"))
-    assert reprove(str(tmp_path), slots=1).rows == {"dpo": 1}
+    assert reverify(str(tmp_path), slots=1).rows == {"dpo": 1}
 
 
 def test_a_revision_on_the_hub_is_judged(tmp_path, monkeypatch):
@@ -118,12 +118,12 @@ def test_a_revision_on_the_hub_is_judged(tmp_path, monkeypatch):
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("HF_TOKEN", server.token)
         hub.push(tmp_path / "made", "tester/rounds", private=False, tag="round-0")
-        assert reprove("tester/rounds@round-0", slots=1).reproduced
+        assert reverify("tester/rounds@round-0", slots=1).reproduced
 
 
 def test_a_folder_without_rows_or_columns_is_one_clear_line(tmp_path):
     with pytest.raises(DataError, match="no dpo, sft or kto rows"):
-        reprove(str(tmp_path))
+        reverify(str(tmp_path))
     import pyarrow
     import pyarrow.parquet
 
@@ -131,10 +131,10 @@ def test_a_folder_without_rows_or_columns_is_one_clear_line(tmp_path):
     table = pyarrow.table({"chosen": ["a"], "rejected": ["b"]})
     pyarrow.parquet.write_table(table, tmp_path / "dpo" / "round-0000.parquet")
     with pytest.raises(DataError, match="lacks the columns prompt, exercise_id"):
-        reprove(str(tmp_path))
+        reverify(str(tmp_path))
     (tmp_path / "dpo" / "round-0000.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(DataError, match="cannot be read"):
-        reprove(str(tmp_path))
+        reverify(str(tmp_path))
 
 
 def test_programs_of_others_are_judged_with_their_set_up_and_without_their_talk(tmp_path):
@@ -149,7 +149,7 @@ def test_programs_of_others_are_judged_with_their_set_up_and_without_their_talk(
         "sft": [row("sft", 0, completion=reply(filled))],
         "kto": [row("kto", 0, completion=reply(filled), label=False)],
     }
-    summary = reprove(written(tmp_path, made))
+    summary = reverify(written(tmp_path, made))
     assert [(lost.config, lost.reason) for lost in summary.lost] == [
         ("kto", "completion fails no test: pass")
     ]

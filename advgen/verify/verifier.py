@@ -1,4 +1,4 @@
-"""The prover: gates an exercise by running its solutions, and judges attempts.
+"""The verifier: gates an exercise by running its solutions, and runs attempts.
 
 Holds sandboxes and nothing else, so that several can work side by side in processes of their own.
 """
@@ -22,13 +22,13 @@ from advgen.verify import coverage, determinism, failure, feedback, fuzz, genera
 from advgen.verify.baselines import constant_baselines
 from advgen.verify.fit import Signature
 from advgen.verify.mutants import mutants
-from advgen.verify.proof import Attempt, Complaint, Proof, SandboxBroken, Testimony, Votes
+from advgen.verify.verification import Attempt, Complaint, SandboxBroken, Testimony, Verification, Votes
 from sandbox import Limits, Output, Report, Sandbox
 
 HASH_SEEDS = (0, 1, 2)  # the first decides, the others must agree
 TIMEOUT_FACTOR = 4  # a program may take so many times what the reference takes (evalplus has the same factor)
 RERUN = SandboxConfig(wall_s=TIMEOUT_FACTOR * SandboxConfig().wall_s)
-"""Limits for judging again: as long as a build gives an attempt whose reference takes all it may."""
+"""Limits for verifying again: as long as a build gives an attempt whose reference takes all it may."""
 _ENDS = ("ok", "error")  # statuses of a call that came to its end
 MUTANT_WALL_S = 1.0  # one that loops is waited for so long: of mutants, many do
 
@@ -45,7 +45,7 @@ class _Screened:
     """Of those that are not deterministic by the look of them."""
 
 
-class Prover:
+class Verifier:
     """Holds the sandboxes: one a hash seed, since a program must behave alike under them all, and one for mutants."""
 
     def __init__(self, config: SandboxConfig, gate: GateConfig) -> None:
@@ -56,7 +56,7 @@ class Prover:
         hasty = replace(limits, wall_s=min(MUTANT_WALL_S, config.wall_s))
         self._hasty = Sandbox(1, hasty, hash_seed=HASH_SEEDS[0], allow_unsandboxed=allow)
 
-    def __enter__(self) -> Prover:
+    def __enter__(self) -> Verifier:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,7 +89,7 @@ class Prover:
 
     # --- an exercise ----------------------------------------------------------------------------------------
 
-    def prove(
+    def verify(
         self,
         exercise: Statement,
         solutions: Sequence[str],
@@ -97,7 +97,7 @@ class Prover:
         claims: Sequence[Claim] = (),
         asked: int = 0,
         reference: str = "",
-    ) -> Proof:
+    ) -> Verification:
         """Tests from agreement on all calls that the statement is about, those of `claims` and of its examples too, and
         on others where it demands an exception; then every gate in turn. With a `reference`, from which the statement
         was written, tests are what it comes to, and solutions agree with it. Raises SandboxBroken.
@@ -119,7 +119,9 @@ class Prover:
         probes += [claim.call for claim in stated if claim.call not in probes]
         seen = self._screened(exercise, solutions, probes)
         if reference and (found := self._screened(exercise, [reference], probes)).causes:
-            return Proof(status="nondeterministic", reason=f"the reference uses {', '.join(found.causes)}")
+            return Verification(
+                status="nondeterministic", reason=f"the reference uses {', '.join(found.causes)}"
+            )
         if len(seen.usable) < needed:
             return _unusable(seen, asked, needed)
         rows = [self._outputs(code, exercise.entry_point, probes) for code in seen.usable]
@@ -129,20 +131,24 @@ class Prover:
         if refuted := _refuted(agreed, stated, signature):
             return refuted
         tests = _tests(agreed, stated, claims, "reference" if reference else "agreement")
-        proof = self._tested(exercise, seen.usable, tests, asked, reference)
-        if proof.status == "kept":
-            return proof
-        if not tests or proof.status == "too_few_tests":
-            proof = _few(proof, len(tests), rows, needed)
+        verification = self._tested(exercise, seen.usable, tests, asked, reference)
+        if verification.status == "kept":
+            return verification
+        if not tests or verification.status == "too_few_tests":
+            verification = _few(verification, len(tests), rows, needed)
         sources, wall_s = [probe.source for probe in probes], self.boxes[0].limits.wall_s
-        mend = [*seen.complaints, *feedback.failing(seen.usable, rows, sources, wall_s), *proof.complaints]
-        if proof.status == "too_few_tests":
-            mend.append(feedback.too_few(rows, sources, unfit))
-        return replace(proof, complaints=tuple(mend))
+        complaints = [
+            *seen.complaints,
+            *feedback.failing(seen.usable, rows, sources, wall_s),
+            *verification.complaints,
+        ]
+        if verification.status == "too_few_tests":
+            complaints.append(feedback.too_few(rows, sources, unfit))
+        return replace(verification, complaints=tuple(complaints))
 
     def accept(
         self, exercise: Statement, solutions: Sequence[str], given: Sequence[str], tests: Sequence[Test]
-    ) -> Proof:
+    ) -> Verification:
         """Given tests are the truth: right is what passes them and, on generated inputs on which the `given` programs
         agree, comes to the same; of the `solutions` ('' for one that could not be read), then all the `given`. Every
         gate follows, but no test is added: on inputs that nobody chose, a right program may do as it likes. Raises
@@ -150,8 +156,8 @@ class Prover:
         """
         name, started = exercise.entry_point, time.monotonic()
         for code in given:
-            if not (tried := self.judge(code, name, tests)).passed:
-                return Proof(
+            if not (tried := self.check(code, name, tests)).passed:
+                return Verification(
                     status="misgiven", reason=f"its own solution: {tried.status} {tried.detail}".strip()
                 )
         given_s = (time.monotonic() - started) / (len(given) * len(HASH_SEEDS))
@@ -159,15 +165,15 @@ class Prover:
         right = [
             code
             for code in usable
-            if self.judge(code, name, tests, given_s).passed
+            if self.check(code, name, tests, given_s).passed
             and not self._unrepeatable(exercise, tests, [code])
         ]
         right = self._like_given(exercise, right, given, tests)
-        proof = Proof(
+        verification = Verification(
             status="kept", tests=tuple(tests), right=(*right, *given), given=len(given),
             teacher_pass_rate=len(right) / max(1, len(solutions)), reference_s=given_s,
         )  # fmt: skip
-        return self._strong(exercise, proof)
+        return self._strong(exercise, verification)
 
     def _like_given(
         self, exercise: Statement, right: Sequence[str], given: Sequence[str], tests: Sequence[Test]
@@ -187,7 +193,7 @@ class Prover:
         ]
 
     def working(self, code: str, entry_point: str, probes: Sequence[Call]) -> str:
-        """The form of a solution that answers most of the calls, the first of several: it is what is proved by, and
+        """The form of a solution that answers most of the calls, the first of several: it verifies the exercise, and is
         published. Raises ParseError, SandboxBroken.
         """
         codes, most, best = forms(code, entry_point), -1, code
@@ -226,42 +232,44 @@ class Prover:
 
     def _tested(
         self, exercise: Statement, usable: Sequence[str], tests: Sequence[Test], asked: int, reference: str
-    ) -> Proof:
-        reports = [self._check(code, tests, exercise.entry_point) for code in usable] if tests else []
+    ) -> Verification:
+        reports = [self._report(code, tests, exercise.entry_point) for code in usable] if tests else []
         passed = [(code, report) for code, report in zip(usable, reports, strict=False) if report.passed]
         if len(passed) < math.ceil(self.gate.agreement * len(usable)):
             what = "come to what the reference does" if reference else "agree throughout"
             reason = f"{len(passed)} of {len(usable)} solutions {what}"
-            return Proof(status="no_agreement", reason=reason)
-        proof = Proof(
+            return Verification(status="no_agreement", reason=reason)
+        verification = Verification(
             status="kept", tests=tuple(tests), right=tuple(filter(None, [*(code for code, _ in passed), reference])),
             teacher_pass_rate=len(passed) / asked, reference_s=passed[0][1].wall_s,
         )  # fmt: skip
-        return self._strong(exercise, proof)
+        return self._strong(exercise, verification)
 
-    def _strong(self, exercise: Statement, proof: Proof) -> Proof:
-        """`proof` if its tests are many, strong and repeatable enough, else one that says which they are not."""
-        if len(proof.tests) < self.gate.min_tests:
-            return _turned_away(proof, "too_few_tests", f"{len(proof.tests)} tests survive")
-        if _constant(proof.tests):
+    def _strong(self, exercise: Statement, verification: Verification) -> Verification:
+        """`verification` if its tests are many, strong and repeatable enough, else one that says which they are not."""
+        if len(verification.tests) < self.gate.min_tests:
+            return _turned_away(verification, "too_few_tests", f"{len(verification.tests)} tests survive")
+        if _constant(verification.tests):
             wish = feedback.calls("All calls lead to one result. Calls with other results are missing.")
-            return _turned_away(proof, "constant", "every test expects the same value", wish)
-        if value := self._passing_baseline(exercise, proof.tests):
+            return _turned_away(verification, "constant", "every test expects the same value", wish)
+        if value := self._passing_baseline(exercise, verification.tests):
             passes = f"a function that always returns {value} passes"
             wish = feedback.calls(f"As it is, {passes}. Calls with other results are missing.")
-            return _turned_away(proof, "null_passes", passes, wish)
-        proof, living = self._killing(exercise, proof)
-        if found := self._unrepeatable(exercise, proof.tests, proof.right):
-            return _turned_away(proof, "nondeterministic", found.report, found)
-        proof = replace(proof, coverage=self._coverage(exercise, proof))
-        if proof.kill_rate >= self.gate.min_kill_rate:
-            return proof
-        survivors = [feedback.survivors(proof.right[0], living)] if living else []
-        return _turned_away(proof, "weak_tests", f"{proof.kill_rate:.0%} of the mutants fail", *survivors)
+            return _turned_away(verification, "null_passes", passes, wish)
+        verification, surviving = self._killing(exercise, verification)
+        if found := self._unrepeatable(exercise, verification.tests, verification.right):
+            return _turned_away(verification, "nondeterministic", found.report, found)
+        verification = replace(verification, coverage=self._coverage(exercise, verification))
+        if verification.kill_rate >= self.gate.min_kill_rate:
+            return verification
+        wishes = [feedback.surviving(verification.right[0], surviving)] if surviving else []
+        return _turned_away(
+            verification, "weak_tests", f"{verification.kill_rate:.0%} of the mutants fail", *wishes
+        )
 
     def _passing_baseline(self, exercise: Statement, tests: Sequence[Test]) -> str:
         found = constant_baselines(exercise, tests).items()
-        passing = (value for value, code in found if self._check(code, tests, exercise.entry_point).passed)
+        passing = (value for value, code in found if self._report(code, tests, exercise.entry_point).passed)
         return next(passing, "")
 
     def _unrepeatable(
@@ -271,78 +279,87 @@ class Prover:
         for seed, box in zip(HASH_SEEDS[1:], self.boxes[1:], strict=True):
             order = determinism.shuffled(tests, seed)
             for code in right:
-                if self._check(code, order, exercise.entry_point, box).passed:
+                if self._report(code, order, exercise.entry_point, box).passed:
                     continue
-                alone = self._check(code, tests, exercise.entry_point, box).passed
+                alone = self._report(code, tests, exercise.entry_point, box).passed
                 what = "its calls come in another order" if alone else "strings are hashed with another seed"
                 return feedback.solution(code, f"Its results differ when {what}")
         return None
 
-    def _coverage(self, exercise: Statement, proof: Proof) -> float:
-        entered, blocks = self._entered(exercise, proof, [arguments(test["call"]) for test in proof.tests])
+    def _coverage(self, exercise: Statement, verification: Verification) -> float:
+        entered, blocks = self._entered(
+            exercise, verification, [arguments(test["call"]) for test in verification.tests]
+        )
         return len(entered[-1]) / blocks if blocks else 0.0
 
     def _entered(
-        self, exercise: Statement, proof: Proof, calls: Sequence[fuzz.Args]
+        self, exercise: Statement, verification: Verification, calls: Sequence[fuzz.Args]
     ) -> tuple[list[set[int]], int]:
         """The blocks of the reference that are entered after each call, and how many it has."""
-        marked, blocks = coverage.instrumented(proof.right[0], exercise.entry_point)
-        return coverage.entered(self._call(marked, coverage.RUN, calls, proof.reference_s), blocks), blocks
+        marked, blocks = coverage.instrumented(verification.right[0], exercise.entry_point)
+        return coverage.entered(
+            self._call(marked, coverage.RUN, calls, verification.reference_s), blocks
+        ), blocks
 
-    def _killing(self, exercise: Statement, proof: Proof) -> tuple[Proof, list[str]]:
-        """`proof` with its kill rate and the tests that raised it, and the mutants that pass them all."""
-        wrong = mutants(proof.right[0], self.gate.max_mutants)
-        wall_s = max(self._hasty.limits.wall_s, TIMEOUT_FACTOR * proof.reference_s)
-        living = [
+    def _killing(self, exercise: Statement, verification: Verification) -> tuple[Verification, list[str]]:
+        """`verification` with its kill rate and the tests that raised it, and the mutants that pass them all."""
+        wrong = mutants(verification.right[0], self.gate.max_mutants)
+        wall_s = max(self._hasty.limits.wall_s, TIMEOUT_FACTOR * verification.reference_s)
+        surviving = [
             mutant
             for mutant in wrong
-            if self._check(mutant, proof.tests, exercise.entry_point, self._hasty, wall_s).passed
+            if self._report(mutant, verification.tests, exercise.entry_point, self._hasty, wall_s).passed
         ]
-        if self.gate.generated_tests and not proof.given:
-            proof, living = self._strengthened(exercise, proof, living, wall_s)
-        killed = len(wrong) - len(living)
-        return replace(proof, kill_rate=killed / len(wrong) if wrong else 0.0), living
+        if self.gate.generated_tests and not verification.given:
+            verification, surviving = self._strengthened(exercise, verification, surviving, wall_s)
+        killed = len(wrong) - len(surviving)
+        return replace(verification, kill_rate=killed / len(wrong) if wrong else 0.0), surviving
 
     def _strengthened(
-        self, exercise: Statement, proof: Proof, living: Sequence[str], wall_s: float
-    ) -> tuple[Proof, list[str]]:
-        """`proof` with tests on generated inputs, and those of `living` that pass them too."""
+        self, exercise: Statement, verification: Verification, surviving: Sequence[str], wall_s: float
+    ) -> tuple[Verification, list[str]]:
+        """`verification` with tests on generated inputs, and those of `surviving` that pass them too."""
         name, signature, calls = (
             exercise.entry_point,
             Signature(exercise),
-            generated.calls(exercise, proof.tests),
+            generated.calls(exercise, verification.tests),
         )
         if not calls:
-            return proof, list(living)
+            return verification, list(surviving)
         inputs = [call.args for call in calls]
         expected = generated.unanimous(
-            [self._call(code, name, inputs, proof.reference_s) for code in proof.right], exercise
+            [self._call(code, name, inputs, verification.reference_s) for code in verification.right],
+            exercise,
         )
         expected = [outcome if outcome and signature.gives(outcome) else None for outcome in expected]
-        rows = [self._call(code, name, inputs, box=self._hasty, wall_s=wall_s) for code in living]
+        rows = [self._call(code, name, inputs, box=self._hasty, wall_s=wall_s) for code in surviving]
         chosen, left = generated.discriminating(expected, rows, self.gate.generated_tests, exercise)
-        chosen += self._coverage_increasing(exercise, proof, inputs, expected, chosen)
+        chosen += self._coverage_increasing(exercise, verification, inputs, expected, chosen)
         tests = [
             {"call": calls[at].source, **outcome.entry, "source": "generated"}
             for at in chosen
             if (outcome := expected[at])
         ]
-        passed = [code for code in proof.right if self._check(code, [*proof.tests, *tests], name).passed]
-        if len(passed) < len(proof.right):  # a float that is not the same from run to run
-            return proof, list(living)
-        return replace(proof, tests=(*proof.tests, *tests)), [living[at] for at in left]
+        passed = [
+            code
+            for code in verification.right
+            if self._report(code, [*verification.tests, *tests], name).passed
+        ]
+        if len(passed) < len(verification.right):  # a float that is not the same from run to run
+            return verification, list(surviving)
+        return replace(verification, tests=(*verification.tests, *tests)), [surviving[at] for at in left]
 
     def _coverage_increasing(
-        self, exercise: Statement, proof: Proof, inputs: Sequence[fuzz.Args], expected: Sequence[Outcome | None],
-        chosen: Sequence[int],
+        self, exercise: Statement, verification: Verification, inputs: Sequence[fuzz.Args],
+        expected: Sequence[Outcome | None], chosen: Sequence[int],
     ) -> list[int]:  # fmt: skip
         """Further inputs that lead where no test and none of the `chosen` leads."""
         most = self.gate.generated_tests - len(chosen)
-        known = [(arguments(test["call"]), str(outcome_of(test))) for test in proof.tests]
+        known = [(arguments(test["call"]), str(outcome_of(test))) for test in verification.tests]
         known += [(inputs[at], str(expected[at])) for at in chosen]
         places = [at for at, outcome in enumerate(expected) if outcome and at not in chosen]
         settled = [(inputs[at], str(expected[at])) for at in places]
-        entered, _ = self._entered(exercise, proof, [args for args, _ in [*known, *settled]])
+        entered, _ = self._entered(exercise, verification, [args for args, _ in [*known, *settled]])
         grows = [len(after) > len(before) for before, after in pairwise(entered[len(known) - 1 :])]
         return [places[at] for at in generated.coverage_increasing(settled, grows, known, most)]
 
@@ -351,7 +368,7 @@ class Prover:
     def attempt(
         self, text: str, exercise: Statement, tests: Sequence[Test], reference_s: float = 0.0
     ) -> Attempt:
-        """A student's reply, run. `reference_s` is that of the proof: an attempt gets at least four times as long."""
+        """A student's reply, run. `reference_s` is the verification's: an attempt gets at least four times as long."""
         said = chat.read(text)
         try:
             code = program(text, exercise.entry_point, exercise.above)
@@ -369,23 +386,23 @@ class Prover:
         """
         tried = []
         for code in codes:
-            tried.append(self.judge(code, entry_point, tests, reference_s))
+            tried.append(self.check(code, entry_point, tests, reference_s))
             if tried[-1].passed:
                 return tried[-1]
         if tried[0].failure_kind == "exception:EOFError" and chat.waits(codes[0]):
             raise ParseError("reads input when it is loaded")
         return next((each for each in tried if each.status == "flaky"), tried[0])
 
-    def judge(self, code: str, entry_point: str, tests: Sequence[Test], reference_s: float = 0.0) -> Attempt:
+    def check(self, code: str, entry_point: str, tests: Sequence[Test], reference_s: float = 0.0) -> Attempt:
         """A program against tests. Where another hash seed gives another verdict it is a flake, whichever came first.
 
-        What reaches no test, as a rule for want of time, is not run again: it proves nothing either way.
+        What reaches no test, as a rule for want of time, is not run again: it shows nothing either way.
         """
         wall_s = max(self.boxes[0].limits.wall_s, TIMEOUT_FACTOR * reference_s)
-        report = self._check(code, tests, entry_point, self.boxes[0], wall_s)
+        report = self._report(code, tests, entry_point, self.boxes[0], wall_s)
         failed = _first_failure(report)
         if report.passed or failed >= 0:
-            others = (self._check(code, tests, entry_point, box, wall_s) for box in self.boxes[1:])
+            others = (self._report(code, tests, entry_point, box, wall_s) for box in self.boxes[1:])
             if any((other.status, _first_failure(other)) != (report.status, failed) for other in others):
                 return Attempt(code=code, status="flaky", failure_kind="flaky")
         if report.passed:
@@ -399,22 +416,27 @@ class Prover:
         )  # fmt: skip
 
     def testimony(
-        self, exercise: Statement, proof: Proof, solutions: Sequence[str], attempts: Sequence[Attempt]
+        self,
+        exercise: Statement,
+        verification: Verification,
+        solutions: Sequence[str],
+        attempts: Sequence[Attempt],
     ) -> tuple[Testimony, tuple[str, ...]]:
-        """Who says what on each test of the proof and on generated inputs; of a solution that could not be read ('')
-        nothing. And of the right solutions those that come to the same beyond the tests as most of what passes does,
-        the first of several such groups: they are the right ones, and the reference is the first of them.
+        """Who says what on each test of the verification and on generated inputs; of a solution that could not be read
+        ('') nothing. And of the right solutions those that come to the same beyond the tests as most of what passes
+        does, the first of several such groups: they are the right ones, and the reference is the first of them.
         """
-        args = [arguments(test["call"]) for test in proof.tests]
-        args += [call.args for call in generated.calls(exercise, proof.tests)]
+        args = [arguments(test["call"]) for test in verification.tests]
+        args += [call.args for call in generated.calls(exercise, verification.tests)]
         codes = [*solutions, *(attempt.code for attempt in attempts)]
         outputs = [
-            self._call(code, exercise.entry_point, args, proof.reference_s) if code else [] for code in codes
+            self._call(code, exercise.entry_point, args, verification.reference_s) if code else []
+            for code in codes
         ]
-        right = {at for at in range(len(solutions)) if codes[at] in proof.right}
+        right = {at for at in range(len(solutions)) if codes[at] in verification.right}
         # Where a right program does not end in time, inputs would tell programs apart by the clock.
         cut = {at for each in right for at, output in enumerate(outputs[each]) if output.status not in _ENDS}
-        places = [at for at in range(len(args)) if at < len(proof.tests) or at not in cut]
+        places = [at for at in range(len(args)) if at < len(verification.tests) or at not in cut]
         rows = [[generated.outcome(row[at], exercise) if row else None for at in places] for row in outputs]
         groups = _groups(rows)
         best = max((each for each in groups if right & {*each}), key=len, default=sorted(right))
@@ -432,7 +454,7 @@ class Prover:
                     outcome_of(test), [row[at] for row in taught], [row[at] for row in attempted],
                     test["call"] in stated,
                 )
-                for at, test in enumerate(proof.tests)
+                for at, test in enumerate(verification.tests)
             ),
             attempts=len(attempts), like_reference=len(best) / len(codes),
             like_attempt=tuple(alike_to.get(at, 0.0) for at in range(len(solutions), len(codes))),
@@ -442,7 +464,7 @@ class Prover:
 
     # --- runs -----------------------------------------------------------------------------------------------
 
-    def _check(
+    def _report(
         self, code: str, tests: Sequence[Test], entry_point: str, box: Sandbox | None = None,
         wall_s: float | None = None,
     ) -> Report:  # fmt: skip
@@ -467,12 +489,12 @@ def _verdict(report: Report) -> Report:
     return report
 
 
-def _unusable(seen: _Screened, asked: int, needed: int) -> Proof:
+def _unusable(seen: _Screened, asked: int, needed: int) -> Verification:
     if len(seen.usable) + len(seen.causes) >= needed:
         reason = f"{len(seen.causes)} of {asked} solutions use {'; '.join(sorted(set(seen.causes)))}"
-        return Proof(status="nondeterministic", reason=reason, complaints=seen.complaints)
+        return Verification(status="nondeterministic", reason=reason, complaints=seen.complaints)
     reason = f"{len(seen.usable)} of {asked} solutions could be read"
-    return Proof(status="no_solutions", reason=reason, complaints=seen.complaints)
+    return Verification(status="no_solutions", reason=reason, complaints=seen.complaints)
 
 
 _Agreed = list[tuple[Call, Outcome]]
@@ -499,18 +521,18 @@ def _commonest(outcomes: Iterable[Outcome | None]) -> tuple[Outcome | None, int]
     return (told[votes.index(max(votes))], max(votes)) if told else (None, 0)
 
 
-def _refuted(agreed: _Agreed, stated: Sequence[Claim], signature: Signature) -> Proof | None:
+def _refuted(agreed: _Agreed, stated: Sequence[Claim], signature: Signature) -> Verification | None:
     """Why what the solutions agree on is not what the statement asks for, if it is not."""
     examples = {call.source: outcome for call, outcome in stated}
     for call, outcome in agreed:
         said = examples.get(call.source)
         if said and not alike(said, outcome):
             reason = f"the statement says that {call.source} is {said}, solutions agree on {outcome}"
-            return Proof(status="contradicted", reason=failure.bounded(reason))
+            return Verification(status="contradicted", reason=failure.bounded(reason))
     for call, outcome in agreed:
         if not signature.gives(outcome):
             reason = f"{call.source} is {outcome}, which is no {signature.result}"
-            return Proof(status="misfit", reason=failure.bounded(reason))
+            return Verification(status="misfit", reason=failure.bounded(reason))
     return None
 
 
@@ -529,7 +551,9 @@ def _tests(agreed: _Agreed, stated: Sequence[Claim], claims: Sequence[Claim], or
     return tests
 
 
-def _few(proof: Proof, tests: int, rows: Sequence[Sequence[Output]], needed: int) -> Proof:
+def _few(
+    verification: Verification, tests: int, rows: Sequence[Sequence[Output]], needed: int
+) -> Verification:
     """The reason in full, where solutions agree on what no test can hold."""
     columns = [
         [output for output in column if output.status == "ok" and not text_of(output.value)]
@@ -537,9 +561,9 @@ def _few(proof: Proof, tests: int, rows: Sequence[Sequence[Output]], needed: int
     ]
     lost = [column[0] for column in columns if len(column) >= needed]
     if not lost:
-        return proof
+        return verification
     reason = f"{tests} tests survive; from {len(lost)} calls solutions return what no test can hold: values of type "
-    return replace(proof, status="too_few_tests", reason=f"{reason}{type(lost[0].value).__name__}")
+    return replace(verification, status="too_few_tests", reason=f"{reason}{type(lost[0].value).__name__}")
 
 
 def _constant(tests: Sequence[Test]) -> bool:
@@ -588,5 +612,7 @@ def _first_failure(report: Report) -> int:
     return next(iter(_failures(report)), -1)
 
 
-def _turned_away(proof: Proof, status: str, reason: str, *complaints: Complaint) -> Proof:
-    return replace(proof, status=status, reason=reason, complaints=complaints)
+def _turned_away(
+    verification: Verification, status: str, reason: str, *complaints: Complaint
+) -> Verification:
+    return replace(verification, status=status, reason=reason, complaints=complaints)
