@@ -63,7 +63,7 @@ class Workers:
             if isinstance(result, _Raised):
                 raise result.error
             return cast(T, result)
-        raise WorkerLost(f"the process that was to check it died or took over {JOB_S} s, twice")
+        raise WorkerLost(f"its worker process died or took over {JOB_S} s, twice")
 
     def close(self) -> None:
         """Let the jobs under way end, and the processes with them."""
