@@ -60,7 +60,7 @@ def _opened(folder: Path, config: RunConfig, dataset: Dataset) -> Iterator[None]
 def _same_run(folder: Path, config: RunConfig, dataset: Dataset) -> None:
     """As `runs.open_run`; other rows or other first weights at the same path make another run too."""
     if ranks.is_main():
-        start = [Path(config.discriminator.start)] if config.discriminator.start else []
+        start = [Path(config.discriminator.init_from)] if config.discriminator.init_from else []
         first = [*names.weight_files(Path(config.adapter)), *start] if config.adapter else start
         content = {"dataset_revision": dataset.revision, "start_sha256": runs.sha256_of_files(first)}
         runs.open_run(folder, config, MAY_CHANGE, **content)

@@ -60,9 +60,11 @@ class Method(ABC):
         self.options(Path())
         if self.config.adapter:
             models.check_adapter(self.config.adapter, self.config.model)
-        start = self.config.discriminator.start
-        if start and not Path(start).is_file():  # read or not, it is hashed as what the run starts from
-            raise ConfigError(f"discriminator.start: there is no file {start}")
+        init_from = self.config.discriminator.init_from
+        if (
+            init_from and not Path(init_from).is_file()
+        ):  # read or not, it is hashed as what the run starts from
+            raise ConfigError(f"discriminator.init_from: there is no file {init_from}")
 
     def prepare(self) -> Prepared:
         """The dataset and its rows as ids; names on stderr the rows that do not fit. Loads no model.

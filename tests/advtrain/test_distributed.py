@@ -84,7 +84,7 @@ def test_two_processes_play_one_game(launch, tiny, tmp_path):
     config.write_text(
         f'method = "gad"\ndataset = "{file}"\nmodel = "{tiny}"\n'
         "[gad]\nsamples = 2\nmax_new_tokens = 6\nheld_out = 10\n[discriminator]\nlearning_rate = 1e-2\n"
-        "alone_steps = 1\n[train]\nlearning_rate = 1e-3\nbatch_size = 1\ngradient_accumulation = 2\n"
+        "warmup_steps = 1\n[train]\nlearning_rate = 1e-3\nbatch_size = 1\ngradient_accumulation = 2\n"
     )
     done = launch(2, str(config), "--out", str(tmp_path / "two"))
     assert done.returncode == 0, done.stderr

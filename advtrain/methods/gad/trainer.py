@@ -99,7 +99,7 @@ class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type
     def student_learns(self) -> bool:
         if not self.warming:
             return True
-        alone = self.discriminator_learns and self.state.global_step < self.config.discriminator.alone_steps
+        alone = self.discriminator_learns and self.state.global_step < self.config.discriminator.warmup_steps
         return self.gad.warmup != "discriminator" and not alone
 
     def _temperature(self) -> float:

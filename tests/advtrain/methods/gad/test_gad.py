@@ -50,7 +50,7 @@ def make(tiny, rows_file, monkeypatch):
             "method": "gad", "dataset": str(rows_file), "model": tiny,
             "train": {"learning_rate": 1e-3, "batch_size": 1, "gradient_accumulation": 2, "checkpoint_steps": 1},
             "gad": {"samples": 3, "max_new_tokens": 8, "held_out": 10},
-            "discriminator": {"learning_rate": 1e-2, "alone_steps": 1},
+            "discriminator": {"learning_rate": 1e-2, "warmup_steps": 1},
         }  # fmt: skip
         for name, section in sections.items():
             values[name] = {**values.get(name, {}), **section} if isinstance(section, dict) else section
@@ -173,7 +173,7 @@ def test_the_stages_apart_are_the_stages_in_one_run(make, tmp_path):
     assert len([row for row in metrics(tmp_path / "warm") if "loss" in row]) == 7
     start = str(tmp_path / "warm" / "discriminator.safetensors")
     config = make(
-        gad={"held_out": 0, "stages": ["gad"]}, discriminator={"start": start},
+        gad={"held_out": 0, "stages": ["gad"]}, discriminator={"init_from": start},
         adapter=str(tmp_path / "warm" / "adapter"),
     )  # fmt: skip
     run.run(config, tmp_path / "gad")
@@ -209,7 +209,7 @@ def logits(trainer, ids):
 
 
 def test_the_warm_up_is_plain_cross_entropy_on_the_teachers_tokens(build):
-    trainer = build(discriminator={"alone_steps": 0})
+    trainer = build(discriminator={"warmup_steps": 0})
     batch = [row for row in trainer.train_dataset for _ in range(3)][:6]
     inputs = trainer._warmed(batch)
     loss = sum(trainer._compute_loss(trainer.model, part).item() for part in inputs)
@@ -267,7 +267,7 @@ def test_a_frozen_discriminator_learns_in_the_warm_up_only(build):
     ("who", "student", "judge"), [("student", True, False), ("discriminator", False, True)]
 )
 def test_one_player_alone_can_warm_up(build, who, student, judge):
-    trainer = build(gad={"warmup": who}, discriminator={"alone_steps": 0})
+    trainer = build(gad={"warmup": who}, discriminator={"warmup_steps": 0})
     assert (trainer.student_learns, trainer.discriminator_learns) == (student, judge)
     trainer.state.global_step = trainer.warm_steps
     assert (trainer.student_learns, trainer.discriminator_learns) == (True, True)
@@ -306,7 +306,7 @@ def test_the_papers_dataset_is_read_by_its_own_column(make, tmp_path):
     file = tmp_path / "lmsys.jsonl"
     row = {"content": [{"role": "user", "content": "Hi."}], "teacher_response": "Hello."}
     file.write_text((json.dumps(row) + "\n") * 3)
-    config = make(dataset=str(file), gad={"held_out": 0}, discriminator={"alone_steps": 0})
+    config = make(dataset=str(file), gad={"held_out": 0}, discriminator={"warmup_steps": 0})
     _, _, examples = methods.of(config).prepare()
     assert len(examples) == 3
 
@@ -324,13 +324,13 @@ def test_the_papers_dataset_is_read_by_its_own_column(make, tmp_path):
         ({"gad": {"held_out": 4}}, "fewer than 10 prompts tell nothing"),
         ({"gad": {"evaluation": "judge it"}}, "does not say where the {answers} go"),
         ({"gad": {"warmup_epochs": 0.1}}, "a stage has no step"),
-        ({"discriminator": {"alone_steps": 2}}, "leaves the student none of the warm-up's 2 steps"),
+        ({"discriminator": {"warmup_steps": 2}}, "leaves the student none of the warm-up's 2 steps"),
         ({"trl": {"mask_truncated_completions": True}}, "does not go with method"),
         ({"trl": {"fp16": True}}, 'trl.fp16 does not go with method = "gad"'),
         ({"trl": {"top_p": 0.9}}, 'trl.top_p is read by gad.rollouts = "vllm" only'),
         ({"trl": {"max_completion_length": 9}}, "trl.max_completion_length is set by gad.max_new_tokens"),
         ({"trl": {"num_iterations": 2}}, "trl.num_iterations is set by"),
-        ({"discriminator": {"start": "nowhere.safetensors"}}, "there is no file nowhere.safetensors"),
+        ({"discriminator": {"init_from": "nowhere.safetensors"}}, "there is no file nowhere.safetensors"),
         ({"adapter": "nowhere"}, "adapter nowhere has no adapter_config.json"),
         ({"gad": {"rollouts": "vllm"}}, "pip install vllm"),
         ({"trl": {"vllm_mode": "colocate"}}, 'trl.vllm_mode is read by gad.rollouts = "vllm" only'),

@@ -12,7 +12,7 @@ from advcore.testing import tiny_model
 
 RECIPES = Path(__file__).resolve().parents[4] / "recipes"
 SMALL = (
-    "gad.samples=2", "gad.max_new_tokens=8", "gad.held_out=10", "discriminator.alone_steps=0",
+    "gad.samples=2", "gad.max_new_tokens=8", "gad.held_out=10", "discriminator.warmup_steps=0",
     "train.batch_size=1", "train.gradient_accumulation=2", "train.checkpoint_steps=1",
 )  # fmt: skip
 
