@@ -283,5 +283,6 @@ def test_advantages_are_z_scores_within_a_prompt():
     assert advantages[1].tolist() == [0, 0, 0]
 
 
-def test_told_apart_counts_a_tie_as_a_half():
-    assert losses.told_apart(torch.tensor([1.0]), torch.tensor([[0.0, 1.0, 2.0, -1.0]])).item() == 2.5 / 4
+def test_the_accuracy_counts_a_tie_as_a_half():
+    accuracy = losses.discriminator_accuracy(torch.tensor([1.0]), torch.tensor([[0.0, 1.0, 2.0, -1.0]]))
+    assert accuracy.item() == 2.5 / 4

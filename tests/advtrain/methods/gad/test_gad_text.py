@@ -66,7 +66,7 @@ def test_all_rivals_take_as_many_steps_and_are_judged_and_a_second_call_changes_
     assert list(summary) == ["base", "warmup", "seqkd", "gad", "frozen", "soda"]
     assert done.stdout.count("\n") == 2 + len(summary)
     for row in summary.values():
-        share, low, high = row["told_apart"]
+        share, low, high = row["discriminator_accuracy"]
         assert 0 <= low <= share <= high <= 1
     assert summary["seqkd"]["against_seqkd"] == [0, 0, 0]
     page = (out / "curves.html").read_text()
