@@ -1,4 +1,4 @@
-"""SeqKD, GAD and its rivals on one set of teacher's replies: `python recipes/gad_text.py ANSWERS OUT`.
+"""SeqKD, GAD and its baselines on one set of teacher's replies: `python recipes/gad_text.py ANSWERS OUT`.
 
 ANSWERS is what `advgen answer` left, or JSONL with `prompt` and `teacher_response`. Prompts are split once: some to
 train on, some to test on; the teacher's replies are cut where the student's are. One warm-up is shared. From it GAD
@@ -32,7 +32,7 @@ from advcore.progress import Progress, progress
 from advcore.runs import write_atomic, write_json
 from advtrain import config as configs
 from advtrain import encoding, models, report, run
-from advtrain.config import Discriminator as Rival
+from advtrain.config import Discriminator as DiscriminatorConfig
 from advtrain.config import Lora, RunConfig, Sft
 from advtrain.encoding import replies
 from advtrain.encoding.replies import Reply
@@ -135,14 +135,14 @@ def trained(config: RunConfig, out: Path) -> dict[str, str]:
     warm = replace(config, adapter=str(out / "warmup" / "last"), gad=replace(options, stages=("gad",)))
     start = str(out / "warmup" / "discriminator.safetensors")
     for name, frozen in (("gad", False), ("frozen", True)):
-        player = replace(config.discriminator, init_from=start, frozen=frozen)
-        run.run(replace(warm, discriminator=player), out / name)
-    rival = replace(config, dataset=str(read_by_gad(config, out / "rivals.jsonl")), trl=OPTIMISER)
+        discriminator = replace(config.discriminator, init_from=start, frozen=frozen)
+        run.run(replace(warm, discriminator=discriminator), out / name)
+    baseline = replace(config, dataset=str(read_by_gad(config, out / "baselines.jsonl")), trl=OPTIMISER)
     faster = replace(train, learning_rate=options.warmup_learning_rate)
-    seqkd = replace(rival, adapter=warm.adapter, method="sft", sft=Sft(config="gad"), train=faster)
+    seqkd = replace(baseline, adapter=warm.adapter, method="sft", sft=Sft(config="gad"), train=faster)
     run.run(seqkd, out / "seqkd")
     longer = replace(train, epochs=options.warmup_epochs + train.epochs)
-    soda = replace(rival, method="dpo", dpo=replace(config.dpo, config="gad"), train=longer)
+    soda = replace(baseline, method="dpo", dpo=replace(config.dpo, config="gad"), train=longer)
     run.run(soda, out / "soda")
     steps = {name: len(read_losses(out / name)) for name in ("warmup", "gad", "frozen", "seqkd", "soda")}
     if not steps["gad"] == steps["frozen"] == steps["seqkd"] == steps["soda"] - steps["warmup"]:
@@ -223,29 +223,29 @@ def fresh(config: RunConfig, groups: Sequence[Group]) -> list[float]:
             order = random.Random(deal).sample(range(len(groups)), len(groups))
             for fold in range(FOLDS):
                 held = order[fold::FOLDS]
-                judge = taught(
+                discriminator = trained_on(
                     config, [groups[at] for at in order if at not in held], deal * FOLDS + fold, bar
                 )
-                scores = judge.score_and_step([groups[at] for at in held], learn=False)
+                scores = discriminator.score_and_step([groups[at] for at in held], learn=False)
                 shares = losses.discriminator_accuracy(scores.teacher_B, scores.student_BN).tolist()
                 for at, share in zip(held, shares, strict=True):
                     told[at] += share / DEALS
     return told
 
 
-def taught(config: RunConfig, groups: Sequence[Group], seed: int, bar: Progress) -> Discriminator:
+def trained_on(config: RunConfig, groups: Sequence[Group], seed: int, bar: Progress) -> Discriminator:
     """A new one, after some epochs on these groups."""
-    rival = replace(config, discriminator=Rival(learning_rate=RATE), seed=seed)
-    player = models.load_discriminator(rival, models.load_policy(config.model, "", Lora(), seed))
-    judge = Discriminator(
-        player, rival.discriminator, batch_size=BATCH, weight_decay=0.01, max_grad_norm=1.0, seed=seed
+    config = replace(config, discriminator=DiscriminatorConfig(learning_rate=RATE), seed=seed)
+    model = models.load_discriminator(config, models.load_policy(config.model, "", Lora(), seed))
+    discriminator = Discriminator(
+        model, config.discriminator, batch_size=BATCH, weight_decay=0.01, max_grad_norm=1.0, seed=seed
     )
     for epoch in range(EPOCHS):
         drawn = random.Random(epoch).sample(groups, len(groups))
         for at in range(0, len(drawn), BATCH):
-            judge.score_and_step(drawn[at : at + BATCH], learn=True)
+            discriminator.score_and_step(drawn[at : at + BATCH], learn=True)
         bar.advance()
-    return judge
+    return discriminator
 
 
 # --- the table ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """SODA: pairs of the teacher's reply and one that the student gave before it was trained, for DPO.
 
-The cheap rival of GAD: one snapshot of the student and no discriminator. Source: arXiv 2604.03873.
+The cheap alternative to GAD: one snapshot of the student and no discriminator. Source: arXiv 2604.03873.
 """
 
 from __future__ import annotations

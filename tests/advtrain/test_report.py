@@ -108,7 +108,7 @@ def test_an_sft_run_has_no_margins(config, tmp_path):
     assert "Margins" not in page.words
 
 
-def test_a_gad_run_shows_both_players_and_its_held_out_answers_as_text(config, tmp_path):
+def test_a_gad_run_shows_student_and_discriminator_and_its_held_out_answers_as_text(config, tmp_path):
     file = tmp_path / "gad.jsonl"
     rows = [
         {"prompt": f"<b>Add {number}.</b>", "teacher_response": f"<i>{number}</i>"} for number in range(14)

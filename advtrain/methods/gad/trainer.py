@@ -134,10 +134,10 @@ class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type
         """Its forward passes, made when the first is asked for: TRL would shuffle samples out of their groups."""
         turn = self._step % self.args.steps_per_generation
         if turn == 0 or self._buffered_inputs is None:
-            self._buffered_inputs = self._warmed(batch) if self.warming else self._played(batch)
+            self._buffered_inputs = self._warmup_inputs(batch) if self.warming else self._gad_inputs(batch)
         return self._buffered_inputs[turn]
 
-    def _warmed(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _warmup_inputs(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The teacher's replies; the discriminator takes its step on samples that the student does not learn from."""
         self.beta, self.vllm_importance_sampling_correction = 0.0, False
         if self.discriminator_learns:
@@ -168,7 +168,7 @@ class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type
             ).to(self.accelerator.device)
         return sides
 
-    def _played(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _gad_inputs(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Samples with their advantages. Groups of like length share a forward pass."""
         if self.state.global_step == self.warm_steps and adapters.REFERENCE in self.model.peft_config:
             adapters.copy_adapter(self.model, adapters.POLICY, adapters.REFERENCE)

@@ -56,8 +56,8 @@ def train(settings, folder):
     method = methods.of(settings)
     _, tokenizer, examples = method.prepare()
     policy = models.load_policy(settings.model, settings.adapter, settings.lora, settings.seed)
-    built = method.build(policy, tokenizer, examples, folder)
-    method.fit(built, examples, folder)
+    trainer = method.build(policy, tokenizer, examples, folder)
+    method.fit(trainer, examples, folder)
     last = folder / "checkpoints" / "checkpoint-8"
     return {name: (last / name).read_bytes() for name in STATE}, steps(folder)
 

@@ -1,4 +1,4 @@
-"""The recipe that compares GAD with its rivals, whole, on a tiny model."""
+"""The recipe that compares GAD with its baselines, whole, on a tiny model."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def test_curves_need_prompts_that_are_held_out():
 
 
 @pytest.mark.soak
-def test_all_rivals_take_as_many_steps_and_are_judged_and_a_second_call_changes_nothing(tmp_path):
+def test_all_baselines_take_as_many_steps_and_are_judged_and_a_second_call_changes_nothing(tmp_path):
     replies = tmp_path / "replies.jsonl"
     rows = [
         {"prompt": f"Add {at} and {at + 1}.", "teacher_response": f"It is {2 * at + 1}."} for at in range(18)
