@@ -37,7 +37,7 @@ class WholeCheckpoints:
             if ranks.is_main():  # one that a damaged checkpoint has left here would vouch for this one
                 (folder / WHOLE).unlink(missing_ok=True)
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
-            ranks.wait()
+            ranks.barrier()
             if ranks.is_main():
                 runs.write_json(folder / WHOLE, _sizes(folder))
 
@@ -78,7 +78,7 @@ def last_checkpoint(folder: Path) -> str | None:
     for checkpoint in found:
         if _is_whole(checkpoint):
             return str(checkpoint)
-        ranks.say(f"warning: {checkpoint.name} is not whole and is passed over")
+        ranks.print_main(f"warning: {checkpoint.name} is not whole and is passed over")
     return None
 
 

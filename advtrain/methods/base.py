@@ -80,7 +80,7 @@ class Method(ABC):
         _report_lengths(examples, self.config.max_length, self.reply_tokens)
         if all(example.dropped for example in examples):
             raise DataError(f"no prompt of {dataset.source} fits max_length = {self.config.max_length}")
-        self.steps(self.used(examples)["trained"], ranks.count())
+        self.steps(self.used(examples)["trained"], ranks.world_size())
         return Prepared(dataset, tokenizer, examples)
 
     def used(self, examples: Sequence[Example]) -> dict[str, int]:
@@ -163,4 +163,4 @@ def _report_lengths(examples: Sequence[Example], room: int, reply: int) -> None:
     for what, ids in ((f"dropped, {fills}", dropped), (end, cut)):
         if ids:
             more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
-            ranks.say(f"{len(ids)} of {len(examples)} rows {what}: {', '.join(ids[:LISTED])}{more}")
+            ranks.print_main(f"{len(ids)} of {len(examples)} rows {what}: {', '.join(ids[:LISTED])}{more}")

@@ -87,7 +87,7 @@ class Sayer(transformers.TrainerCallback):  # type: ignore[misc]
         self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
     ) -> None:
         for line in self._alarms.see({**(logs or {}), "step": state.global_step}):
-            ranks.say(f"warning: {line}")
+            ranks.print_main(f"warning: {line}")
 
 
 def of(metrics: Path) -> list[str]:

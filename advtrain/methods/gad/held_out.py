@@ -104,7 +104,7 @@ class HeldOut:
         answerer.save(adapter)
         if ranks.is_main():
             runs.append_json(self.folder / "held_out.jsonl", row)
-        ranks.wait()
+        ranks.barrier()
 
     def prune(self) -> None:
         """Of the adapters leave the best so far, and what was best at every checkpoint that a run may go on at."""

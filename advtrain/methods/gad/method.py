@@ -180,7 +180,7 @@ class Gad(base.Method):
         if ranks.is_main():
             trainer.discriminator.save(folder / "discriminator.safetensors", self._stands_on())
             shutil.rmtree(folder / "last", ignore_errors=True)
-        ranks.wait()
+        ranks.barrier()
         if not trainer.held:
             super().keep(trainer, folder)
             return
@@ -189,7 +189,7 @@ class Gad(base.Method):
             best, partial = held_out.best(held_out.measured(folder)), folder / ".adapter.tmp"
             shutil.copytree(trainer.held.adapter(best["step"]), partial, dirs_exist_ok=True)
             partial.rename(folder / "adapter")
-        ranks.wait()
+        ranks.barrier()
 
     def results(
         self, trainer: Any, dataset: Dataset, examples: Sequence[Example], folder: Path

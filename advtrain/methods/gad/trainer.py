@@ -343,5 +343,5 @@ class _Stages(transformers.TrainerCallback):  # type: ignore[misc]
         held = self._held
         if held and ranks.is_main():
             held.forget_after(state.global_step)
-        if held and ranks.agreed(state.global_step > 0 and not held.knows(state.global_step)):
+        if held and ranks.broadcast(state.global_step > 0 and not held.knows(state.global_step)):
             self._measure()
