@@ -63,7 +63,7 @@ def test_two_processes_stop_in_the_second_epoch_go_on_together_and_come_to_the_m
     full.unlink()
     done = launch(2, *together)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("warning: checkpoint-12 is not whole and is passed over\n") == 1
+    assert done.stderr.count("warning: checkpoint-12 is incomplete and is skipped\n") == 1
     assert done.stderr.count("margins of 8 exercises") == 1
     assert done.stdout == f"{tmp_path / 'two'}\n"
 

@@ -37,7 +37,7 @@ from advtrain.methods.gad.pairs import Ids, Pair, grouped
 STATE = "discriminator.pt"  # in a checkpoint
 
 
-class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type: ignore[misc]
+class AdversarialTrainer(checkpoints.AtomicCheckpoints, trl.GRPOTrainer):  # type: ignore[misc]
     """GRPOTrainer against a discriminator that shares its samples.
 
     Its rows have `prompt` (messages) and `pair`, the number of one of `pairs`. `model_of_discriminator` is the
@@ -72,7 +72,7 @@ class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type
         self.clock: defaultdict[str, float] = defaultdict(float)
         self.tokens = Counter[str]()
         self._prompt_ids = {_key(pair.messages): pair.student.prompt for pair in pairs}
-        self.add_callback(alarms.Sayer())
+        self.add_callback(alarms.AlarmCallback())
         self.add_callback(_Stages(warm_steps, held, self._measure))
         self._patch()
 

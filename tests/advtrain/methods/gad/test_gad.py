@@ -498,8 +498,8 @@ def steps(**changes):
     ],
 )
 def test_an_alarm_names_its_number(changes, name, number):
-    assert alarms.ringing(steps()) == {}
-    found = alarms.ringing(steps(**changes))
+    assert alarms.active(steps()) == {}
+    found = alarms.active(steps(**changes))
     assert list(found) == [name]
     assert number in found[name]
 
