@@ -59,7 +59,7 @@ def run_command(
     run.run(settings, folder)
     if ranks.is_main():
         print(folder)
-    ranks.leave()
+    ranks.shutdown()
 
 
 @app.command("report")

@@ -138,7 +138,7 @@ class Gad(Section):
     stages: tuple[Literal["warmup", "gad"], ...] = ("warmup", "gad")
     """`warmup`: cross-entropy of the student on the teacher's replies, while the discriminator learns to tell them from
     the student's; `gad`: policy gradient on the discriminator's score. Apart, the second takes as `adapter` and
-    `discriminator.start` what the first left in `last` and `discriminator.safetensors`."""
+    `discriminator.init_from` what the first left in `last` and `discriminator.safetensors`."""
     warmup: Literal["both", "student", "discriminator"] = "both"
     """Who learns in the warm-up."""
     warmup_epochs: float = 1.0
@@ -183,9 +183,9 @@ class Gad(Section):
     def check(self, run: RunConfig) -> None:
         """Refuse a discriminator that neither learns nor has learnt."""
         discriminator = run.discriminator
-        if discriminator.frozen and not discriminator.start and self.stages == ("gad",):
+        if discriminator.frozen and not discriminator.init_from and self.stages == ("gad",):
             raise ConfigError(
-                "discriminator.frozen without a warm-up needs discriminator.start, or it knows nothing"
+                "discriminator.frozen without a warm-up needs discriminator.init_from, or it knows nothing"
             )
 
 
@@ -193,12 +193,12 @@ class Gad(Section):
 class Discriminator:
     model: str = ""
     """A base of its own (embedded name, Hub id or folder); empty shares the student's frozen one."""
-    start: str = ""
+    init_from: str = ""
     """`discriminator.safetensors` of an earlier run, whose training goes on; empty starts a new one."""
     learning_rate: float = 1e-5
     """Its own, constant."""
-    alone_steps: int = 10
-    """First steps of the warm-up in which only the discriminator learns."""
+    warmup_steps: int = 10
+    """First steps of the stage `warmup` in which only the discriminator learns, before the student does."""
     frozen: bool = False
     """In the stage `gad` it does not learn: the off-policy ablation."""
     loss: Literal["bradley_terry", "cross_entropy"] = "bradley_terry"
@@ -212,7 +212,7 @@ class Discriminator:
 
     def __post_init__(self) -> None:
         _positive("discriminator.", learning_rate=self.learning_rate)
-        for name in ("alone_steps", "score_clamp", "score_l2", "length_debias"):
+        for name in ("warmup_steps", "score_clamp", "score_l2", "length_debias"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"discriminator.{name} is {getattr(self, name)}, below 0")
 

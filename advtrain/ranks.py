@@ -14,32 +14,32 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def number() -> int:
-    """Of this process, from 0."""
+def rank() -> int:
+    """The number of this process, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def is_main() -> bool:
     """Whether this process writes the run's files and speaks for all."""
-    return number() == 0
+    return rank() == 0
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes there are."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def wait() -> None:
-    """Until every process has come here. The process group must be there: TRL's options make it."""
-    if count() > 1:
+def barrier() -> None:
+    """Wait until every process is here. The process group must exist: TRL's options make it."""
+    if world_size() > 1:
         import accelerate
 
         accelerate.PartialState().wait_for_everyone()
 
 
-def agreed(value: T) -> T:
-    """The main process's `value`, in all: what one sees on a shared disk another may not see yet."""
-    if count() > 1:
+def broadcast(value: T) -> T:
+    """Return the main process's `value` in all: what one sees on a shared disk another may not see yet."""
+    if world_size() > 1:
         import accelerate.utils
 
         (value,) = accelerate.utils.broadcast_object_list([value])
@@ -48,7 +48,7 @@ def agreed(value: T) -> T:
 
 def average(tensors: Sequence[Any]) -> None:
     """Put the mean over all processes in the place of each tensor."""
-    if count() > 1:
+    if world_size() > 1:
         import torch
 
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
@@ -58,16 +58,16 @@ def average(tensors: Sequence[Any]) -> None:
             tensor.copy_(mean.view_as(tensor))
 
 
-def leave() -> None:
+def shutdown() -> None:
     """End the process group: one that a process simply leaves can abort the others."""
-    if count() > 1:
+    if world_size() > 1:
         import accelerate
 
         gc.collect()  # a trainer that still refers to it keeps its threads, and those abort at the interpreter's end
         accelerate.PartialState().destroy_process_group()
 
 
-def say(line: str) -> None:
-    """To stderr, once."""
+def print_main(line: str) -> None:
+    """Print a line to stderr, from the main process alone."""
     if is_main():
         print(line, file=sys.stderr)

@@ -22,7 +22,7 @@ from advtrain.config import dataset_config
 # What is called how on the page; several lines on one chart share an axis. Of `held_out.jsonl`:
 HELD_OUT = {
     "Held-out prompts: score of the answers": ("score",),
-    "Held-out prompts: share told from the teacher's": ("told_apart",),
+    "Held-out prompts: share told from the teacher's": ("probe_accuracy",),
     "Held-out prompts: tokens of an answer": ("length/teacher", "length/student"),
     "Held-out prompts: ROUGE-L to the teacher": ("rouge_l",),
 }

@@ -37,7 +37,7 @@ def run(config: RunConfig, folder: Path) -> dict[str, Any]:
         rows = dataset_config(settings.resolved(config))
         _same_run(folder, config, encoding.load(config.dataset, rows, config.rounds))
         _clear(folder)
-        ranks.say(f"{folder}: done")
+        ranks.print_main(f"{folder}: done")
     else:
         _train(config, folder)
     manifest: dict[str, Any] = runs.read_json(file)
@@ -54,17 +54,17 @@ def _opened(folder: Path, config: RunConfig, dataset: Dataset) -> Iterator[None]
         _same_run(folder, config, dataset)
         yield
         _clear(folder)
-        ranks.wait()
+        ranks.barrier()
 
 
 def _same_run(folder: Path, config: RunConfig, dataset: Dataset) -> None:
     """As `runs.open_run`; other rows or other first weights at the same path make another run too."""
     if ranks.is_main():
-        start = [Path(config.discriminator.start)] if config.discriminator.start else []
+        start = [Path(config.discriminator.init_from)] if config.discriminator.init_from else []
         first = [*names.weight_files(Path(config.adapter)), *start] if config.adapter else start
         content = {"dataset_revision": dataset.revision, "start_sha256": runs.sha256_of_files(first)}
         runs.open_run(folder, config, MAY_CHANGE, **content)
-    ranks.wait()
+    ranks.barrier()
 
 
 def _clear(folder: Path) -> None:
@@ -90,7 +90,7 @@ def _stages(method: Method, prepared: Prepared, folder: Path) -> None:
 
     config, (dataset, tokenizer, examples) = method.config, prepared
     adapter = folder / "adapter"
-    trained = ranks.agreed(adapter.exists())
+    trained = ranks.broadcast(adapter.exists())
     start = str(adapter) if trained else config.adapter
     policy = models.load_policy(config.model, start, config.lora, config.seed, flash=method.flash)
     examples = method.sampled(policy, tokenizer, examples, folder)

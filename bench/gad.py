@@ -245,15 +245,15 @@ def _plain(
         }
         for example in examples
     ]
-    judge = Judge(config, tokenizer, policy.get_base_model().dtype, options)
+    discriminator = PlainDiscriminator(config, tokenizer, policy.get_base_model().dtype, options)
     trainer = trl.GRPOTrainer(
-        model=policy, args=options, reward_funcs=judge.rewards, processing_class=tokenizer,
+        model=policy, args=options, reward_funcs=discriminator.rewards, processing_class=tokenizer,
         train_dataset=datasets.Dataset.from_list(rows),
     )  # fmt: skip
-    return trainer, [policy.get_base_model().base_model, judge.model]
+    return trainer, [policy.get_base_model().base_model, discriminator.model]
 
 
-class Judge:
+class PlainDiscriminator:
     """The paper's discriminator, arXiv 2511.10643: a copy of the student, all of it trained, with a scalar head."""
 
     def __init__(self, config: Any, tokenizer: Any, dtype: Any, options: Any) -> None:

@@ -1,4 +1,4 @@
-"""SeqKD, GAD and its rivals on one set of teacher's replies: `python recipes/gad_text.py ANSWERS OUT`.
+"""SeqKD, GAD and its baselines on one set of teacher's replies: `python recipes/gad_text.py ANSWERS OUT`.
 
 ANSWERS is what `advgen answer` left, or JSONL with `prompt` and `teacher_response`. Prompts are split once: some to
 train on, some to test on; the teacher's replies are cut where the student's are. One warm-up is shared. From it GAD
@@ -32,7 +32,7 @@ from advcore.progress import Progress, progress
 from advcore.runs import write_atomic, write_json
 from advtrain import config as configs
 from advtrain import encoding, models, report, run
-from advtrain.config import Discriminator as Rival
+from advtrain.config import Discriminator as DiscriminatorConfig
 from advtrain.config import Lora, RunConfig, Sft
 from advtrain.encoding import replies
 from advtrain.encoding.replies import Reply
@@ -49,7 +49,7 @@ CURVES = {
     "Samples told from the teacher's": ("metrics.jsonl", "discriminator/accuracy"),
     "KL to the student of the warm-up, nats": ("metrics.jsonl", "kl"),
     "Held-out prompts: tokens of an answer": ("held_out.jsonl", "length/student"),
-    "Held-out prompts: the probe's chance for the student": ("held_out.jsonl", "score"),
+    "Held-out prompts: p(teacher) of the student by the probe": ("held_out.jsonl", "score"),
     "Held-out prompts: ROUGE-L to the teacher": ("held_out.jsonl", "rouge_l"),
 }
 OPTIMISER = {
@@ -135,14 +135,14 @@ def trained(config: RunConfig, out: Path) -> dict[str, str]:
     warm = replace(config, adapter=str(out / "warmup" / "last"), gad=replace(options, stages=("gad",)))
     start = str(out / "warmup" / "discriminator.safetensors")
     for name, frozen in (("gad", False), ("frozen", True)):
-        player = replace(config.discriminator, start=start, frozen=frozen)
-        run.run(replace(warm, discriminator=player), out / name)
-    rival = replace(config, dataset=str(read_by_gad(config, out / "rivals.jsonl")), trl=OPTIMISER)
+        discriminator = replace(config.discriminator, init_from=start, frozen=frozen)
+        run.run(replace(warm, discriminator=discriminator), out / name)
+    baseline = replace(config, dataset=str(read_by_gad(config, out / "baselines.jsonl")), trl=OPTIMISER)
     faster = replace(train, learning_rate=options.warmup_learning_rate)
-    seqkd = replace(rival, adapter=warm.adapter, method="sft", sft=Sft(config="gad"), train=faster)
+    seqkd = replace(baseline, adapter=warm.adapter, method="sft", sft=Sft(config="gad"), train=faster)
     run.run(seqkd, out / "seqkd")
     longer = replace(train, epochs=options.warmup_epochs + train.epochs)
-    soda = replace(rival, method="dpo", dpo=replace(config.dpo, config="gad"), train=longer)
+    soda = replace(baseline, method="dpo", dpo=replace(config.dpo, config="gad"), train=longer)
     run.run(soda, out / "soda")
     steps = {name: len(read_losses(out / name)) for name in ("warmup", "gad", "frozen", "seqkd", "soda")}
     if not steps["gad"] == steps["frozen"] == steps["seqkd"] == steps["soda"] - steps["warmup"]:
@@ -187,14 +187,14 @@ def measured(
         start, ids = replies.encode(tokenizer, prompt, [reply, student])
         groups.append(Group(start, ids[0], ids[1:]))
     base = models.load_base(config.model)
-    chances = probe.taken_for_teacher(
+    probabilities = probe.p_teacher(
         probe.features(base, [(group.prompt, group.teacher) for group in groups]),
         probe.features(base, [(group.prompt, group.samples[0]) for group in groups]),
     )
     texts = [(reply.text, student.text) for (_, reply), student in zip(sides, said, strict=True)]
     result = {
-        "told_apart": fresh(config, groups),
-        "probe": [(each < 0.5) + (each == 0.5) / 2 for each in chances.tolist()],
+        "discriminator_accuracy": fresh(config, groups),
+        "probe": [(each < 0.5) + (each == 0.5) / 2 for each in probabilities.tolist()],
         "tokens": [len(group.samples[0]) for group in groups],
         "teacher_tokens": [len(group.teacher) for group in groups],
         "rouge_l": [held_out.rouge_l(*pair) for pair in texts],
@@ -223,41 +223,44 @@ def fresh(config: RunConfig, groups: Sequence[Group]) -> list[float]:
             order = random.Random(deal).sample(range(len(groups)), len(groups))
             for fold in range(FOLDS):
                 held = order[fold::FOLDS]
-                judge = taught(
+                discriminator = trained_on(
                     config, [groups[at] for at in order if at not in held], deal * FOLDS + fold, bar
                 )
-                scores = judge.score_and_step([groups[at] for at in held], learn=False)
-                shares = losses.told_apart(scores.teacher_B, scores.student_BN).tolist()
+                scores = discriminator.score_and_step([groups[at] for at in held], learn=False)
+                shares = losses.discriminator_accuracy(scores.teacher_B, scores.student_BN).tolist()
                 for at, share in zip(held, shares, strict=True):
                     told[at] += share / DEALS
     return told
 
 
-def taught(config: RunConfig, groups: Sequence[Group], seed: int, bar: Progress) -> Discriminator:
+def trained_on(config: RunConfig, groups: Sequence[Group], seed: int, bar: Progress) -> Discriminator:
     """A new one, after some epochs on these groups."""
-    rival = replace(config, discriminator=Rival(learning_rate=RATE), seed=seed)
-    player = models.load_discriminator(rival, models.load_policy(config.model, "", Lora(), seed))
-    judge = Discriminator(
-        player, rival.discriminator, batch_size=BATCH, weight_decay=0.01, max_grad_norm=1.0, seed=seed
+    config = replace(config, discriminator=DiscriminatorConfig(learning_rate=RATE), seed=seed)
+    model = models.load_discriminator(config, models.load_policy(config.model, "", Lora(), seed))
+    discriminator = Discriminator(
+        model, config.discriminator, batch_size=BATCH, weight_decay=0.01, max_grad_norm=1.0, seed=seed
     )
     for epoch in range(EPOCHS):
         drawn = random.Random(epoch).sample(groups, len(groups))
         for at in range(0, len(drawn), BATCH):
-            judge.score_and_step(drawn[at : at + BATCH], learn=True)
+            discriminator.score_and_step(drawn[at : at + BATCH], learn=True)
         bar.advance()
-    return judge
+    return discriminator
 
 
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
 def figures(row: dict[str, Any], seqkd: dict[str, Any]) -> dict[str, Any]:
-    """Means and intervals; `against_seqkd` is the difference in `told_apart`, below 0 where it is closer to the teacher
-    than SeqKD."""
-    gaps = [mine - other for mine, other in zip(row["told_apart"], seqkd["told_apart"], strict=True)]
+    """Means and intervals. `against_seqkd` is the difference in `discriminator_accuracy`: below 0, the student is
+    closer to the teacher than SeqKD."""
+    gaps = [
+        mine - other
+        for mine, other in zip(row["discriminator_accuracy"], seqkd["discriminator_accuracy"], strict=True)
+    ]
     probed = fmean(row["probe"])
     return {
-        "told_apart": with_interval(row["told_apart"]), "against_seqkd": with_interval(gaps),
+        "discriminator_accuracy": with_interval(row["discriminator_accuracy"]), "against_seqkd": with_interval(gaps),
         "probe": [probed, *stats.wilson(sum(row["probe"]), len(row["probe"]))],
         **{name: fmean(row[name]) for name in ("tokens", "teacher_tokens", "finished", "rouge_l")},
     }  # fmt: skip
@@ -275,7 +278,7 @@ def show(summary: dict[str, dict[str, Any]]) -> None:
     for name, row in summary.items():
         gap, low, high = row["against_seqkd"]
         cells = (
-            name, share(row["told_apart"]), f"{gap:+.2f} [{low:+.2f}, {high:+.2f}]", share(row["probe"]),
+            name, share(row["discriminator_accuracy"]), f"{gap:+.2f} [{low:+.2f}, {high:+.2f}]", share(row["probe"]),
             f"{row['tokens']:.0f} of {row['teacher_tokens']:.0f}", f"{row['finished']:.0%}", f"{row['rouge_l']:.3f}",
         )  # fmt: skip
         print(f"| {' | '.join(cells)} |")

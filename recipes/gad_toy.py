@@ -37,7 +37,7 @@ from torch import Tensor
 from advcore import stats
 from advcore.runs import write_atomic
 from advtrain import report
-from advtrain.methods.losses import bradley_terry, group_advantages, told_apart
+from advtrain.methods.losses import bradley_terry, discriminator_accuracy, group_advantages
 
 K, B, N = 10, 32, 8
 MODES = ((0.6, 2.0, 0.7), (0.4, 7.0, 0.5))  # weight, mean, width
@@ -101,7 +101,7 @@ def train(method: str, runs: int) -> tuple[Tensor, Tensor]:
         torch.stack([loss.mean(dim=1).sum() for loss in losses]).sum().backward()  # no two share a parameter
         optimizer.step()
         students.append(log_q_RK.detach())
-        accuracies.append(told_apart(teacher, sampled).detach().view(runs, B).mean(dim=1))
+        accuracies.append(discriminator_accuracy(teacher, sampled).detach().view(runs, B).mean(dim=1))
     return torch.stack(students), torch.stack(accuracies)
 
 

@@ -26,9 +26,9 @@ from functools import partial
 from typing import Any, get_args
 
 from . import judge, zygote
-from .callee import is_entry_point
 from .inside import request
 from .report import Failure, Limits, Mode, Outcome, Output, Report, SandboxUnavailable, Status
+from .solution_server import is_entry_point
 from .wire import Budget, CannotCross, Decoder, Encoder, WireError, dumps, loads
 
 LAYERS = ("user", "mount", "pid", "net", "ipc", "uts", "landlock", "seccomp", "rlimits")

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from textwrap import indent
 from typing import TYPE_CHECKING
 
+from .adaptive import RAW
 from .hostile import Hostile
-from .informed import RAW
 
 if TYPE_CHECKING:
     from .box import Sandbox
@@ -248,7 +248,7 @@ def asker():
     frame = sys._getframe(1)
     while frame:
         for v in list(frame.f_locals.values()):
-            if hasattr(type(v), 'ask') and hasattr(type(v), 'stumbled'): return v
+            if hasattr(type(v), 'ask') and hasattr(type(v), 'statement_failed'): return v
         frame = frame.f_back
 A = asker()
 """
@@ -270,7 +270,7 @@ _OBJECTS = {
     "kin_that_an_object_returns": Kind(_LIAR + _KIN + "class F:\n    def __call__(s, x): return kin()\nf = F()\n", ""),
     "kin_that_knows_what_is_written_by_hand": Kind(_LIAR.replace("not isinstance(o, (str, bytes))", "len(repr(o)) < 9") + _KIN + "class F:\n    def __call__(s, x): return kin()\nf = F()\n", ""),
     "an_entry_point_that_is_a_class": Kind(_LIAR + "class f(Liar):\n    def __init__(s, *a): pass\n    def __call__(s, *a): return s\n", ""),
-    "classes_named_as_the_tests_name_things": Kind(_LIAR + "NAMES = 'enter compare truth fired isclose approx TestCase TestF unittest pytest math random mock redirect_stdout check candidate want got doubled third Box'.split()\nfor n in NAMES:\n    if n != 'Box': globals()[n] = type(n, (Liar,), {'isclose': lambda *a, **k: True})\n", "NAMES.append(NAMES.pop(0)); return type(NAMES[0], (Liar,), {})()", "return right(x)"),
+    "classes_named_as_the_tests_name_things": Kind(_LIAR + "NAMES = 'enter compare truth guard_failed isclose approx TestCase TestF unittest pytest math random mock redirect_stdout check candidate want got doubled third Box'.split()\nfor n in NAMES:\n    if n != 'Box': globals()[n] = type(n, (Liar,), {'isclose': lambda *a, **k: True})\n", "NAMES.append(NAMES.pop(0)); return type(NAMES[0], (Liar,), {})()", "return right(x)"),
 }
 
 _VALUES = {
@@ -350,7 +350,7 @@ _MESSAGES = {
 }
 
 _MUTE = _ASKER + _LIAR
-_MUTING = "if A: type(A).stumbled = type(A).broke = lambda *a: None\n"
+_MUTING = "if A: type(A).statement_failed = type(A).broke = lambda *a: None\n"
 _RAISED = "import builtins\nN = [p + n for n in dir(builtins) for p in ('', ':')] if A else []\nif A: type(A).raises = lambda s, n, act: s.report({'question': n, 'values': [['l', *N], 'negative: -1 negative: -3']})\n"
 _EXIT = "    A.report({'end': True}); os._exit(0)\n"
 _BESIDE = {

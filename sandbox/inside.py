@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from . import callee, forms, judge, pytest_form, sealed, split
+from . import forms, judge, pytest_form, sealed, solution_server, split
 from .remote import standard
 from .session import RunEnded, Session, exception_class
 from .wire import (
@@ -47,10 +47,10 @@ def request(solution: bytes, half: bytes) -> bytes:
 
 def run(sock: socket.socket, request_fd: int) -> NoReturn:
     """Load the solution, run the tests in its process, and report."""
-    line, _, body = callee.read_all(request_fd).partition(b"\n")
+    line, _, body = solution_server.read_all(request_fd).partition(b"\n")
     size = loads(line)["bytes"]
     source = body[:size]
-    asker, flush = _Asker(callee.Host(Channel(sock))), sys.stdout.flush
+    asker, flush = _Asker(solution_server.Host(Channel(sock))), sys.stdout.flush
     code, tests, candidate_check, imports, free, entry_point, examples = marshal.loads(body[size:])
     module = types.ModuleType("solution")
     linecache.cache["solution.py"] = (
@@ -61,7 +61,7 @@ def run(sock: socket.socket, request_fd: int) -> NoReturn:
     )
     try:
         with suppress(SystemExit):
-            callee.load(source, module)
+            solution_server.load(source, module)
     except BaseException as problem:
         _end(asker, flush, {"load": True}, problem)
     names = {n: v for n, v in vars(module).items() if type(n) is str and not n.startswith("__")}
@@ -101,7 +101,7 @@ def _answers_anything(value: Any) -> bool:
         with suppress(Exception):  # the solution's
             answers = operation(value, low), operation(value, high)
             if answers == (True, True) or (type(answers[0]) in (int, float) and answers[0] == answers[1]):
-                return callee.base_of(value) is None
+                return solution_server.base_of(value) is None
     return False
 
 
@@ -129,7 +129,7 @@ class Opaque:
 class _Asker:
     """What stands in the tests where asserts stood. What the runners call has the names of `judge.Sites`."""
 
-    def __init__(self, host: callee.Host) -> None:
+    def __init__(self, host: solution_server.Host) -> None:
         self._host = host
         self._kept: list[Any] = []
 
@@ -174,12 +174,12 @@ class _Asker:
         try:
             act()
         except BaseException:
-            self.stumbled()
+            self.statement_failed()
 
-    def stumbled(self) -> None:
+    def statement_failed(self) -> None:
         problem = sys.exception()
         assert problem is not None
-        self.report({"stumbled": True}, problem)
+        self.report({"statement_failed": True}, problem)
 
     def report(self, message: dict[str, Node], problem: BaseException | None = None) -> None:
         told = self._host.describe(problem) if problem is not None else {}
@@ -194,12 +194,12 @@ class _Asker:
             return ["e", self._host.describe(value)]
         if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
             return self._encode(value.item())
-        if _SPEAKING.isdisjoint(callee.dunders(type(value))):
+        if _SPEAKING.isdisjoint(solution_server.dunders(type(value))):
             self._kept.append(value)  # as long as its number
             return ["opaque", id(value), type(value).__qualname__]
-        if callee.base_of(value) is None:
+        if solution_server.base_of(value) is None:
             raise CannotCross(f"a value of type {type(value).__qualname__} cannot cross the process boundary")
-        return self._encode(callee.plain(value))
+        return self._encode(solution_server.plain(value))
 
     # of the runners: each test is what its questions are
     def add(self, label: str) -> int:
@@ -221,7 +221,7 @@ class _Asker:
     def differs(self, index: int, expected: str, got: str) -> None: ...
 
     def broke(self, index: int, soft: bool) -> None:
-        self.stumbled()
+        self.statement_failed()
 
 
 # --- with the judge -----------------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def _is_lineage(names: Sequence[str]) -> bool:
     for place, name in enumerate(names):
         kind = exception_class(name)
         if kind is not None:
-            return list(names[place:]) == callee.names_of(kind.__mro__)
+            return list(names[place:]) == solution_server.names_of(kind.__mro__)
     return False
 
 
@@ -331,7 +331,7 @@ class _Answers:
         except RunEnded:
             raise
         except BaseException:
-            self._sites.stumbled()
+            self._sites.statement_failed()
 
     def _values(self, nodes: Node) -> list[Any]:
         try:

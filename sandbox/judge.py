@@ -18,7 +18,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import callee, forms, plain, pytest_form, split
+from . import forms, plain, pytest_form, solution_server, split
 from .remote import Remote, RemoteFunction, is_class, ref
 from .session import Contract, RunEnded, Session, SolutionExited
 from .state import State
@@ -141,13 +141,13 @@ class Sites:
             self.outcomes[index] = "pass"
         return good
 
-    def fired(self, index: int) -> None:
+    def guard_failed(self, index: int) -> None:
         """An `assert False` that marks the place a missing exception leads to."""
         self.runs += 1
         self._record(index, "fail", "fail", "AssertionError", "the expected exception was not raised")
         raise AssertionError("the expected exception was not raised")
 
-    def unfired(self, index: int) -> None:
+    def guard_passed(self, index: int) -> None:
         if self.outcomes[index] == "not_run":
             self._executed(index, True)
 
@@ -168,7 +168,7 @@ class Sites:
             raise problem
         self.stop_if_failed()
 
-    def stumbled(self) -> None:
+    def statement_failed(self) -> None:
         """Called in the handler around a statement of the test text that is no assert."""
         problem = sys.exception()
         assert problem is not None
@@ -340,7 +340,7 @@ class Request:
 
     @classmethod
     def read(cls, fd: int) -> Request:
-        line, _, body = callee.read_all(fd).partition(b"\n")
+        line, _, body = solution_server.read_all(fd).partition(b"\n")
         header = loads(line)
         size = header["bytes"]
         return cls(header["entry_point"], header["fail_fast"], body[:size], body[size:], len(line) + 1 + size)
@@ -533,7 +533,7 @@ def _check_candidate(
     try:
         namespace["check"](candidate(exports, entry_point))
     except BaseException:
-        sites.stumbled()
+        sites.statement_failed()
 
 
 def _execute(
@@ -575,7 +575,7 @@ def namespace_of(
 
 def candidate(exports: dict[str, Any], entry_point: str | None) -> Any:
     if entry_point is not None:
-        return callee.entry_point(exports, entry_point)
+        return solution_server.entry_point(exports, entry_point)
     functions = [v for v in exports.values() if callable(v) and getattr(v, "__module__", None) == "solution"]
     if len(functions) != 1:
         raise TypeError("check(candidate) needs an entry_point: the solution defines several names")

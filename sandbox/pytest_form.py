@@ -26,7 +26,7 @@ _NOT_SET: Any = object()
 class Recorder(Protocol):
     """What `judge.Sites` offers here."""
 
-    def stumbled(self) -> None: ...
+    def statement_failed(self) -> None: ...
     def mark(self) -> None: ...
     def undecided(self, reason: str) -> None: ...
     def held(self) -> None: ...
@@ -100,7 +100,7 @@ def _run_all(test: Callable[..., Any], owner: type | None, module: _Module, site
         except Skipped:
             pass  # its asserts were not reached, which counts unless a mark said so
         except BaseException:
-            sites.stumbled()
+            sites.statement_failed()
         sites.mark()
 
 

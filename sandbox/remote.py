@@ -82,7 +82,7 @@ class Kind:
     kin: tuple[int, ...]
     """Its own number and those of its bases, in their order."""
     lineage: tuple[str, ...]
-    """The names of these, as `callee` writes them."""
+    """The names of these, as `solution_server` writes them."""
     special: frozenset[str]
     doc: str | None = None
 
@@ -212,7 +212,7 @@ class Remote(metaclass=StandIn):
         """Data of the tests went into `result`: an object may have, a number could be whatever suits them."""
         session = ref(self).session
         if isinstance(result, Remote):
-            session.informed.add(ref(result).number)
+            session.made_with_test_data.add(ref(result).number)
         else:
             session.hinder(
                 f"an object of the solution's class {ref(self).name} computes with data of the tests"
@@ -426,7 +426,7 @@ def _forward(operation: str) -> Callable[..., Any]:
 def _converted(operation: str, convert: Callable[[Any], Any] = lambda result: result) -> Callable[..., Any]:
     def apply(self: Remote, *args: Any) -> Any:
         result = Remote._ask(self, operation, *args)
-        if ref(self).number in ref(self).session.informed:
+        if ref(self).number in ref(self).session.made_with_test_data:
             Remote._has_heard(self, result)
         return convert(result)
 

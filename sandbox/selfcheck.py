@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import hostile, informed
+from . import adaptive, hostile
 from .box import Sandbox
 from .hostile import Hostile
 from .report import Limits
 
-PROGRAMS = (*hostile.programs(), *informed.programs())
+PROGRAMS = (*hostile.programs(), *adaptive.programs())
 LIMITS = Limits(wall_s=1.0, memory_bytes=256 << 20)
 
 

@@ -114,7 +114,7 @@ class Session:
         """What the program ended itself with when it was loaded."""
         self.named: Set[int] = frozenset()
         """Classes of the solution that the tests speak of: their objects may compare themselves with data."""
-        self.informed: set[int] = set()
+        self.made_with_test_data: set[int] = set()
         """Objects of the solution that were made with data of the tests as an operand."""
 
     # --- opening ----------------------------------------------------------------------------------------------
@@ -540,7 +540,7 @@ class Session:
     # --- what comes from the solution -------------------------------------------------------------------------
 
     def borrow(self, node: list[Node]) -> Any:
-        """The stand-in for a node that `callee.Host.refer` wrote."""
+        """The stand-in for a node that `solution_server.Host.refer` wrote."""
         if node[0] == "raised kind":
             for problem in self._raised:
                 if type(problem).__name__ == node[1]:

@@ -297,7 +297,17 @@ _PLACE: Any = {"lineno": 1, "col_offset": 0, "end_lineno": 1, "end_col_offset": 
 _SITES = ast.Name(SITES, ast.Load(), **_PLACE)
 _METHODS = {
     name: ast.Attribute(_SITES, name, ast.Load(), **_PLACE)
-    for name in ("enter", "entered", "held", "compare", "truth", "broke", "stumbled", "fired", "unfired")
+    for name in (
+        "enter",
+        "entered",
+        "held",
+        "compare",
+        "truth",
+        "broke",
+        "statement_failed",
+        "guard_failed",
+        "guard_passed",
+    )
 }
 _ANYTHING = ast.Name("BaseException", ast.Load(), **_PLACE)
 
@@ -328,8 +338,8 @@ def _expects(node: Any) -> bool:
     return any(name in _EXPECTING for name in _context_names(node))
 
 
-def _unfired(index: int) -> ast.stmt:
-    return _statement(_record("unfired", _constant(index)))
+def _guard_passed(index: int) -> ast.stmt:
+    return _statement(_record("guard_passed", _constant(index)))
 
 
 def _watched(body: list[ast.stmt], handler: ast.Call) -> ast.stmt:
@@ -340,7 +350,7 @@ def _watched(body: list[ast.stmt], handler: ast.Call) -> ast.stmt:
 
 def _guarded(body: list[ast.stmt]) -> ast.stmt:
     """The statements, with whatever they raise recorded and the run going on."""
-    return _watched(body, _record("stumbled"))
+    return _watched(body, _record("statement_failed"))
 
 
 def _may_skip(node: Any) -> bool:
@@ -487,7 +497,7 @@ class _Instrument(ast.NodeTransformer):
             self._in_try, self._shielded = saved[2:]
             guards = list(self._open_guards)
             for handler in node.handlers:  # it may leave the function
-                handler.body[:0] = [_unfired(index) for index in guards]
+                handler.body[:0] = [_guard_passed(index) for index in guards]
 
         def handlers() -> None:
             for handler in node.handlers:
@@ -497,7 +507,7 @@ class _Instrument(ast.NodeTransformer):
         self._into(node, "finalbody")
         self._soft, self._sure, self._in_try, self._shielded = saved
         guards, self._open_guards = self._open_guards, outer
-        return [node, *map(_unfired, guards)]
+        return [node, *map(_guard_passed, guards)]
 
     visit_TryStar = visit_Try
 
@@ -518,7 +528,7 @@ class _Instrument(ast.NodeTransformer):
         if self._in_try and never:
             self._open_guards.append(number)
             self.required.append(False)
-            return _statement(_record("fired", index))
+            return _statement(_record("guard_failed", index))
         self.required.append(self._sure and not never)
         recorded = self._recorded(node, _record("enter", index, _constant(self._is_fresh(node))))
         manner = _constant(self._soft), _constant(self._shielded), _constant(self._caught)

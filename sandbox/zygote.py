@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import callee, clerk, inside, judge, layers, seccomp, split
+from . import clerk, inside, judge, layers, seccomp, solution_server, split
 from .report import Limits
 
 with suppress(ImportError):  # Windows has none, and no sandbox
@@ -129,7 +129,7 @@ def warm_up(preload: Sequence[str], import_paths: Sequence[str]) -> int:
     import bisect, copy, dataclasses, enum, functools, heapq, importlib.util, itertools, math, operator  # noqa: E401, F401, I001
     import re, string, typing  # noqa: E401, F401
 
-    callee.keep_builtins()
+    solution_server.keep_builtins()
     for text in (
         "assert f(1) == 2, 'text'",
         "assert f(1) == [2]",
@@ -442,8 +442,8 @@ class _Run:
 
     def _calls(self) -> int:
         fds = self._solution, self._tests, self._verdict
-        file_bytes = max(callee.CALL_BYTES, self._limits.scratch_bytes)
-        pid = _fork(self._slot.jail, fds, self._stdout, file_bytes, callee.call_all, *fds)
+        file_bytes = max(solution_server.CALL_BYTES, self._limits.scratch_bytes)
+        pid = _fork(self._slot.jail, fds, self._stdout, file_bytes, solution_server.call_all, *fds)
         self._solution_status = self._wait_for(pid)
         return self._solution_status
 
@@ -454,7 +454,7 @@ class _Run:
         with near, far:
             fds = self._tests, self._verdict, far.fileno()
             asked.ask(clerk.JUDGE, self._deadline, fds)
-            solution = self._solving(callee.serve, near)
+            solution = self._solving(solution_server.serve, near)
             near.close()  # the last copy is the solution's: its end is heard at the other end
             became, status = self._hear_clerk()
             if became == clerk.NEEDS_JUDGE:

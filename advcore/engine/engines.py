@@ -46,8 +46,10 @@ def _open(model: str, backend: Backend) -> Engine:
     from advcore.engine.transformers import TransformersEngine
 
     if _on_openvino(model, backend):
-        return OpenVinoEngine(weights.runnable(model))
-    return TransformersEngine(weights.dense(model) if model in names.embedded() else names.folder_of(model))
+        return OpenVinoEngine(weights.gguf_file(model))
+    return TransformersEngine(
+        weights.hf_folder(model) if model in names.embedded() else names.folder_of(model)
+    )
 
 
 _engines: dict[tuple[str, Backend], Engine] = {}

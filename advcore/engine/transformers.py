@@ -30,7 +30,7 @@ class TransformersEngine(Engine):
         self._is_adapter = (self.folder / "adapter_config.json").exists()
         if self._is_adapter:
             name = names.adapter_base(self.folder)
-            base = weights.dense(name) if name in names.embedded() else Path(name)
+            base = weights.hf_folder(name) if name in names.embedded() else Path(name)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         with loading.loading(str(self.folder)):
             self._tokenizer = AutoTokenizer.from_pretrained(base)

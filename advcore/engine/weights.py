@@ -32,7 +32,7 @@ from advcore.settings import build, nearest, shipped
 Report = Callable[[str], None]
 
 # Raised when the making of a derived copy changes, so that copies in users' caches are made anew.
-_RUNNABLE_MAKE, _DENSE_MAKE = 1, 1
+_GGUF_VERSION, _HF_VERSION = 1, 1
 _PIPS_AT_ONCE = 3
 _CHUNK_BYTES = 1 << 20
 
@@ -272,7 +272,7 @@ def _reason(stderr: str) -> str:
     return (errors or lines or ["no message"])[-1]
 
 
-def runnable(name: str | Entry, *, report: Report | None = None) -> Path:
+def gguf_file(name: str | Entry, *, report: Report | None = None) -> Path:
     """A GGUF file that openvino-genai reads: the file itself, or a copy whose Q5_0 tensors are Q8_0.
 
     The copy (or, where none is needed, a link to the file) is made once. Raises what `fetch` raises, and
@@ -280,7 +280,7 @@ def runnable(name: str | Entry, *, report: Report | None = None) -> Path:
     """
     entry, say = _entry(name), report or _silent
     source = fetch(entry, report=report)
-    target = _derived(entry, f"runnable{_RUNNABLE_MAKE}.gguf")
+    target = _derived(entry, f"runnable{_GGUF_VERSION}.gguf")
     if not target.exists():
         with _made_once(target, say) as temporary:
             if temporary is not None:
@@ -288,18 +288,18 @@ def runnable(name: str | Entry, *, report: Report | None = None) -> Path:
     return target.resolve()
 
 
-def dense(name: str | Entry, *, report: Report | None = None) -> Path:
+def hf_folder(name: str | Entry, *, report: Report | None = None) -> Path:
     """A Hugging Face folder with the weights as bf16 safetensors, tokenizer and chat template; made once.
 
     Raises what `fetch` raises, and ConfigError without the `train` extra.
     """
     entry, say = _entry(name), report or _silent
     source = fetch(entry, report=report)
-    target = _derived(entry, f"dense{_DENSE_MAKE}")
+    target = _derived(entry, f"dense{_HF_VERSION}")
     if not target.exists():
         with _made_once(target, say) as temporary:
             if temporary is not None:
-                _make_dense(source, temporary)
+                _make_hf_folder(source, temporary)
     return target
 
 
@@ -389,7 +389,7 @@ def _as_q8_0(packed: Any) -> Any:
     return quantize(dequantize(packed, GGMLQuantizationType.Q5_0), GGMLQuantizationType.Q8_0)
 
 
-def _make_dense(source: Path, target: Path) -> None:
+def _make_hf_folder(source: Path, target: Path) -> None:
     """Dequantize with transformers. Without `dequantize=True` it would keep packed blocks and crawl."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig

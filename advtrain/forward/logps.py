@@ -43,7 +43,7 @@ def reference_logps(trainer: Any, examples: Sequence[Example], reference: str) -
     What a file of the cache has is not worked out again; what it lacks is added to it.
     """
     file = _file(reference, trainer)
-    known = ranks.agreed(_read(file))  # so that all miss the same
+    known = ranks.broadcast(_read(file))  # so that all miss the same
     missing = [example for example in examples if key(example) not in known]
     if missing:
         whole = trainer.ref_model and trainer.accelerator.unwrap_model(trainer.ref_model)

@@ -145,7 +145,7 @@ def takes_masks(model: Any, prompt: list[int], completions: Sequence[list[int]])
     difference = (logps[0] - logps[1]).abs().max().item()
     if difference <= _TOLERANCE[model.dtype]:
         return True
-    ranks.say(
+    ranks.print_main(
         f"note: {type(model).__name__} does not take a mask of ours (log-probabilities differ by {difference:.3g}): "
         f"every prompt is encoded once for each completion, as TRL does"
     )

@@ -1,4 +1,4 @@
-"""Checkpoints that count only when they are whole, and one clear line where the disk has no room for them.
+"""Atomic checkpoints, which count only when they are complete, and one clear line where the disk has no room for them.
 
 Called by every method's trainer, and by what else a run writes while it trains.
 """
@@ -19,11 +19,11 @@ from advtrain.forward import adapters
 
 # One of these is all that torch.save says of a full disk; which, depends on its version and on where in the file.
 _TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "iostream error", "unexpected pos")
-WHOLE = "whole.json"  # the last file of a checkpoint
+COMPLETE = "complete.json"  # the last file of a checkpoint
 
 
-class WholeCheckpoints:
-    """Of both trainers: a checkpoint counts when its last file, which lists the others with their sizes, is there.
+class AtomicCheckpoints:
+    """A mixin of all trainers: a checkpoint counts once its last file, `complete.json`, lists the others with sizes.
 
     A killed run can leave any of them behind, or a part of one; so can a full disk.
     """
@@ -35,11 +35,11 @@ class WholeCheckpoints:
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         with writing(folder):
             if ranks.is_main():  # one that a damaged checkpoint has left here would vouch for this one
-                (folder / WHOLE).unlink(missing_ok=True)
+                (folder / COMPLETE).unlink(missing_ok=True)
             super()._save_checkpoint(model, trial)  # type: ignore[misc]
-            ranks.wait()
+            ranks.barrier()
             if ranks.is_main():
-                runs.write_json(folder / WHOLE, _sizes(folder))
+                runs.write_json(folder / COMPLETE, _sizes(folder))
 
     def _load_from_checkpoint(self: Any, checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(checkpoint, model)  # type: ignore[misc]
@@ -73,18 +73,18 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The latest checkpoint that is whole. One that is not is named on stderr; it is written anew in its turn."""
+    """Return the latest complete checkpoint. An incomplete one is named on stderr, and written again in its turn."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda each: -int(each.name.removeprefix("checkpoint-")))
     for checkpoint in found:
-        if _is_whole(checkpoint):
+        if _is_complete(checkpoint):
             return str(checkpoint)
-        ranks.say(f"warning: {checkpoint.name} is not whole and is passed over")
+        ranks.print_main(f"warning: {checkpoint.name} is incomplete and is skipped")
     return None
 
 
-def _is_whole(checkpoint: Path) -> bool:
+def _is_complete(checkpoint: Path) -> bool:
     try:
-        sizes = runs.read_json(checkpoint / WHOLE)
+        sizes = runs.read_json(checkpoint / COMPLETE)
         return all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError):
         return False

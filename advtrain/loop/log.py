@@ -106,7 +106,7 @@ def fit(trainer: Any, folder: Path, label: str) -> dict[str, float]:
             callback.logging_dir = callback.logging_dir or str(folder / "tensorboard")
     with ExitStack() as stack:
         trainer.add_callback(RunLog(folder / "metrics.jsonl", label, stack))
-        checkpoint = ranks.agreed(checkpoints.last_checkpoint(folder / "checkpoints"))
+        checkpoint = ranks.broadcast(checkpoints.last_checkpoint(folder / "checkpoints"))
         output = trainer.train(resume_from_checkpoint=checkpoint)
     metrics: dict[str, float] = output.metrics
     return metrics

@@ -38,5 +38,5 @@ def _flip_rate(dataset: str) -> float:
         raise DataError(
             f"{dataset} has no {contract.CALIBRATION}: run advgen calibrate, or leave dpo.smoothing out"
         )
-    ranks.say(f"label_smoothing = {rate:.4f}, as the dataset's {contract.CALIBRATION} says")
+    ranks.print_main(f"label_smoothing = {rate:.4f}, as the dataset's {contract.CALIBRATION} says")
     return rate

@@ -60,9 +60,11 @@ class Method(ABC):
         self.options(Path())
         if self.config.adapter:
             models.check_adapter(self.config.adapter, self.config.model)
-        start = self.config.discriminator.start
-        if start and not Path(start).is_file():  # read or not, it is hashed as what the run starts from
-            raise ConfigError(f"discriminator.start: there is no file {start}")
+        init_from = self.config.discriminator.init_from
+        if (
+            init_from and not Path(init_from).is_file()
+        ):  # read or not, it is hashed as what the run starts from
+            raise ConfigError(f"discriminator.init_from: there is no file {init_from}")
 
     def prepare(self) -> Prepared:
         """The dataset and its rows as ids; names on stderr the rows that do not fit. Loads no model.
@@ -78,7 +80,7 @@ class Method(ABC):
         _report_lengths(examples, self.config.max_length, self.reply_tokens)
         if all(example.dropped for example in examples):
             raise DataError(f"no prompt of {dataset.source} fits max_length = {self.config.max_length}")
-        self.steps(self.used(examples)["trained"], ranks.count())
+        self.steps(self.used(examples)["trained"], ranks.world_size())
         return Prepared(dataset, tokenizer, examples)
 
     def used(self, examples: Sequence[Example]) -> dict[str, int]:
@@ -161,4 +163,4 @@ def _report_lengths(examples: Sequence[Example], room: int, reply: int) -> None:
     for what, ids in ((f"dropped, {fills}", dropped), (end, cut)):
         if ids:
             more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
-            ranks.say(f"{len(ids)} of {len(examples)} rows {what}: {', '.join(ids[:LISTED])}{more}")
+            ranks.print_main(f"{len(ids)} of {len(examples)} rows {what}: {', '.join(ids[:LISTED])}{more}")

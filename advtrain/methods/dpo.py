@@ -35,7 +35,7 @@ SMOOTHING = "smoothing"
 """Column and input: s of conservative DPO for each pair, (B,)."""
 
 
-class PairTrainer(checkpoints.WholeCheckpoints, trl.DPOTrainer):  # type: ignore[misc]
+class PairTrainer(checkpoints.AtomicCheckpoints, trl.DPOTrainer):  # type: ignore[misc]
     """DPOTrainer that neither renders nor encodes text, sorts within optimizer steps, and smooths pair by pair."""
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **options: Any) -> Any:

@@ -82,7 +82,7 @@ def group_advantages(rewards_BN: Tensor, eps: float = 1e-4) -> Tensor:
     return centred / (rewards_BN.std(dim=1, keepdim=True) + eps)
 
 
-def told_apart(teacher_B: Tensor, student_BN: Tensor) -> Tensor:
+def discriminator_accuracy(teacher_B: Tensor, student_BN: Tensor) -> Tensor:
     """The discriminator's accuracy of each prompt, (B,): share of its samples scored below the teacher, ties half."""
     gap_BN = teacher_B[:, None] - student_BN
     return ((gap_BN > 0).float() + (gap_BN == 0).float() / 2).mean(dim=1)

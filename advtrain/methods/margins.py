@@ -112,13 +112,13 @@ def written(
     like. `parent` is the adapter that the run went on with."""
     file = contract.write_round(folder, "margins", number, rows)
     now = signature(rows)
-    ranks.say(
+    ranks.print_main(
         f"margins of {now.count} exercises: mean {now.mean:+.4f}, std {now.std:.4f}, "
         f"accuracy {now.accuracy:.2f}, effective samples {now.effective_samples:.1f}"
     )
     found = warnings(now, _before(parent), near_copies(examples), now.count)
     for warning in found:
-        ranks.say(f"warning: {warning}")
+        ranks.print_main(f"warning: {warning}")
     described = {"file": str(file.relative_to(folder)), "sha256": runs.sha256_of_files([file])}
     return {"margins": {**described, **dataclasses.asdict(now)}, "warnings": found}
 

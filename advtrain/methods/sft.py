@@ -19,7 +19,7 @@ from advtrain.loop.options import trl_options
 from advtrain.methods import base
 
 
-class CompletionTrainer(checkpoints.WholeCheckpoints, trl.SFTTrainer):  # type: ignore[misc]
+class CompletionTrainer(checkpoints.AtomicCheckpoints, trl.SFTTrainer):  # type: ignore[misc]
     """SFTTrainer that sorts within optimizer steps; rows with `input_ids` and `labels` it takes as they are.
 
     TRL divides a step's loss by all its tokens, whichever forward pass they were in.

@@ -1,6 +1,6 @@
 """SODA: pairs of the teacher's reply and one that the student gave before it was trained, for DPO.
 
-The cheap rival of GAD: one snapshot of the student and no discriminator. Source: arXiv 2604.03873.
+The cheap alternative to GAD: one snapshot of the student and no discriminator. Source: arXiv 2604.03873.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def pairs(
 
     Ranks share the prompts, each with a `snapshot-RANK.jsonl`: a run that goes on samples what is in none.
     """
-    done = ranks.agreed(_read(folder))
+    done = ranks.broadcast(_read(folder))
     left = [at for at, example in enumerate(examples) if not example.dropped and at not in done]
     batches = [left[start : start + AT_ONCE] for start in range(0, len(left), AT_ONCE)]
-    rank, count = ranks.number(), ranks.count()
-    _sample(config, policy, tokenizer, examples, batches[rank::count], folder / f"snapshot-{rank}.jsonl")
-    ranks.wait()
+    rank, processes = ranks.rank(), ranks.world_size()
+    _sample(config, policy, tokenizer, examples, batches[rank::processes], folder / f"snapshot-{rank}.jsonl")
+    ranks.barrier()
     sampled = _read(folder)
     return [
         example if example.dropped else _pair(tokenizer, example, sampled[at])

@@ -55,4 +55,4 @@ def save_adapter(trainer: Any, folder: Path, base: str) -> None:
         )
         (partial / "README.md").unlink(missing_ok=True)  # PEFT's card is a form with nothing filled in
         partial.rename(folder)
-    ranks.wait()
+    ranks.barrier()

@@ -17,7 +17,7 @@ def locate(model: str) -> str:
     """
     known = names.embedded()
     if model in known:
-        return str(weights.dense(model, report=ranks.say))
+        return str(weights.hf_folder(model, report=ranks.print_main))
     if Path(model).is_dir() or (hub.is_hub_id(model) and "@" not in model):
         return model
     raise ConfigError(f"unknown model {model}{nearest(model, known)}, a folder or a Hub id user/name")

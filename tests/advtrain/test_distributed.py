@@ -63,7 +63,7 @@ def test_two_processes_stop_in_the_second_epoch_go_on_together_and_come_to_the_m
     full.unlink()
     done = launch(2, *together)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("warning: checkpoint-12 is not whole and is passed over\n") == 1
+    assert done.stderr.count("warning: checkpoint-12 is incomplete and is skipped\n") == 1
     assert done.stderr.count("margins of 8 exercises") == 1
     assert done.stdout == f"{tmp_path / 'two'}\n"
 
@@ -84,7 +84,7 @@ def test_two_processes_play_one_game(launch, tiny, tmp_path):
     config.write_text(
         f'method = "gad"\ndataset = "{file}"\nmodel = "{tiny}"\n'
         "[gad]\nsamples = 2\nmax_new_tokens = 6\nheld_out = 10\n[discriminator]\nlearning_rate = 1e-2\n"
-        "alone_steps = 1\n[train]\nlearning_rate = 1e-3\nbatch_size = 1\ngradient_accumulation = 2\n"
+        "warmup_steps = 1\n[train]\nlearning_rate = 1e-3\nbatch_size = 1\ngradient_accumulation = 2\n"
     )
     done = launch(2, str(config), "--out", str(tmp_path / "two"))
     assert done.returncode == 0, done.stderr
@@ -93,7 +93,7 @@ def test_two_processes_play_one_game(launch, tiny, tmp_path):
     assert manifest["rows"]["held_out"] == 10
 
 
-PLAY = """
+STEPS = """
 import os, sys, torch
 from advcore.engine import loading
 loading.precision = lambda: (torch.float32, "to compare digits")
@@ -105,12 +105,14 @@ world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0
 if world > 1:
     torch.distributed.init_process_group("gloo")
 config = RunConfig(method="gad", dataset="none", model=sys.argv[1], discriminator=Config(learning_rate=1e-2))
-player = models.load_discriminator(config, models.load_policy(config.model, "", Lora(), 0))
-judge = Discriminator(player, config.discriminator, batch_size=4, weight_decay=0.0, max_grad_norm=0.2, seed=0)
+model = models.load_discriminator(config, models.load_policy(config.model, "", Lora(), 0))
+discriminator = Discriminator(
+    model, config.discriminator, batch_size=4, weight_decay=0.0, max_grad_norm=0.2, seed=0
+)
 groups = [Group([5, 6], [40 + at, 41], [[50], [60, 61 + at, 62]]) for at in range(4)]
 for _ in range(3):
-    judge.score_and_step(groups[rank::world], learn=True)
-torch.save(judge.state()["weights"], f"{sys.argv[2]}-{rank}")
+    discriminator.score_and_step(groups[rank::world], learn=True)
+torch.save(discriminator.state()["weights"], f"{sys.argv[2]}-{rank}")
 if world > 1:
     torch.distributed.destroy_process_group()
 """
@@ -120,8 +122,8 @@ if world > 1:
 def test_the_discriminators_step_is_that_of_all_ranks_groups_together(tiny, tmp_path):
     import torch
 
-    script = tmp_path / "play.py"
-    script.write_text(PLAY)
+    script = tmp_path / "steps.py"
+    script.write_text(STEPS)
     for processes in (1, 2):
         torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
         command = [sys.executable, *(torchrun if processes > 1 else []), str(script), tiny]

@@ -108,7 +108,7 @@ def test_an_sft_run_has_no_margins(config, tmp_path):
     assert "Margins" not in page.words
 
 
-def test_a_gad_run_shows_both_players_and_its_held_out_answers_as_text(config, tmp_path):
+def test_a_gad_run_shows_student_and_discriminator_and_its_held_out_answers_as_text(config, tmp_path):
     file = tmp_path / "gad.jsonl"
     rows = [
         {"prompt": f"<b>Add {number}.</b>", "teacher_response": f"<i>{number}</i>"} for number in range(14)
@@ -117,7 +117,7 @@ def test_a_gad_run_shows_both_players_and_its_held_out_answers_as_text(config, t
     sections = {
         "gad": {"samples": 2, "max_new_tokens": 4, "held_out": 10},
         "train": {"batch_size": 1, "checkpoint_steps": 4},
-        "discriminator": {"alone_steps": 1},
+        "discriminator": {"warmup_steps": 1},
     }
     run.run(config(method="gad", dataset=str(file), **sections), tmp_path / "gad")
     page = read(tmp_path / "gad")

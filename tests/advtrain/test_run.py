@@ -232,11 +232,11 @@ def test_previous_stays_frozen_while_the_policy_trains(config, tmp_path):
     settings_ = config(adapter=adapter, reference="previous")
     _, tokenizer, examples = methods.of(settings_).prepare()
     policy = models.load_policy(settings_.model, adapter, settings_.lora, 0)
-    built = Dpo(settings_).build(policy, tokenizer, examples, tmp_path / "second")
+    trainer = Dpo(settings_).build(policy, tokenizer, examples, tmp_path / "second")
     frozen = {name: weight.clone() for name, weight in policy.named_parameters() if ".ref." in name}
     assert frozen
     assert not any(policy.get_parameter(name).requires_grad for name in frozen)
-    log.fit(built, tmp_path, "dpo")
+    log.fit(trainer, tmp_path, "dpo")
     for name, weight in frozen.items():
         assert torch.equal(policy.get_parameter(name), weight)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sandbox import Sandbox
+from sandbox.adaptive import CALLS
 from sandbox.hostile import Hostile
-from sandbox.informed import CALLS
 from sandbox.selfcheck import LIMITS, PROGRAMS, Canaries, canaries, verdict_on
 
 

@@ -31,8 +31,8 @@ BY_LENGTH = 0.6
 """Share of pairs that length alone tells apart from which it may be what the discriminator has learnt."""
 
 
-def ringing(steps: Sequence[Mapping[str, float]]) -> dict[str, str]:
-    """Name -> line with its numbers, of what is wrong in the mean of these steps' metrics."""
+def active(steps: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    """Return name -> line with its numbers, of each alarm that the mean of these steps' metrics sets off."""
     if not steps:
         return {}
 
@@ -71,14 +71,14 @@ class Alarms:
         if "discriminator/accuracy" not in step:
             return []
         self._steps.append(step)
-        found = ringing(self._steps) if len(self._steps) == WINDOW else {}
+        found = active(self._steps) if len(self._steps) == WINDOW else {}
         begun = [f"step {step['step']}: {line}" for name, line in found.items() if name not in self._on]
         self._on = set(found)
         return begun
 
 
-class Sayer(transformers.TrainerCallback):  # type: ignore[misc]
-    """Says an alarm when it begins."""
+class AlarmCallback(transformers.TrainerCallback):  # type: ignore[misc]
+    """Prints an alarm when it begins."""
 
     def __init__(self) -> None:
         self._alarms = Alarms()
@@ -87,7 +87,7 @@ class Sayer(transformers.TrainerCallback):  # type: ignore[misc]
         self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
     ) -> None:
         for line in self._alarms.see({**(logs or {}), "step": state.global_step}):
-            ranks.say(f"warning: {line}")
+            ranks.print_main(f"warning: {line}")
 
 
 def of(metrics: Path) -> list[str]:

@@ -104,7 +104,7 @@ class HeldOut:
         answerer.save(adapter)
         if ranks.is_main():
             runs.append_json(self.folder / "held_out.jsonl", row)
-        ranks.wait()
+        ranks.barrier()
 
     def prune(self) -> None:
         """Of the adapters leave the best so far, and what was best at every checkpoint that a run may go on at."""
@@ -118,38 +118,40 @@ class HeldOut:
     def _measured(self, answerer: Answerer, step: int) -> Row:
         found = answerer.answer(self.pairs)
         texts, ids = [reply for reply, _ in found], [each for _, each in found]
-        chances = self._chances(answerer, ids)
+        probabilities = self._probabilities(answerer, ids)
         answers: list[Row] = [
             {"prompt": pair.messages, "response": reply.text, "reference": pair.teacher.text}
             for pair, reply in zip(self.pairs, texts, strict=True)
         ]
-        told = sum((chance < 0.5) + (chance == 0.5) / 2 for chance in chances)
+        told = sum((p < 0.5) + (p == 0.5) / 2 for p in probabilities)
         return {
-            "step": step, "score": self._score(step, answers, chances),
-            "told_apart": told / len(chances), "interval": stats.wilson(told, len(chances)),
+            "step": step, "score": self._score(step, answers, probabilities),
+            "probe_accuracy": told / len(probabilities), "interval": stats.wilson(told, len(probabilities)),
             "length/student": fmean(map(len, ids)),
             "length/teacher": fmean(len(pair.student.reply) for pair in self.pairs),
             "rouge_l": fmean(rouge_l(answer["reference"], answer["response"]) for answer in answers),
             "samples": self._shown(answerer, answers, texts),
         }  # fmt: skip
 
-    def _chances(self, answerer: Answerer, ids: Sequence[list[int]]) -> list[float]:
-        """The chance that the probe gives each answer to be the teacher's."""
+    def _probabilities(self, answerer: Answerer, ids: Sequence[list[int]]) -> list[float]:
+        """The probability, by the probe, that each answer is the teacher's."""
         if self._teachers is None:
             self._teachers = answerer.features(
                 [(each.student.prompt, each.student.reply) for each in self.pairs]
             )
         students = [(each.student.prompt, reply) for each, reply in zip(self.pairs, ids, strict=True)]
-        chances: list[float] = probe.taken_for_teacher(self._teachers, answerer.features(students)).tolist()
-        return chances
+        probabilities: list[float] = probe.p_teacher(self._teachers, answerer.features(students)).tolist()
+        return probabilities
 
-    def _score(self, step: int, answers: Sequence[Mapping[str, Any]], chances: Sequence[float]) -> float:
-        """What the command says of the answers; without one the mean of the probe's chances."""
+    def _score(
+        self, step: int, answers: Sequence[Mapping[str, Any]], probabilities: Sequence[float]
+    ) -> float:
+        """What the command says of the answers; without one the mean of the probe's probabilities."""
         file = self.folder / "answers" / f"step-{step}.jsonl"
         file.parent.mkdir(exist_ok=True)
         runs.write_atomic(file, "".join(json.dumps(answer) + "\n" for answer in answers))
         if not self.command:
-            return fmean(chances)
+            return fmean(probabilities)
         command = [part.replace("{answers}", str(file)) for part in shlex.split(self.command)]
         try:
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

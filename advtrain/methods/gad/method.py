@@ -104,10 +104,10 @@ class Gad(base.Method):
         taken = {stage: round(per_epoch * epochs[stage]) for stage in gad.stages}
         if not all(taken.values()):
             raise ConfigError(f"a stage has no step: {taken} of {per_epoch} an epoch; train for more epochs")
-        warm, alone = taken.get("warmup", 0), config.discriminator.alone_steps
-        if warm and gad.warmup == "both" and alone >= warm:
+        warm, first = taken.get("warmup", 0), config.discriminator.warmup_steps
+        if warm and gad.warmup == "both" and first >= warm:
             raise ConfigError(
-                f"discriminator.alone_steps = {alone} leaves the student none of the warm-up's {warm} steps"
+                f"discriminator.warmup_steps = {first} leaves the student none of the warm-up's {warm} steps"
             )
         return warm, taken.get("gad", 0)
 
@@ -154,8 +154,8 @@ class Gad(base.Method):
         _try_sharing(trainer, trained + held)
         if own and arguments.gradient_checkpointing:
             _recompute(model)
-        if config.discriminator.start:
-            trainer.discriminator.load(Path(config.discriminator.start), self._stands_on())
+        if config.discriminator.init_from:
+            trainer.discriminator.load(Path(config.discriminator.init_from), self._stands_on())
         for each in {policy, model}:
             patches.fuse_lora(each)
         return trainer
@@ -180,7 +180,7 @@ class Gad(base.Method):
         if ranks.is_main():
             trainer.discriminator.save(folder / "discriminator.safetensors", self._stands_on())
             shutil.rmtree(folder / "last", ignore_errors=True)
-        ranks.wait()
+        ranks.barrier()
         if not trainer.held:
             super().keep(trainer, folder)
             return
@@ -189,7 +189,7 @@ class Gad(base.Method):
             best, partial = held_out.best(held_out.measured(folder)), folder / ".adapter.tmp"
             shutil.copytree(trainer.held.adapter(best["step"]), partial, dirs_exist_ok=True)
             partial.rename(folder / "adapter")
-        ranks.wait()
+        ranks.barrier()
 
     def results(
         self, trainer: Any, dataset: Dataset, examples: Sequence[Example], folder: Path
@@ -203,7 +203,7 @@ class Gad(base.Method):
         return {"held_out": chosen, "warnings": alarms.of(folder / "metrics.jsonl")}
 
     def lineage(self) -> dict[str, Any]:
-        file = self.config.discriminator.start
+        file = self.config.discriminator.init_from
         parent = {"path": file, "sha256": runs.sha256_of_files([Path(file)])} if file else None
         return {**super().lineage(), "discriminator_parent": parent}
 

@@ -15,9 +15,10 @@ def of_step(
 ) -> dict[str, float]:  # fmt: skip
     """By their names in `metrics.jsonl`; lengths in tokens of the discriminator. `texts` are of teacher and sample."""
     gap_BN = scores.teacher_B[:, None] - scores.student_BN
+    accuracy_B = losses.discriminator_accuracy(scores.teacher_B, scores.student_BN)
     return {
         "discriminator/loss": scores.loss,
-        "discriminator/accuracy": losses.told_apart(scores.teacher_B, scores.student_BN).mean().item(),
+        "discriminator/accuracy": accuracy_B.mean().item(),
         "discriminator/gap": gap_BN.mean().item(),
         "discriminator/teacher": scores.teacher_B.mean().item(),
         "discriminator/grad_norm": scores.grad_norm,

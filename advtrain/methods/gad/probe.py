@@ -41,19 +41,19 @@ def features(base: Any, replies: Sequence[Reply]) -> Tensor:
     return torch.stack([found[at] for at in range(len(replies))])
 
 
-def taken_for_teacher(teacher_PH: Tensor, student_PH: Tensor, seed: int = 0) -> Tensor:
-    """Of each prompt, the chance that the probe gives the student's reply to be the teacher's, (P,), when it was fitted
+def p_teacher(teacher_PH: Tensor, student_PH: Tensor, seed: int = 0) -> Tensor:
+    """Of each prompt, the probability, by the probe, that the student's reply is the teacher's, (P,). It was fitted
     on the prompts of other folds: 0 where it knows better, 1/2 where it cannot tell.
     """
     difference_PH = teacher_PH - student_PH
     difference_PH = difference_PH / difference_PH.norm(dim=1, keepdim=True).clamp(min=1e-12)
     fold_P = torch.randperm(len(difference_PH), generator=torch.Generator().manual_seed(seed)) % FOLDS
-    chance_P = torch.full((len(difference_PH),), 0.5, dtype=torch.double)
+    p_P = torch.full((len(difference_PH),), 0.5, dtype=torch.double)
     for fold in range(FOLDS):
         held_P = fold_P == fold
         if held_P.any() and not held_P.all():
-            chance_P[held_P] = torch.sigmoid(-difference_PH[held_P] @ _fitted(difference_PH[~held_P]))
-    return chance_P
+            p_P[held_P] = torch.sigmoid(-difference_PH[held_P] @ _fitted(difference_PH[~held_P]))
+    return p_P
 
 
 def _fitted(difference_PH: Tensor, steps: int = 50) -> Tensor:
@@ -65,11 +65,11 @@ def _fitted(difference_PH: Tensor, steps: int = 50) -> Tensor:
     a_P = torch.zeros(count, dtype=torch.double)
     for _ in range(steps):
         margin_P = kernel_PP @ a_P
-        chance_P = torch.sigmoid(-margin_P)
-        curvature_P = chance_P * (1 - chance_P)
+        p_P = torch.sigmoid(-margin_P)
+        curvature_P = p_P * (1 - p_P)
         # (W K + n decay I) a = W m + s: the Newton step of kernel logistic regression
         matrix_PP = curvature_P[:, None] * kernel_PP + count * DECAY * torch.eye(count, dtype=torch.double)
-        new_P = torch.linalg.solve(matrix_PP, curvature_P * margin_P + chance_P)
+        new_P = torch.linalg.solve(matrix_PP, curvature_P * margin_P + p_P)
         done = torch.allclose(new_P, a_P, atol=1e-10)
         a_P = new_P
         if done:

@@ -37,7 +37,7 @@ from advtrain.methods.gad.pairs import Ids, Pair, grouped
 STATE = "discriminator.pt"  # in a checkpoint
 
 
-class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type: ignore[misc]
+class AdversarialTrainer(checkpoints.AtomicCheckpoints, trl.GRPOTrainer):  # type: ignore[misc]
     """GRPOTrainer against a discriminator that shares its samples.
 
     Its rows have `prompt` (messages) and `pair`, the number of one of `pairs`. `model_of_discriminator` is the
@@ -72,7 +72,7 @@ class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type
         self.clock: defaultdict[str, float] = defaultdict(float)
         self.tokens = Counter[str]()
         self._prompt_ids = {_key(pair.messages): pair.student.prompt for pair in pairs}
-        self.add_callback(alarms.Sayer())
+        self.add_callback(alarms.AlarmCallback())
         self.add_callback(_Stages(warm_steps, held, self._measure))
         self._patch()
 
@@ -99,7 +99,7 @@ class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type
     def student_learns(self) -> bool:
         if not self.warming:
             return True
-        alone = self.discriminator_learns and self.state.global_step < self.config.discriminator.alone_steps
+        alone = self.discriminator_learns and self.state.global_step < self.config.discriminator.warmup_steps
         return self.gad.warmup != "discriminator" and not alone
 
     def _temperature(self) -> float:
@@ -134,10 +134,10 @@ class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type
         """Its forward passes, made when the first is asked for: TRL would shuffle samples out of their groups."""
         turn = self._step % self.args.steps_per_generation
         if turn == 0 or self._buffered_inputs is None:
-            self._buffered_inputs = self._warmed(batch) if self.warming else self._played(batch)
+            self._buffered_inputs = self._warmup_inputs(batch) if self.warming else self._gad_inputs(batch)
         return self._buffered_inputs[turn]
 
-    def _warmed(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _warmup_inputs(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The teacher's replies; the discriminator takes its step on samples that the student does not learn from."""
         self.beta, self.vllm_importance_sampling_correction = 0.0, False
         if self.discriminator_learns:
@@ -168,7 +168,7 @@ class AdversarialTrainer(checkpoints.WholeCheckpoints, trl.GRPOTrainer):  # type
             ).to(self.accelerator.device)
         return sides
 
-    def _played(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _gad_inputs(self, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Samples with their advantages. Groups of like length share a forward pass."""
         if self.state.global_step == self.warm_steps and adapters.REFERENCE in self.model.peft_config:
             adapters.copy_adapter(self.model, adapters.POLICY, adapters.REFERENCE)
@@ -343,5 +343,5 @@ class _Stages(transformers.TrainerCallback):  # type: ignore[misc]
         held = self._held
         if held and ranks.is_main():
             held.forget_after(state.global_step)
-        if held and ranks.agreed(state.global_step > 0 and not held.knows(state.global_step)):
+        if held and ranks.broadcast(state.global_step > 0 and not held.knows(state.global_step)):
             self._measure()

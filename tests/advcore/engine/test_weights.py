@@ -305,7 +305,7 @@ def test_only_q5_0_tensors_are_repacked_and_everything_else_is_kept(tmp_path: Pa
     from gguf.quants import dequantize
 
     entry = cached_gguf(write_gguf(tmp_path / "mixed.gguf", ("F32", "Q5_0", "Q4_0", "Q8_0")))
-    path = weights.runnable(entry)
+    path = weights.gguf_file(entry)
     before, after = GGUFReader(entry.path), GGUFReader(path)
     assert [tensor.tensor_type.name for tensor in after.tensors] == ["F32", "Q8_0", "Q4_0", "Q8_0"]
     assert [tensor.name for tensor in after.tensors] == [tensor.name for tensor in before.tensors]
@@ -319,14 +319,14 @@ def test_only_q5_0_tensors_are_repacked_and_everything_else_is_kept(tmp_path: Pa
         if not name.startswith("GGUF."):
             assert after.fields[name].contents() == field.contents()
     made = path.stat().st_mtime_ns
-    assert weights.runnable(entry) == path
+    assert weights.gguf_file(entry) == path
     assert path.stat().st_mtime_ns == made
 
 
 def test_a_file_without_q5_0_is_run_as_it_is(tmp_path: Path) -> None:
     entry = cached_gguf(write_gguf(tmp_path / "plain.gguf", ("F32", "Q4_0")))
-    assert weights.runnable(entry) == entry.path.resolve()
-    assert weights.runnable(entry) == entry.path.resolve()
+    assert weights.gguf_file(entry) == entry.path.resolve()
+    assert weights.gguf_file(entry) == entry.path.resolve()
 
 
 def as_gguf(model: Path, path: Path, *, without: str = "") -> Path:
@@ -374,7 +374,7 @@ def test_the_dense_copy_computes_the_same_and_pads_with_another_token_than_it_en
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     original = tiny_model(tmp_path / "tiny")
-    folder = weights.dense(cached_gguf(as_gguf(original, tmp_path / "tiny.gguf")))
+    folder = weights.hf_folder(cached_gguf(as_gguf(original, tmp_path / "tiny.gguf")))
     tokenizer, reference = AutoTokenizer.from_pretrained(folder), AutoTokenizer.from_pretrained(original)
     messages = [{"role": "user", "content": "def add(a, b): größer"}]
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
@@ -394,7 +394,7 @@ def test_a_gguf_file_that_lacks_a_tensor_is_not_filled_up_with_random_numbers(tm
     missing = "model.layers.1.mlp.up_proj.weight"
     entry = cached_gguf(as_gguf(tiny_model(tmp_path / "tiny"), tmp_path / "tiny.gguf", without=missing))
     with pytest.raises(DataError, match=missing):
-        weights.dense(entry)
+        weights.hf_folder(entry)
     assert leftovers() == {"tiny.gguf", "tiny.gguf.sha256"}
 
 
@@ -420,5 +420,5 @@ def test_a_broken_gguf_file_gives_no_copy(tmp_path: Path) -> None:
     path.write_bytes(write_gguf(tmp_path / "whole.gguf", ("Q5_0",)).read_bytes()[:200])
     entry = cached_gguf(path)
     with pytest.raises((ValueError, IndexError)):
-        weights.runnable(entry)
+        weights.gguf_file(entry)
     assert leftovers() == {"broken.gguf", "broken.gguf.sha256"}

@@ -36,12 +36,12 @@ def build(tiny, tmp_path):
             {"method": "dpo", "dataset": "none", "model": tiny, "trl": {"save_strategy": "no"}, **values},
         )
         policy = models.load_policy(tiny, "", Lora(), seed=0)
-        built = dpo.Dpo(config).build(policy, models.load_tokenizer(tiny), examples, tmp_path)
-        built.passes = []
+        trainer = dpo.Dpo(config).build(policy, models.load_tokenizer(tiny), examples, tmp_path)
+        trainer.passes = []
         policy.get_base_model().base_model.register_forward_pre_hook(
-            lambda _module, _args, inputs: built.passes.append(inputs["input_ids"].shape), with_kwargs=True
+            lambda _module, _args, inputs: trainer.passes.append(inputs["input_ids"].shape), with_kwargs=True
         )
-        return built
+        return trainer
 
     return make
 
@@ -63,45 +63,45 @@ def test_a_pair_is_scored_once_for_all_runs_on_the_same_reference(build):
 
 def test_another_precision_is_another_number(build):
     examples = [example(number) for number in range(3)]
-    built = build(examples)
-    built.model.bfloat16()
-    rough = logps.reference_logps(built, examples, "a reference")
-    built.model.float()
-    fine = logps.reference_logps(built, examples, "a reference")
-    assert len(built.passes) == 2
+    trainer = build(examples)
+    trainer.model.bfloat16()
+    rough = logps.reference_logps(trainer, examples, "a reference")
+    trainer.model.float()
+    fine = logps.reference_logps(trainer, examples, "a reference")
+    assert len(trainer.passes) == 2
     assert rough != fine
     assert all(rough[key] == pytest.approx(pair, rel=0.02) for key, pair in fine.items())
 
 
 def test_a_line_that_was_cut_short_is_scored_again(build):
     examples = [example(number) for number in range(3)]
-    built = build(examples)
-    whole = logps.reference_logps(built, examples, "a reference")
+    trainer = build(examples)
+    whole = logps.reference_logps(trainer, examples, "a reference")
     (file,) = (logps.weights.home() / "reference").iterdir()
     lines = file.read_text().splitlines()
     file.write_text("\n".join([lines[0], lines[1][:30], json.dumps({"key": "x"}), "[]", ""]))
-    again = logps.reference_logps(built, examples, "a reference")
+    again = logps.reference_logps(trainer, examples, "a reference")
     assert all(again[key] == pytest.approx(pair) for key, pair in whole.items())
-    assert len(built.passes) == 2
+    assert len(trainer.passes) == 2
 
 
 def test_training_forwards_the_reference_at_no_step(build):
     examples = [example(number) for number in range(4)]
-    built = build(examples, train={**TRAIN, "epochs": 2.0})
-    dpo.with_reference(built, examples, "a reference")
-    before = len(built.passes)
-    built.train()
-    assert len(built.passes) - before == 4  # two steps, twice, the policy alone
+    trainer = build(examples, train={**TRAIN, "epochs": 2.0})
+    dpo.with_reference(trainer, examples, "a reference")
+    before = len(trainer.passes)
+    trainer.train()
+    assert len(trainer.passes) - before == 4  # two steps, twice, the policy alone
 
 
 def test_tokens_that_are_weighted_one_by_one_take_trls_own_reference(build):
     examples = [example(number, chosen=5, rejected=2) for number in range(4)]
-    built = build(examples, trl={"ld_alpha": 0.5, "save_strategy": "no"}, train=TRAIN)
-    dpo.with_reference(built, examples, "a reference")
-    assert not built.precompute_ref_logps
-    assert built.passes == []
-    built.train()
-    assert len(built.passes) == 4  # of two steps, policy and reference
+    trainer = build(examples, trl={"ld_alpha": 0.5, "save_strategy": "no"}, train=TRAIN)
+    dpo.with_reference(trainer, examples, "a reference")
+    assert not trainer.precompute_ref_logps
+    assert trainer.passes == []
+    trainer.train()
+    assert len(trainer.passes) == 4  # of two steps, policy and reference
 
 
 def test_a_forward_pass_without_gradients_stays_within_its_budget():
@@ -130,21 +130,21 @@ def test_the_rows_of_a_step_stay_its_own_and_come_longest_first():
 
 def test_epochs_are_drawn_anew_and_the_same_again(build):
     examples = [example(number, prompt=3 + number) for number in range(12)]
-    built = build(examples, train={"batch_size": 2, "gradient_accumulation": 3})
-    sampler = built._get_train_sampler()
+    trainer = build(examples, train={"batch_size": 2, "gradient_accumulation": 3})
+    sampler = trainer._get_train_sampler()
     first = list(sampler)
-    built.state.epoch = 1.5  # in the second
+    trainer.state.epoch = 1.5  # in the second
     second = list(sampler)
     assert sorted(first) == sorted(second) == list(range(12))
     assert first != second == list(sampler)
-    built.state.epoch = 0.25
+    trainer.state.epoch = 0.25
     assert list(sampler) == first
 
 
 def test_rows_that_do_not_move_are_drawn_as_trl_draws_them(build, monkeypatch):
     def drawn():
-        built = build([example(number, prompt=3 + number) for number in range(12)], **joint)
-        return [batch["input_ids"].tolist() for batch in built.get_train_dataloader()]
+        trainer = build([example(number, prompt=3 + number) for number in range(12)], **joint)
+        return [batch["input_ids"].tolist() for batch in trainer.get_train_dataloader()]
 
     joint = {"dpo": {"loss_type": ["sft"]}, "train": {"batch_size": 1}}
     ours = drawn()

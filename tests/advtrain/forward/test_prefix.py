@@ -192,9 +192,9 @@ def test_smoothing_row_by_row_is_conservative_dpo_and_moves_less_the_less_a_pair
         for each, p_true in zip(examples, itertools.cycle([1.0, 0.75, 0.5, 0.1, 0]), strict=False)
     ]
     policy = models.load_policy(config.model, "", Lora(), seed=0)
-    built = Dpo(config).build(policy, models.load_tokenizer(config.model), rows, tmp_path)
-    dpo.with_reference(built, rows, f"smoothed {tmp_path}")
-    batch = next(iter(built.get_train_dataloader()))
+    trainer = Dpo(config).build(policy, models.load_tokenizer(config.model), rows, tmp_path)
+    dpo.with_reference(trainer, rows, f"smoothed {tmp_path}")
+    batch = next(iter(trainer.get_train_dataloader()))
     kept = {key: batch[key].clone() for key in ("ref_chosen_logps", "ref_rejected_logps")}
     s_B, shift_B = (
         batch["smoothing"].clone(),
@@ -204,9 +204,9 @@ def test_smoothing_row_by_row_is_conservative_dpo_and_moves_less_the_less_a_pair
     def loss(shift_B):
         """Of the batch with its margins moved by beta * shift."""
         moved = {**batch, "smoothing": s_B, "ref_chosen_logps": kept["ref_chosen_logps"] - shift_B}
-        return built.compute_loss(built.model, moved)
+        return trainer.compute_loss(trainer.model, moved)
 
-    built.model.eval()
+    trainer.model.eval()
     with torch.no_grad():
         policy_margin = torch.zeros_like(s_B)  # the policy is the reference at the start
         for shift in (shift_B, -shift_B):
@@ -290,9 +290,9 @@ def test_an_architecture_that_does_not_obey_the_mask_is_trained_the_long_way(
         return _args, {**inputs, "attention_mask": None if mask is None or mask.dim() == 4 else mask}
 
     backbone.register_forward_pre_hook(forgetful, with_kwargs=True)
-    built = Dpo(config).build(policy, models.load_tokenizer(config.model), examples, tmp_path)
+    trainer = Dpo(config).build(policy, models.load_tokenizer(config.model), examples, tmp_path)
     assert "does not take a mask of ours" in capsys.readouterr().err
-    found = logps.token_logps(built, built.model, examples[:3])
+    found = logps.token_logps(trainer, trainer.model, examples[:3])
     assert found.shape == (6, max(example.length for example in examples[:3]) - 1)
-    alone = logps.token_logps(built, built.model, examples[:1])
+    alone = logps.token_logps(trainer, trainer.model, examples[:1])
     torch.testing.assert_close(found[0, : alone.shape[1]], alone[0])

@@ -56,8 +56,8 @@ def train(settings, folder):
     method = methods.of(settings)
     _, tokenizer, examples = method.prepare()
     policy = models.load_policy(settings.model, settings.adapter, settings.lora, settings.seed)
-    built = method.build(policy, tokenizer, examples, folder)
-    method.fit(built, examples, folder)
+    trainer = method.build(policy, tokenizer, examples, folder)
+    method.fit(trainer, examples, folder)
     last = folder / "checkpoints" / "checkpoint-8"
     return {name: (last / name).read_bytes() for name in STATE}, steps(folder)
 
@@ -99,7 +99,7 @@ def test_a_run_killed_at_a_step_ends_in_the_state_of_the_uninterrupted_one(
 
 
 @pytest.mark.parametrize("method", ["dpo", "sft"])
-def test_a_damaged_checkpoint_is_passed_over_and_is_whole_again_at_the_end(
+def test_a_damaged_checkpoint_is_passed_over_and_is_complete_again_at_the_end(
     config, completions, tmp_path, capsys, method
 ):
     dataset = {"dataset": completions} if method == "sft" else {}
@@ -109,7 +109,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_is_whole_again_at_the_end(
     (damaged / "optimizer.pt").write_bytes(first[0]["optimizer.pt"][:-1])
     capsys.readouterr()
     assert train(settings, tmp_path / "run") == first
-    assert capsys.readouterr().err.count("warning: checkpoint-8 is not whole and is passed over\n") == 1
+    assert capsys.readouterr().err.count("warning: checkpoint-8 is incomplete and is skipped\n") == 1
     assert checkpoints.last_checkpoint(tmp_path / "run" / "checkpoints") == str(damaged)
 
 
@@ -119,7 +119,7 @@ def checkpoint(folder, step):
     (made / "optimizer_0").mkdir(parents=True)
     for name in ("adapter_model.safetensors", "optimizer_0/shard"):
         (made / name).write_bytes(b"x" * 100)
-    (made / checkpoints.WHOLE).write_text(json.dumps(checkpoints._sizes(made)))
+    (made / checkpoints.COMPLETE).write_text(json.dumps(checkpoints._sizes(made)))
     return made
 
 
@@ -132,12 +132,12 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over_with_a_word(tmp_path, cap
     elif harm == "missing":
         (bad / "adapter_model.safetensors").unlink()
     elif harm == "unfinished":
-        (bad / checkpoints.WHOLE).unlink()
+        (bad / checkpoints.COMPLETE).unlink()
     else:
-        (bad / checkpoints.WHOLE).write_text('{"optimiz')
+        (bad / checkpoints.COMPLETE).write_text('{"optimiz')
     capsys.readouterr()
     assert checkpoints.last_checkpoint(tmp_path) == str(good)
-    assert capsys.readouterr().err == "warning: checkpoint-10 is not whole and is passed over\n"
+    assert capsys.readouterr().err == "warning: checkpoint-10 is incomplete and is skipped\n"
 
 
 def test_no_checkpoint_is_no_trouble(tmp_path):

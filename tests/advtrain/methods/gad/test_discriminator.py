@@ -33,9 +33,9 @@ def make(tiny, monkeypatch):
             method="gad", dataset="none", model=tiny, discriminator=Config(learning_rate=1e-2, **options)
         )
         policy = models.load_policy(tiny, "", Lora(), seed=0)
-        player = models.load_discriminator(config, policy)
+        model = models.load_discriminator(config, policy)
         return Discriminator(
-            player,
+            model,
             config.discriminator,
             batch_size=batch_size,
             weight_decay=weight_decay,
@@ -46,20 +46,20 @@ def make(tiny, monkeypatch):
     return made
 
 
-def apart(judge, prompt, reply):
+def apart(discriminator, prompt, reply):
     """The score of one sequence in a forward pass of its own."""
-    with adapters.as_adapter(judge.model, adapters.DISCRIMINATOR), torch.no_grad():
-        hidden = judge.model.get_base_model().base_model(input_ids=torch.tensor([prompt + reply]))
-        return judge.head(hidden.last_hidden_state[0, -1]).item()
+    with adapters.as_adapter(discriminator.model, adapters.DISCRIMINATOR), torch.no_grad():
+        hidden = discriminator.model.get_base_model().base_model(input_ids=torch.tensor([prompt + reply]))
+        return discriminator.head(hidden.last_hidden_state[0, -1]).item()
 
 
-def stirred(judge):
+def stirred(discriminator):
     """With an adapter that does something: a new one adds nothing."""
     with torch.no_grad():
-        for name, weight in judge.weights.items():
+        for name, weight in discriminator.weights.items():
             if "lora_B" in name:
                 weight.normal_(std=0.1, generator=torch.Generator().manual_seed(len(name)))
-    return judge
+    return discriminator
 
 
 def test_a_base_that_an_adapter_was_merged_into_and_out_of_is_what_it_was(tiny, monkeypatch):
@@ -105,38 +105,38 @@ def test_what_a_template_would_swallow_of_a_reply_is_read_all_the_same(tokenizer
 
 
 def test_scores_are_those_of_a_forward_pass_for_every_sequence(make):
-    judge = stirred(make())
-    scores = judge.score_and_step([GROUP, OTHER], learn=False)
+    discriminator = stirred(make())
+    scores = discriminator.score_and_step([GROUP, OTHER], learn=False)
     for at, group in enumerate((GROUP, OTHER)):
         assert scores.teacher_B[at].item() == pytest.approx(
-            apart(judge, group.prompt, group.teacher), abs=1e-5
+            apart(discriminator, group.prompt, group.teacher), abs=1e-5
         )
         for score, ids in zip(scores.student_BN[at].tolist(), group.samples, strict=True):
-            assert score == pytest.approx(apart(judge, group.prompt, ids), abs=1e-5)
+            assert score == pytest.approx(apart(discriminator, group.prompt, ids), abs=1e-5)
 
 
 def test_the_same_text_scores_the_same_on_both_paths(make, tokenizer):
-    judge = stirred(make())
+    discriminator = stirred(make())
     reply = Reply("def f(x):\n    return x", finished=True)
     prompt, (teacher, first, second) = replies.encode(tokenizer, PROMPT, [reply] * 3)
-    scores = judge.score_and_step([Group(prompt, teacher, [first, second])], learn=False)
+    scores = discriminator.score_and_step([Group(prompt, teacher, [first, second])], learn=False)
     torch.testing.assert_close(scores.student_BN[0], scores.teacher_B.expand(2), atol=1e-5, rtol=0)
 
 
 def test_the_prompt_and_the_teachers_reply_go_through_the_model_once(make):
-    judge, positions = make(), []
-    judge.model.get_base_model().base_model.register_forward_pre_hook(
+    discriminator, positions = make(), []
+    discriminator.model.get_base_model().base_model.register_forward_pre_hook(
         lambda _module, _args, inputs: positions.append(inputs["input_ids"].numel()), with_kwargs=True
     )
-    judge.score_and_step([GROUP], learn=True)
+    discriminator.score_and_step([GROUP], learn=True)
     assert positions == [3 + 4 + 2 + 6 + 1]
 
 
 def test_a_model_that_takes_no_mask_of_ours_scores_the_same_apart(make):
-    judge = stirred(make())
-    shared = judge.score_and_step([GROUP, OTHER], learn=False)
-    judge.shares = False
-    apart_ = judge.score_and_step([GROUP, OTHER], learn=False)
+    discriminator = stirred(make())
+    shared = discriminator.score_and_step([GROUP, OTHER], learn=False)
+    discriminator.shares = False
+    apart_ = discriminator.score_and_step([GROUP, OTHER], learn=False)
     torch.testing.assert_close(apart_.student_BN, shared.student_BN, atol=1e-5, rtol=0)
 
 
@@ -164,9 +164,9 @@ def test_half_a_character_is_on_neither_side(tokenizer):
 
 
 def test_an_empty_reply_has_the_score_of_its_prompt_and_not_of_its_neighbour(make):
-    judge = stirred(make())
-    scores = judge.score_and_step([Group([5, 6, 7], TEACHER, [[], [50, 51]])], learn=False)
-    assert scores.student_BN[0, 0].item() == pytest.approx(apart(judge, [5, 6, 7], []), abs=1e-5)
+    discriminator = stirred(make())
+    scores = discriminator.score_and_step([Group([5, 6, 7], TEACHER, [[], [50, 51]])], learn=False)
+    assert scores.student_BN[0, 0].item() == pytest.approx(apart(discriminator, [5, 6, 7], []), abs=1e-5)
 
 
 def test_text_that_spells_a_control_token_stays_text(tokenizer):
@@ -176,10 +176,10 @@ def test_text_that_spells_a_control_token_stays_text(tokenizer):
 
 
 def test_rewards_are_the_scores_before_the_step_that_learns_from_them(make):
-    judge = make()
-    before = judge.score_and_step([GROUP, OTHER], learn=False)
-    learnt = judge.score_and_step([GROUP, OTHER], learn=True)
-    after = judge.score_and_step([GROUP, OTHER], learn=False)
+    discriminator = make()
+    before = discriminator.score_and_step([GROUP, OTHER], learn=False)
+    learnt = discriminator.score_and_step([GROUP, OTHER], learn=True)
+    after = discriminator.score_and_step([GROUP, OTHER], learn=False)
     torch.testing.assert_close(learnt.student_BN, before.student_BN, atol=1e-6, rtol=0)
     assert learnt.loss == pytest.approx(before.loss, abs=1e-6)
     assert after.loss < before.loss
@@ -192,45 +192,47 @@ def test_the_loss_is_the_mean_over_prompts_of_what_the_pure_function_gives(make)
 
 
 def test_a_norm_of_zero_clips_nothing(make):
-    unclipped, judge = make(), make()
-    unclipped.max_grad_norm, judge.max_grad_norm = 1e9, 0.0
-    for each in (unclipped, judge):
+    unclipped, discriminator = make(), make()
+    unclipped.max_grad_norm, discriminator.max_grad_norm = 1e9, 0.0
+    for each in (unclipped, discriminator):
         each.score_and_step([GROUP], learn=True)
-    for name, weight in judge.state()["weights"].items():
+    for name, weight in discriminator.state()["weights"].items():
         torch.testing.assert_close(weight, unclipped.state()["weights"][name])
 
 
 def test_how_groups_are_batched_changes_no_step(make):
     weights, passes = [], []
     for batch_size in (2, 1):
-        judge = make(batch_size=batch_size)
-        backbone = judge.model.get_base_model().base_model
+        discriminator = make(batch_size=batch_size)
+        backbone = discriminator.model.get_base_model().base_model
         backbone.register_forward_pre_hook(lambda *_, size=batch_size: passes.append(size))
         for _ in range(3):
-            judge.score_and_step([GROUP, OTHER], learn=True)
-        weights.append(judge.state()["weights"])
+            discriminator.score_and_step([GROUP, OTHER], learn=True)
+        weights.append(discriminator.state()["weights"])
     assert passes == [2] * 3 + [1] * 6
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, atol=1e-4, rtol=1e-3)
 
 
 def test_only_the_discriminators_weights_learn_and_none_keeps_a_gradient(make):
-    judge = make()
-    before = {name: weight.clone() for name, weight in judge.model.named_parameters()}
-    judge.score_and_step([GROUP], learn=True)
+    discriminator = make()
+    before = {name: weight.clone() for name, weight in discriminator.model.named_parameters()}
+    discriminator.score_and_step([GROUP], learn=True)
     changed = {
-        name for name, weight in judge.model.named_parameters() if not torch.equal(weight, before[name])
+        name
+        for name, weight in discriminator.model.named_parameters()
+        if not torch.equal(weight, before[name])
     }
     assert changed
     assert all(f".{adapters.DISCRIMINATOR}." in name for name in changed)
-    assert all(weight.grad is None for weight in judge.model.parameters())
-    trained = {name for name, weight in judge.model.named_parameters() if weight.requires_grad}
+    assert all(weight.grad is None for weight in discriminator.model.parameters())
+    trained = {name for name, weight in discriminator.model.named_parameters() if weight.requires_grad}
     assert all(f".{adapters.POLICY}." in name for name in trained)
 
 
 def test_clamp_and_length_debias_change_the_reward_by_hand(make):
-    judge = make(score_clamp=1.0, length_debias=0.5)
-    rewards = judge.rewards(torch.tensor([[3.0, -3.0, 0.5]]), [GROUP])
+    discriminator = make(score_clamp=1.0, length_debias=0.5)
+    rewards = discriminator.rewards(torch.tensor([[3.0, -3.0, 0.5]]), [GROUP])
     expected = torch.tensor([[1.0, -1.0, 0.5]]) - 0.5 * torch.log1p(torch.tensor([[2.0, 6.0, 1.0]]))
     torch.testing.assert_close(rewards, expected)
 
@@ -242,22 +244,23 @@ def test_the_penalty_on_scores_is_added_to_the_loss(make):
 
 
 def test_a_base_of_its_own_leaves_the_students_weights_alone(make, tiny):
-    judge = make(model=tiny)
-    assert list(judge.model.peft_config) == [adapters.DISCRIMINATOR]
-    assert judge.score_and_step([GROUP], learn=True).grad_norm > 0
+    discriminator = make(model=tiny)
+    assert list(discriminator.model.peft_config) == [adapters.DISCRIMINATOR]
+    assert discriminator.score_and_step([GROUP], learn=True).grad_norm > 0
 
 
 def test_a_saved_discriminator_goes_on_and_one_of_another_base_or_shape_is_refused(make, tmp_path):
-    judge = make()
-    judge.score_and_step([GROUP], learn=True)
-    judge.save(tmp_path / "judge.safetensors", "base")
+    discriminator = make()
+    discriminator.score_and_step([GROUP], learn=True)
+    discriminator.save(tmp_path / "discriminator.safetensors", "base")
     again = make()
-    again.load(tmp_path / "judge.safetensors", "base")
+    again.load(tmp_path / "discriminator.safetensors", "base")
     torch.testing.assert_close(
-        again.score_and_step([GROUP], False).student_BN, judge.score_and_step([GROUP], False).student_BN
+        again.score_and_step([GROUP], False).student_BN,
+        discriminator.score_and_step([GROUP], False).student_BN,
     )
     with pytest.raises(ConfigError, match="trained on base, not on other"):
-        again.load(tmp_path / "judge.safetensors", "other")
+        again.load(tmp_path / "discriminator.safetensors", "other")
     (tmp_path / "broken.safetensors").write_bytes(b"no such thing")
     with pytest.raises(ConfigError, match="broken"):
         again.load(tmp_path / "broken.safetensors", "base")
@@ -283,5 +286,6 @@ def test_advantages_are_z_scores_within_a_prompt():
     assert advantages[1].tolist() == [0, 0, 0]
 
 
-def test_told_apart_counts_a_tie_as_a_half():
-    assert losses.told_apart(torch.tensor([1.0]), torch.tensor([[0.0, 1.0, 2.0, -1.0]])).item() == 2.5 / 4
+def test_the_accuracy_counts_a_tie_as_a_half():
+    accuracy = losses.discriminator_accuracy(torch.tensor([1.0]), torch.tensor([[0.0, 1.0, 2.0, -1.0]]))
+    assert accuracy.item() == 2.5 / 4

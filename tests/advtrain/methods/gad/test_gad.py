@@ -50,7 +50,7 @@ def make(tiny, rows_file, monkeypatch):
             "method": "gad", "dataset": str(rows_file), "model": tiny,
             "train": {"learning_rate": 1e-3, "batch_size": 1, "gradient_accumulation": 2, "checkpoint_steps": 1},
             "gad": {"samples": 3, "max_new_tokens": 8, "held_out": 10},
-            "discriminator": {"learning_rate": 1e-2, "alone_steps": 1},
+            "discriminator": {"learning_rate": 1e-2, "warmup_steps": 1},
         }  # fmt: skip
         for name, section in sections.items():
             values[name] = {**values.get(name, {}), **section} if isinstance(section, dict) else section
@@ -163,7 +163,7 @@ def test_layers_that_are_computed_again_for_their_gradients_change_nothing(make,
     once, plain = steps("plain")
     more, again = steps("again", gradient_checkpointing=True)
     assert again == plain
-    assert len(once) == len(more) == 4  # two layers of each player
+    assert len(once) == len(more) == 4  # two layers of each adapter
     assert min(more.values()) > min(once.values())
     assert max(more.values()) > max(once.values())
 
@@ -173,7 +173,7 @@ def test_the_stages_apart_are_the_stages_in_one_run(make, tmp_path):
     assert len([row for row in metrics(tmp_path / "warm") if "loss" in row]) == 7
     start = str(tmp_path / "warm" / "discriminator.safetensors")
     config = make(
-        gad={"held_out": 0, "stages": ["gad"]}, discriminator={"start": start},
+        gad={"held_out": 0, "stages": ["gad"]}, discriminator={"init_from": start},
         adapter=str(tmp_path / "warm" / "adapter"),
     )  # fmt: skip
     run.run(config, tmp_path / "gad")
@@ -209,9 +209,9 @@ def logits(trainer, ids):
 
 
 def test_the_warm_up_is_plain_cross_entropy_on_the_teachers_tokens(build):
-    trainer = build(discriminator={"alone_steps": 0})
+    trainer = build(discriminator={"warmup_steps": 0})
     batch = [row for row in trainer.train_dataset for _ in range(3)][:6]
-    inputs = trainer._warmed(batch)
+    inputs = trainer._warmup_inputs(batch)
     loss = sum(trainer._compute_loss(trainer.model, part).item() for part in inputs)
     total, count = 0.0, 0
     for row in batch[::3]:
@@ -229,7 +229,7 @@ def test_the_policy_gradient_is_that_of_advantages_by_hand(build, monkeypatch):
     batch = [row for row in trainer.train_dataset for _ in range(3)][:6]
     rewards = torch.tensor([[1.0, 2.0, 4.0], [0.0, -1.0, 3.0]])
     monkeypatch.setattr(trainer.discriminator, "rewards", lambda scores, groups: rewards)
-    parts = trainer._played(batch)
+    parts = trainer._gad_inputs(batch)
     loss = sum(trainer._compute_loss(trainer.model, part) for part in parts)
     loss.backward()
     weight = next(each for name, each in trainer.model.named_parameters() if "lora_B.default" in name)
@@ -258,17 +258,17 @@ def test_a_frozen_discriminator_learns_in_the_warm_up_only(build):
     assert not trainer.discriminator_learns
     before = trainer.discriminator.state()["weights"]
     before = {name: weight.clone() for name, weight in before.items()}
-    trainer._played([row for row in trainer.train_dataset for _ in range(3)][:6])
+    trainer._gad_inputs([row for row in trainer.train_dataset for _ in range(3)][:6])
     after = trainer.discriminator.state()["weights"]
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.parametrize(
-    ("who", "student", "judge"), [("student", True, False), ("discriminator", False, True)]
+    ("who", "student", "discriminator"), [("student", True, False), ("discriminator", False, True)]
 )
-def test_one_player_alone_can_warm_up(build, who, student, judge):
-    trainer = build(gad={"warmup": who}, discriminator={"alone_steps": 0})
-    assert (trainer.student_learns, trainer.discriminator_learns) == (student, judge)
+def test_one_side_alone_can_warm_up(build, who, student, discriminator):
+    trainer = build(gad={"warmup": who}, discriminator={"warmup_steps": 0})
+    assert (trainer.student_learns, trainer.discriminator_learns) == (student, discriminator)
     trainer.state.global_step = trainer.warm_steps
     assert (trainer.student_learns, trainer.discriminator_learns) == (True, True)
 
@@ -276,18 +276,20 @@ def test_one_player_alone_can_warm_up(build, who, student, judge):
 def test_a_student_that_waits_stays_as_it_was_while_the_discriminator_learns(build):
     trainer = build(gad={"warmup": "discriminator"}, trl={"max_steps": 2, "weight_decay": 0.5})
     student = {name: each.clone() for name, each in trainer.model.named_parameters() if ".default." in name}
-    judge = {name: each.clone() for name, each in trainer.discriminator.weights.items()}
+    discriminator = {name: each.clone() for name, each in trainer.discriminator.weights.items()}
     trainer.train()
     for name, weight in trainer.model.named_parameters():
         assert name not in student or torch.equal(weight, student[name])
-    assert any(not torch.equal(weight, judge[name]) for name, weight in trainer.discriminator.weights.items())
+    assert any(
+        not torch.equal(weight, discriminator[name]) for name, weight in trainer.discriminator.weights.items()
+    )
     assert not trainer.optimizer.state
 
 
 def test_a_warm_up_of_the_student_alone_samples_nothing(build, monkeypatch):
     trainer = build(gad={"warmup": "student"})
     monkeypatch.setattr("advtrain.forward.rollout.sample", lambda *_: pytest.fail("it sampled"))
-    trainer._warmed([row for row in trainer.train_dataset for _ in range(3)][:6])
+    trainer._warmup_inputs([row for row in trainer.train_dataset for _ in range(3)][:6])
 
 
 def test_a_reply_that_the_teacher_was_cut_in_has_not_ended(make, tokenizer, tmp_path):
@@ -296,17 +298,17 @@ def test_a_reply_that_the_teacher_was_cut_in_has_not_ended(make, tokenizer, tmp_
     file.write_text((json.dumps(row) + "\n") * 4)
     config = make(dataset=str(file), gad={"held_out": 0})
     _, _, examples = methods.of(config).prepare()
-    built = methods.of(config).build(
+    trainer = methods.of(config).build(
         models.load_policy(config.model, "", config.lora, 0), tokenizer, examples, tmp_path / "run"
     )
-    assert tokenizer.eos_token_id not in built.pairs[0].student.reply
+    assert tokenizer.eos_token_id not in trainer.pairs[0].student.reply
 
 
 def test_the_papers_dataset_is_read_by_its_own_column(make, tmp_path):
     file = tmp_path / "lmsys.jsonl"
     row = {"content": [{"role": "user", "content": "Hi."}], "teacher_response": "Hello."}
     file.write_text((json.dumps(row) + "\n") * 3)
-    config = make(dataset=str(file), gad={"held_out": 0}, discriminator={"alone_steps": 0})
+    config = make(dataset=str(file), gad={"held_out": 0}, discriminator={"warmup_steps": 0})
     _, _, examples = methods.of(config).prepare()
     assert len(examples) == 3
 
@@ -324,13 +326,13 @@ def test_the_papers_dataset_is_read_by_its_own_column(make, tmp_path):
         ({"gad": {"held_out": 4}}, "fewer than 10 prompts tell nothing"),
         ({"gad": {"evaluation": "judge it"}}, "does not say where the {answers} go"),
         ({"gad": {"warmup_epochs": 0.1}}, "a stage has no step"),
-        ({"discriminator": {"alone_steps": 2}}, "leaves the student none of the warm-up's 2 steps"),
+        ({"discriminator": {"warmup_steps": 2}}, "leaves the student none of the warm-up's 2 steps"),
         ({"trl": {"mask_truncated_completions": True}}, "does not go with method"),
         ({"trl": {"fp16": True}}, 'trl.fp16 does not go with method = "gad"'),
         ({"trl": {"top_p": 0.9}}, 'trl.top_p is read by gad.rollouts = "vllm" only'),
         ({"trl": {"max_completion_length": 9}}, "trl.max_completion_length is set by gad.max_new_tokens"),
         ({"trl": {"num_iterations": 2}}, "trl.num_iterations is set by"),
-        ({"discriminator": {"start": "nowhere.safetensors"}}, "there is no file nowhere.safetensors"),
+        ({"discriminator": {"init_from": "nowhere.safetensors"}}, "there is no file nowhere.safetensors"),
         ({"adapter": "nowhere"}, "adapter nowhere has no adapter_config.json"),
         ({"gad": {"rollouts": "vllm"}}, "pip install vllm"),
         ({"trl": {"vllm_mode": "colocate"}}, 'trl.vllm_mode is read by gad.rollouts = "vllm" only'),
@@ -496,8 +498,8 @@ def steps(**changes):
     ],
 )
 def test_an_alarm_names_its_number(changes, name, number):
-    assert alarms.ringing(steps()) == {}
-    found = alarms.ringing(steps(**changes))
+    assert alarms.active(steps()) == {}
+    found = alarms.active(steps(**changes))
     assert list(found) == [name]
     assert number in found[name]
 

@@ -1,4 +1,4 @@
-"""The recipe that compares GAD with its rivals, whole, on a tiny model."""
+"""The recipe that compares GAD with its baselines, whole, on a tiny model."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from advcore.testing import tiny_model
 
 RECIPES = Path(__file__).resolve().parents[4] / "recipes"
 SMALL = (
-    "gad.samples=2", "gad.max_new_tokens=8", "gad.held_out=10", "discriminator.alone_steps=0",
+    "gad.samples=2", "gad.max_new_tokens=8", "gad.held_out=10", "discriminator.warmup_steps=0",
     "train.batch_size=1", "train.gradient_accumulation=2", "train.checkpoint_steps=1",
 )  # fmt: skip
 
@@ -34,7 +34,7 @@ def test_curves_need_prompts_that_are_held_out():
 
 
 @pytest.mark.soak
-def test_all_rivals_take_as_many_steps_and_are_judged_and_a_second_call_changes_nothing(tmp_path):
+def test_all_baselines_take_as_many_steps_and_are_judged_and_a_second_call_changes_nothing(tmp_path):
     replies = tmp_path / "replies.jsonl"
     rows = [
         {"prompt": f"Add {at} and {at + 1}.", "teacher_response": f"It is {2 * at + 1}."} for at in range(18)
@@ -66,7 +66,7 @@ def test_all_rivals_take_as_many_steps_and_are_judged_and_a_second_call_changes_
     assert list(summary) == ["base", "warmup", "seqkd", "gad", "frozen", "soda"]
     assert done.stdout.count("\n") == 2 + len(summary)
     for row in summary.values():
-        share, low, high = row["told_apart"]
+        share, low, high = row["discriminator_accuracy"]
         assert 0 <= low <= share <= high <= 1
     assert summary["seqkd"]["against_seqkd"] == [0, 0, 0]
     page = (out / "curves.html").read_text()

@@ -55,7 +55,7 @@ def asker():
     fr = sys._getframe(1)
     while fr:
         for v in list(fr.f_locals.values()):
-            if hasattr(type(v), 'ask') and hasattr(type(v), 'stumbled'): return v
+            if hasattr(type(v), 'ask') and hasattr(type(v), 'statement_failed'): return v
         fr = fr.f_back
 A = asker()
 def forge():
