@@ -14,7 +14,7 @@ from advcore import ConfigError
 
 OURS = ("advdistill", "advgen", "advtrain", "advcore", "sandbox")
 _COMES_WITH = {"pyarrow": "datasets", "numpy": "datasets", "safetensors": "transformers"}
-_REQUIREMENT = re.compile(r"""([\w.-]+).*;\s*extra\s*==\s*['"](\w+)['"]""")
+_REQUIREMENT = re.compile(r"""([\w.-]+).*;.*\bextra\s*==\s*['"](\w+)['"]""")
 _COLLECTIVE = ("all", "dev")
 
 
@@ -33,7 +33,11 @@ def explained(error: ImportError) -> str:
     name = (error.name or "").partition(".")[0]
     if name in OURS:
         return _in_the_way(name)
-    return _not_installed(name) if extras_of(name) else ""
+    if not extras_of(name):
+        return ""
+    if importlib.util.find_spec(name) is None:
+        return _not_installed(name)
+    return f"{name} is installed in a version that does not fit ({error}): pip install --upgrade 'advdistill[all]'"
 
 
 def extras_of(module: str) -> list[str]:

@@ -76,6 +76,8 @@ _interrupts: dict[threading.Thread, Callable[[], None]] = {}
 """Of every thread but the main one that is in an `interruptible` block."""
 _early: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 """Threads that were interrupted before they came to one: it stops at once."""
+_lock = threading.Lock()
+"""Of both: an interrupt finds the block, or the block finds it."""
 
 
 @contextmanager
@@ -103,28 +105,45 @@ def interruptible(stop: Callable[[], None]) -> Iterator[None]:
     def interrupt() -> None:
         loop.call_soon_threadsafe(from_outside)
 
-    main = thread is threading.main_thread()
-    if main:
-        with suppress(NotImplementedError):  # Windows: the first Ctrl-C interrupts
-            loop.add_signal_handler(signal.SIGINT, first)
-    else:
+    if thread is threading.main_thread():
+        with _handling_sigint(loop, first):
+            yield
+        return
+    with _lock:
         _interrupts[thread] = interrupt
-        if thread in _early:
-            first()
+        early = thread in _early
+    if early:
+        first()
     try:
         yield
     finally:
-        _interrupts.pop(thread, None)
-        if main:
-            with suppress(NotImplementedError):
-                loop.remove_signal_handler(signal.SIGINT)
+        with _lock:
+            _interrupts.pop(thread, None)
+
+
+@contextmanager
+def _handling_sigint(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> Iterator[None]:
+    """`act` at Ctrl-C, and then the handler that was there before; one who ignores it (nohup) goes on doing so."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        yield
+        return
+    with suppress(NotImplementedError):  # Windows: the first Ctrl-C interrupts
+        loop.add_signal_handler(signal.SIGINT, act)
+    try:
+        yield
+    finally:
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGINT)
+            signal.signal(signal.SIGINT, before)
 
 
 def interrupt(thread: threading.Thread) -> bool:
     """Do to what is `interruptible` in `thread` what Ctrl-C does in the main one; False where it is not there yet."""
-    if (act := _interrupts.get(thread)) is None:
-        _early.add(thread)
-        return False
+    with _lock:
+        if (act := _interrupts.get(thread)) is None:
+            _early.add(thread)
+            return False
     with suppress(RuntimeError):  # its loop closed a moment ago
         act()
     return True

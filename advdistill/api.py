@@ -7,13 +7,19 @@ kept: the same call again resumes.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
-from advcore import engine, runs, settings
+from advcore import ConfigError, DataError, engine, settings
 from advcore.ask.config import ModelConfig
 from advdistill import loops
 from advdistill.errors import under_one_root
@@ -35,8 +41,8 @@ def build(
     config: BuildConfig | StrPath,
     out: StrPath,
     *,
-    parent: StrPath = "",
-    margins: StrPath = "",
+    parent: StrPath | None = None,
+    margins: StrPath | None = None,
     seeds: str = "",
     tasks: StrPath = "",
 ) -> Build:
@@ -52,7 +58,7 @@ def build(
     before, given = specs.origin(str_of(parent), str_of(margins), seeds, str_of(tasks))
     funnel = loops.run(lambda: pipeline.build(resolved, Path(out), before, given))
     pipeline.check_kept(funnel, Path(out))
-    return Build(Path(out), funnel, funnel["asked"], funnel["kept"])
+    return Build(Path(out).absolute(), funnel, funnel["asked"], funnel["kept"])
 
 
 @under_one_root
@@ -76,9 +82,9 @@ def answer(
     config = AnswerConfig(
         teacher=_model(model), n=n, system=system, keep_empty=keep_empty, budget_usd=budget_usd
     )
-    file = _prompt_file(prompts, Path(out))
-    found = loops.run(lambda: answers.answer(config, file, Path(out)))
-    return Answers(Path(out), found, found["answered"], found["failed"], found["cost_usd"])
+    with _prompt_file(prompts) as file:
+        found = loops.run(lambda: answers.answer(config, file, Path(out)))
+    return Answers(Path(out).absolute(), found, found["answered"], found["failed"], found["cost_usd"])
 
 
 @under_one_root
@@ -101,7 +107,7 @@ def judge(
     config = JudgeConfig(judge=asked, budget_usd=budget_usd)
     other = None if reference is None else Path(reference)
     found = loops.run(lambda: judging.judge(config, Path(answers), Path(out), other))
-    return Judgement(Path(out), found, found["score"], found["interval"])
+    return Judgement(Path(out).absolute(), found, found["score"], tuple(found["interval"]))
 
 
 @under_one_root
@@ -154,12 +160,12 @@ def train(config: RunConfig | StrPath, out: StrPath) -> Training:
     from advtrain import run
 
     manifest = run.run(config_of(RunConfig, config), Path(out))
-    return Training(Path(out), manifest)
+    return Training(Path(out).absolute(), manifest)
 
 
 @under_one_root
 def evaluate(
-    model: str | Training,
+    model: StrPath | Training,
     bench: str = "humaneval",
     *,
     limit: int = 0,
@@ -174,23 +180,25 @@ def evaluate(
     """
     from advtrain import evaluate as evaluation
 
-    name = str(model.adapter) if isinstance(model, Training) else model
+    name = str_of(model.adapter if isinstance(model, Training) else model)
     found = loops.run(
         lambda: evaluation.evaluate(name, bench, limit, samples, temperature, max_tokens, backend)
     )
-    return Evaluation(found["pass@1"], found["interval"], found["tasks"], found)
+    return Evaluation(found["pass@1"], tuple(found["interval"]), found["tasks"], found)
 
 
 @under_one_root
 def push(run: StrPath, repo: str, *, private: bool = True, anyway: bool = False) -> str:
     """Upload a `Build` with its card to the Hub, or the margins of a `Training` beside it; the URL of the commit.
 
-    `private` is what a new repository is made as; `anyway` also pushes what the audit calls not fit to be published.
-    Raises AdvdistillError.
+    Of a `Build` alone: `private` is what a new repository is made as, `anyway` also pushes what the audit calls not fit
+    to be published. Raises AdvdistillError.
     """
     if (Path(run) / "manifest.json").is_file():
         from advtrain import publish as student_side
 
+        if anyway:
+            raise ConfigError(f"{run} holds a training: anyway is for a build")
         return student_side.push_margins(Path(run), repo)
     from advgen import publish
 
@@ -203,27 +211,48 @@ ajudge = loops.twin(judge)
 aevaluate = loops.twin(evaluate)
 
 
-def str_of(path: StrPath) -> str:
-    """A path, a result or a Hub id, as text."""
-    return os.fspath(path)
+def str_of(path: StrPath | None) -> str:
+    """A path, a result or a Hub id, as text; '' for None."""
+    return "" if path is None else os.fspath(path)
 
 
 def config_of(cls: type[T], config: T | StrPath) -> T:
-    return config if isinstance(config, cls) else settings.load(cls, Path(config))  # type: ignore[arg-type]
+    """The config itself, or that of a TOML file. Raises ConfigError."""
+    if isinstance(config, cls):
+        return config
+    if isinstance(config, str | os.PathLike):
+        return settings.load(cls, Path(config))
+    raise ConfigError(f"the config is a {type(config).__name__}; give a {cls.__name__} or a TOML file's path")
 
 
 def _model(model: str | ModelConfig) -> ModelConfig:
     return ModelConfig(model=model) if isinstance(model, str) else model
 
 
-def _prompt_file(prompts: StrPath | Prompts, out: Path) -> Path:
-    """The file itself; rows are written beside the run, by their content, so that the same call resumes."""
+@contextmanager
+def _prompt_file(prompts: StrPath | Prompts) -> Iterator[Path]:
+    """The file itself, or one with the rows for as long as they are asked; a run knows prompts by their content."""
     if isinstance(prompts, str | os.PathLike):
-        return Path(prompts)
-    rows = [each if isinstance(each, Mapping) else {"prompt": each} for each in prompts]
-    rows = [dict(row) for row in rows]
-    file = out / f"prompts-{runs.sha256_of(rows)[:12]}.jsonl"
-    if not file.exists():
-        runs.make_folder(out)
-        runs.write_jsonl(file, rows)
-    return file
+        if not Path(prompts).exists():
+            raise ConfigError(f"prompt file {prompts} does not exist; one prompt by itself goes in a list")
+        yield Path(prompts)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "prompts.jsonl"
+        with open(file, "w", encoding="utf-8") as opened:
+            for number, prompt in enumerate(prompts):
+                row = dict(prompt) if isinstance(prompt, Mapping) else {"prompt": prompt}
+                try:
+                    opened.write(json.dumps(row, default=_text) + "\n")
+                except (TypeError, ValueError) as error:
+                    raise DataError(
+                        f"row {number} of the prompts cannot be written as JSON: {error}"
+                    ) from None
+        yield file
+
+
+def _text(value: Any) -> str:
+    """Dates and the like as their text, as of a Parquet file."""
+    if isinstance(value, date | time | Decimal | UUID):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__}")

@@ -93,11 +93,12 @@ class _Loop:
         if before and self.repo:
             parent = {"parent": f"{self.repo}@round-{number - 1}-margins"}
         elif before:
-            parent = {"parent": str(before.build.path), "margins": str(before.training.path)}
+            parent = {"parent": self.out / f"round-{number - 1}", "margins": self.out / f"train-{number - 1}"}
         built = apart(api.build, config, self.out / f"round-{number}", **parent)
         self._pushed(built.path)
-        source = f"{self.repo}@round-{number}" if self.repo else str(built.dataset)
-        adapter = str(before.training.adapter) if before else self.train.adapter
+        # paths as they were given: results have absolute ones, and a folder that is moved would be another run
+        source = f"{self.repo}@round-{number}" if self.repo else str(self.out / f"round-{number}" / "dataset")
+        adapter = str(self.out / f"train-{number - 1}" / "adapter") if before else self.train.adapter
         resolved = replace(self.train, dataset=source, adapter=adapter)
         trained = apart(api.train, resolved, self.out / f"train-{number}")
         self._pushed(trained.path)

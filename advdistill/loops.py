@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from functools import partial, wraps
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -43,20 +43,23 @@ def run(call: Callable[[], T]) -> T:
         return call()
     thread = _Thread(call)
     thread.start()
+    pressed = False
     while True:
         try:
             return thread.result.result()
         except asyncio.CancelledError:  # of its own loop, at the second Ctrl-C
             raise KeyboardInterrupt from None
         except KeyboardInterrupt:
-            if thread.result.done() or not progress.interrupt(thread):
+            if thread.result.done() or (not progress.interrupt(thread) and pressed):
                 raise
+            pressed = True
 
 
-def twin(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+def twin(function: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
     """The asynchronous twin of a function: it runs in a thread, and the caller's event loop goes on meanwhile.
 
-    Cancelling it does what Ctrl-C does to a command: what is in flight comes home and is stored first.
+    Cancelling it does what Ctrl-C does to a command: what is in flight comes home and is stored first. Nothing goes on
+    behind the caller's back: the thread has ended when the cancelling is through.
     """
 
     @wraps(function)
@@ -67,7 +70,8 @@ def twin(function: Callable[P, T]) -> Callable[P, Awaitable[T]]:
         try:
             return await asyncio.shield(ended)
         except asyncio.CancelledError:
-            if not ended.done() and progress.interrupt(thread):
+            if not ended.done():
+                progress.interrupt(thread)
                 await _end(ended, thread)
             raise
 
@@ -82,4 +86,5 @@ async def _end(ended: asyncio.Future[Any], thread: threading.Thread) -> None:
             await asyncio.wait([ended])
         except asyncio.CancelledError:
             progress.interrupt(thread)
+    thread.join()  # it has nothing left to do
     ended.cancelled() or ended.exception()  # seen: what a stopped run raises is no news

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from advcore import ConfigError
+from advcore import ConfigError, runs
 from advcore.settings import nearest, shipped
 
 
@@ -26,15 +26,14 @@ def copy(name: str, folder: Path) -> list[Path]:
     ]
     if not found:
         raise ConfigError(f"no recipe is called {name}{nearest(name, listed())}")
-    copies = []
-    for each in found:
-        content, target = shipped(f"recipes/{each}").read_bytes(), folder / each
+    contents = {folder / each: shipped(f"recipes/{each}").read_bytes() for each in found}
+    for target, content in contents.items():
         if target.exists() and target.read_bytes() != content:
             raise ConfigError(f"{target} is there and differs from the recipe: move it away")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        copies.append(target)
-    return copies
+    for target, content in contents.items():
+        runs.make_folder(target.parent)
+        runs.write_atomic(target, content)
+    return list(contents)
 
 
 def _first_words(file: Path) -> str:

@@ -22,7 +22,7 @@ class Run(os.PathLike[str]):
 
     path: Path
     """The run folder."""
-    summary: dict[str, Any] = field(repr=False)
+    summary: dict[str, Any] = field(repr=False, hash=False)
     """All figures, as the command prints them."""
 
     def __fspath__(self) -> str:
@@ -30,8 +30,8 @@ class Run(os.PathLike[str]):
 
     @property
     def cost(self) -> dict[str, Any]:
-        """Seconds, tokens and dollars (`cost.json`)."""
-        found: dict[str, Any] = runs.read_json(self.path / "cost.json", {})
+        """Seconds, tokens and dollars (`cost.json`). Raises DataError where the run has none, as a training."""
+        found: dict[str, Any] = runs.read_json(self.path / "cost.json")
         return found
 
 
@@ -125,7 +125,7 @@ class Evaluation:
     interval: tuple[float, float]
     """95 % Wilson interval, over tasks."""
     tasks: int
-    summary: dict[str, Any] = field(repr=False)
+    summary: dict[str, Any] = field(repr=False, hash=False)
     """All figures, with the outcome of every task."""
 
 

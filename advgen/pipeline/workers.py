@@ -98,7 +98,7 @@ def _run(
             _state = make(*given)
         result: T | _Raised = function(_state, *arguments, **named)
     except Exception as error:  # of any kind: it is raised where the job was given
-        result = _Raised(error)
+        result = _Raised(processes.portable(error))
     finally:
         _alarm(0)
     return result, time.perf_counter() - started

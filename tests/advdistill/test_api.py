@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import signal
 import subprocess
 import sys
 import threading
@@ -40,7 +41,7 @@ def config(servers):
 
 
 SIGNATURES = {
-    "build": "config, out, *, parent='', margins='', seeds='', tasks=''",
+    "build": "config, out, *, parent=None, margins=None, seeds='', tasks=''",
     "answer": "prompts, model, out, *, n=1, system='', keep_empty=False, budget_usd=0.0",
     "judge": "answers, model, out, *, reference=None, budget_usd=0.0",
     "audit": "dataset, *, benchmarks=(), execute=True, max_tokens=1024, tokenizer=''",
@@ -275,3 +276,34 @@ def _toml(folder: Path) -> Path:
     file = folder / "build.toml"
     file.write_text('[teacher]\nmodel = "local/teacher"\n[student]\nmodel = "local/student"\n')
     return file
+
+
+def test_prompts_that_cannot_be_written_and_a_prompt_by_itself_are_told(tmp_path):
+    model = ad.ModelConfig(model="openai/m", api_base="http://127.0.0.1:1/v1")
+    with pytest.raises(ad.DataError, match="row 1 of the prompts cannot be written as JSON: a bytes"):
+        ad.answer(["x", {"prompt": "y", "image": b"1"}], model, tmp_path / "a")
+    with pytest.raises(ad.ConfigError, match="one prompt by itself goes in a list"):
+        ad.answer("What is a list?", model, tmp_path / "a")
+    with pytest.raises(ad.ConfigError, match="the config is a ModelConfig; give a BuildConfig"):
+        ad.build(model, tmp_path / "r")  # type: ignore[arg-type]
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_twin_that_is_cancelled_at_once_leaves_no_thread_and_no_lock(config, tmp_path):
+    async def cancelled():
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(ad.abuild(config, tmp_path / "r"), 0.05)
+
+    asyncio.run(cancelled())
+    assert not [each for each in threading.enumerate() if each.name == "advdistill"]
+    assert ad.build(config, tmp_path / "r").kept == 2
+
+
+def test_a_program_keeps_its_own_handler_of_ctrl_c(config, tmp_path):
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        mine = signal.getsignal(signal.SIGINT)
+        ad.build(config, tmp_path / "r")
+        assert signal.getsignal(signal.SIGINT) is mine
+    finally:
+        signal.signal(signal.SIGINT, before)
