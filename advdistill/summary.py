@@ -100,7 +100,7 @@ def _lines(each: Mapping[str, Any]) -> dict[str, str]:
         else "",
         "margin after training, mean": f"{margin:.3f}" if margin is not None else "",
         "pairs with a margin above 0": f"{each['margin_above_0']:.0%}" if margin is not None else "",
-        "fit to publish": "yes" if each["audit"].get("publishable") else "no",
+        "fit to publish": {True: "yes", False: "no", None: "no new pairs"}[each["audit"].get("publishable")],
     }
 
 

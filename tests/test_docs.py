@@ -108,6 +108,11 @@ def test_the_python_of_the_sandboxs_page_gives_what_it_says(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_has_a_place_left_to_fill(page):
+    assert not re.findall(r"\b(?:TODO|TBD|FIXME|[A-Z]+_(?:TIME|SUMMARY))\b", page.read_text())
+
+
 def test_the_extras_of_the_readme_are_those_of_the_package():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     name_of = re.compile(r"[\w-]+")
