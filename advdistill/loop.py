@@ -59,19 +59,22 @@ def rounds(
     `build` is one config for all rounds, or one a round, the last of which goes on. `train.dataset` and `train.adapter`
     are the loop's to set; each training goes on with the adapter of the round before. The first round takes `seeds` or
     `tasks` as `build` does. With `repo` (user/name) each round is pushed, and the next one reads pool and margins from
-    there. `evaluate` HumanEval tasks are put to the student before the first round (if it is on this machine) and after
-    the last; 0 leaves that out. Raises AdvdistillError.
+    there. In the end `evaluate` HumanEval tasks are put to the student as it was before the first round (if it is on
+    this machine) and as it is after the last; 0 leaves that out. Raises AdvdistillError.
     """
     if count < 1:
         raise ConfigError(f"count is {count}, under 1")
     builds = [build] if isinstance(build, BuildConfig | str) or not isinstance(build, Sequence) else build
+    if not builds:
+        raise ConfigError("build is an empty list; give one config for all rounds, or one a round")
     configs = [api.config_of(BuildConfig, each) for each in builds]
     loop = _Loop(configs, api.config_of(RunConfig, train), Path(out), repo, evaluate)
-    before = loop.evaluated("before", loop.train.model) if loop.is_here(loop.train.model) else None
     done: list[Round] = []
     for number in range(count):
         first = {} if done else {"seeds": seeds, "tasks": api.str_of(tasks)}
         done.append(loop.round(number, done[-1] if done else None, **first))
+    # last, since nobody waits for it: the student before the first round is still there
+    before = loop.evaluated("before", loop.train.model) if loop.is_here(loop.train.model) else None
     after = loop.evaluated(f"after-{count}", str(done[-1].training.adapter))
     return Rounds(Path(out), tuple(done), before, after)
 
