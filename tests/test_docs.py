@@ -91,6 +91,7 @@ def test_the_pair_of_the_readme_is_what_it_is_called():
     assert statement.splitlines()[0] in task
 
 
+@pytest.mark.soak
 def test_the_python_of_the_readme_runs(served, tiny, tmp_path):
     (tmp_path / "quickstart.toml").write_text(build_config(served))
     source = blocks(ROOT / "README.md", "python")[-1].replace('model="student"', f'model="{tiny}"')
