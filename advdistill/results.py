@@ -36,7 +36,25 @@ class Run(os.PathLike[str]):
 
 
 @dataclass(frozen=True)
-class Build(Run):
+class _Dataset(Run):
+    """A run whose outcome is a dataset."""
+
+    @property
+    def dataset(self) -> Path:
+        """The folder to train on, to load or to push."""
+        return self.path / "dataset"
+
+    def rows(self, config: str) -> Dataset:
+        """The rows of one config. Raises DataError where there are none.
+
+        A build has dpo, sft, kto, rl, gad, and raw with the reason of every exercise turned away; answers have gad, and
+        raw with the outcome of every prompt.
+        """
+        return _rows(self.dataset, config)
+
+
+@dataclass(frozen=True)
+class Build(_Dataset):
     """A round of exercises."""
 
     asked: int
@@ -45,25 +63,13 @@ class Build(Run):
     """Exercises that passed every gate."""
 
     @property
-    def dataset(self) -> Path:
-        """The folder to train on, to load or to push."""
-        return self.path / "dataset"
-
-    @property
     def pairs(self) -> Dataset:
         """The preference pairs, of all rounds up to this one."""
         return self.rows("dpo")
 
-    def rows(self, config: str) -> Dataset:
-        """The rows of one config: dpo, sft, kto, rl, gad, or raw with the reason of every exercise turned away.
-
-        Raises DataError where there are none.
-        """
-        return _rows(self.dataset, config)
-
 
 @dataclass(frozen=True)
-class Answers(Run):
+class Answers(_Dataset):
     """The replies of one model to a prompt file."""
 
     answered: int
@@ -73,18 +79,9 @@ class Answers(Run):
     """Price of these replies, whenever they were paid."""
 
     @property
-    def dataset(self) -> Path:
-        """The folder to train on or to load."""
-        return self.path / "dataset"
-
-    @property
     def replies(self) -> Dataset:
         """One row a reply: the prompt's columns, and `teacher_response`."""
         return self.rows("gad")
-
-    def rows(self, config: str) -> Dataset:
-        """The rows of one config: gad, or raw with the outcome of every prompt. Raises DataError."""
-        return _rows(self.dataset, config)
 
 
 @dataclass(frozen=True)
